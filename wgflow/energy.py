@@ -1,0 +1,191 @@
+"""Energies ``p(x) ∝ exp(-E(x))``: the one gradient in x, and how energies compose.
+
+An energy is any callable ``(batch, *event) -> (batch,)``. There is no base class: a function, a
+lambda or an `nn.Module` will do. The compositions below are modules, so that the parameters of
+their parts are found by an optimiser and follow ``.to(...)``.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from wgflow._tensor import Points, Values, sum_event
+
+Energy = Callable[[Tensor], Tensor]
+
+
+def check_energy(energy: Energy, x: Tensor) -> None:
+    """Raise ValueError unless ``energy`` gives one finite, floating value per point of ``x``."""
+    with torch.no_grad():
+        value = energy(x)
+    expected = f"expected shape {(len(x),)} for x of shape {tuple(x.shape)}"
+    if not isinstance(value, Tensor):
+        raise ValueError(f"An energy must return a tensor: {expected}, got {type(value).__name__}.")
+    if value.shape != (len(x),):
+        got = tuple(value.shape)
+        raise ValueError(f"An energy must return one value per point: {expected}, got {got}.")
+    if value.dtype != x.dtype:
+        raise ValueError(
+            f"An energy must keep the dtype of its points: expected {x.dtype}, got {value.dtype}."
+        )
+    if not value.isfinite().all():
+        bad = int((~value.isfinite()).sum())
+        raise ValueError(
+            f"An energy must be finite: expected {len(x)} finite values, got {bad} that are not."
+        )
+
+
+def energy_and_grad(
+    energy: Energy, x: Points, *, create_graph: bool = False
+) -> tuple[Values, Points]:
+    """``E(x)`` of shape (batch,) and ``∇E(x)`` of the shape of x.
+
+    Without ``create_graph`` both are detached and parameters receive nothing; with it both stay
+    in the graph of the parameters, for losses that contain ``∇E``.
+    """
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        value = energy(x)
+        (grad,) = torch.autograd.grad(value.sum(), x, create_graph=create_graph)
+    return (value, grad) if create_graph else (value.detach(), grad)
+
+
+class Sum(nn.Module):
+    """Product of experts: ``E(x) = Σ_j c_j E_j(x)``, that is ``p ∝ Π p_j^{c_j}``.
+
+    Args:
+        energies: the parts ``E_j``.
+        coefficients: ``c_j``, default all one.
+    """
+
+    def __init__(self, energies: Sequence[Energy], coefficients: Sequence[float] | None = None):
+        super().__init__()
+        self.energies = _parts(energies)
+        self.coefficients = tuple(coefficients or [1.0] * len(energies))
+        if len(self.coefficients) != len(energies):
+            raise ValueError(
+                "A sum needs one coefficient per energy: "
+                f"expected {len(energies)}, got {len(self.coefficients)}."
+            )
+
+    def forward(self, x: Points) -> Values:
+        """``Σ_j c_j E_j(x)``."""
+        parts = zip(self.coefficients, self.energies, strict=True)
+        return torch.stack([c * energy(x) for c, energy in parts]).sum(0)
+
+
+class Mixture(nn.Module):
+    """Mixture of experts: ``E(x) = -log Σ_j a_j exp(-E_j(x))``.
+
+    With normalised parts (``log Z_j = 0``) the law is ``Σ_j a_j p_j`` itself.
+
+    Args:
+        energies: the parts ``E_j``.
+        weights: ``a_j > 0``, normalised to sum to one; default equal.
+    """
+
+    log_weights: Tensor
+
+    def __init__(self, energies: Sequence[Energy], weights: Sequence[float] | None = None):
+        super().__init__()
+        self.energies = _parts(energies)
+        a = torch.tensor(weights or [1.0] * len(energies), dtype=torch.float64)
+        if len(a) != len(energies) or not (a > 0).all():
+            raise ValueError(
+                f"A mixture needs one positive weight per energy: expected {len(energies)}, "
+                f"got {a.tolist()}."
+            )
+        self.register_buffer("log_weights", (a / a.sum()).log())
+
+    def forward(self, x: Points) -> Values:
+        """``-log Σ_j a_j exp(-E_j(x))``."""
+        values = torch.stack([-energy(x) for energy in self.energies])
+        return -torch.logsumexp(values + self.log_weights.to(values.dtype)[:, None], 0)
+
+
+class Tempered(nn.Module):
+    """Tempering: ``E(x)/T``, that is ``p^{1/T}``; ``T > 1`` flattens, ``T < 1`` sharpens."""
+
+    def __init__(self, energy: Energy, temperature: float):
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"A temperature must be positive: expected > 0, got {temperature}.")
+        self.energy = _module(energy)
+        self.temperature = temperature
+
+    def forward(self, x: Points) -> Values:
+        """``E(x)/T``."""
+        return self.energy(x) / self.temperature
+
+
+class Confined(nn.Module):
+    """Confinement: ``E(x) + |x - m|²/(2s²)``, so that ``Z`` is finite from the first step.
+
+    Args:
+        energy: the free part, growing slower than quadratically.
+        scale: ``s``, in the units of x.
+        center: ``m``, default the origin.
+    """
+
+    center: Tensor
+
+    def __init__(self, energy: Energy, scale: float, center: Tensor | float = 0.0):
+        super().__init__()
+        if not scale > 0:
+            raise ValueError(f"A confinement scale must be positive: expected > 0, got {scale}.")
+        self.energy = _module(energy)
+        self.scale = scale
+        self.register_buffer("center", torch.as_tensor(center))
+
+    def forward(self, x: Points) -> Values:
+        """``E(x) + |x - m|²/(2s²)``."""
+        return self.energy(x) + sum_event((x - self.center) ** 2) / (2 * self.scale**2)
+
+
+class Rescaled(nn.Module):
+    """The same law in other units: ``E(x) = E_u((x - m)/s) + Σ log s`` where ``u = (x - m)/s``.
+
+    The log-Jacobian makes ``log Z`` the same in both units.
+
+    Args:
+        energy: ``E_u``, in standardised units.
+        shift: ``m``, broadcasting over events.
+        scale: ``s > 0``, of the shape of ``m``.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, energy: Energy, shift: Tensor, scale: Tensor):
+        super().__init__()
+        self.energy = _module(energy)
+        self.register_buffer("shift", torch.as_tensor(shift))
+        self.register_buffer("scale", torch.as_tensor(scale))
+
+    def forward(self, x: Points) -> Values:
+        """``E_u((x - m)/s) + Σ log s``."""
+        log_scale = self.scale.log().expand(x.shape[1:]).sum()
+        return self.energy((x - self.shift) / self.scale) + log_scale
+
+
+class Callback(nn.Module):
+    """A plain function as a module, so that compositions hold modules only."""
+
+    def __init__(self, function: Energy):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Points) -> Values:
+        """The function's value."""
+        return self.function(x)
+
+
+def _module(energy: Energy) -> nn.Module:
+    return energy if isinstance(energy, nn.Module) else Callback(energy)
+
+
+def _parts(energies: Sequence[Energy]) -> nn.ModuleList:
+    if not energies:
+        raise ValueError("A composition needs energies: expected at least one, got none.")
+    return nn.ModuleList(_module(energy) for energy in energies)
