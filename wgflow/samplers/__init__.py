@@ -1,0 +1,22 @@
+"""Samplers: Markov kernels on batches of chains, one contract, one loop."""
+
+from wgflow.samplers.base import Info, Sampler, advance, iterate, refresh, sample
+from wgflow.samplers.independence import Independence
+from wgflow.samplers.kinetic import HMC, KineticState, Underdamped
+from wgflow.samplers.langevin import MALA, ULA, LangevinState
+
+__all__ = [
+    "HMC",
+    "MALA",
+    "ULA",
+    "Independence",
+    "Info",
+    "KineticState",
+    "LangevinState",
+    "Sampler",
+    "Underdamped",
+    "advance",
+    "iterate",
+    "refresh",
+    "sample",
+]

@@ -1,0 +1,136 @@
+"""The contract of samplers, and the one sampling loop."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from wgflow._tensor import per_point
+from wgflow.energy import Energy, energy_and_grad
+
+S = TypeVar("S")
+
+
+class Info(NamedTuple):
+    """What one step did to each chain.
+
+    Attributes:
+        acceptance: probability with which the move was, or would have been, accepted, (batch,).
+        log_weight: what to add to the chain's log-weight so that weighted averages stay exact;
+            zero for a kernel that leaves ``exp(-E)`` invariant, (batch,).
+    """
+
+    acceptance: Tensor
+    log_weight: Tensor
+
+
+class Sampler(ABC, Generic[S]):
+    """A Markov kernel on a batch of chains: a frozen record of hyper-parameters.
+
+    The state S is a NamedTuple that shows at least ``x`` (positions), ``energy`` and ``grad``
+    (at x) and ``step_size`` (a scalar tensor, which may adapt). Its scalar fields belong to all
+    chains, the others have one row per chain. It is bound to the energy it was made with.
+    """
+
+    step_size: float
+
+    @abstractmethod
+    def init(self, energy: Energy, x: Tensor, *, generator: torch.Generator | None = None) -> S:
+        """The state of chains that stand at x."""
+
+    @abstractmethod
+    def step(
+        self, energy: Energy, state: S, *, generator: torch.Generator | None = None
+    ) -> tuple[S, Info]:
+        """One move of every chain."""
+
+    @abstractmethod
+    def time(self, state: S) -> float:
+        """Langevin time τ that one step stands for, in squared units of x."""
+
+
+def refresh(energy: Energy, state: Any) -> Any:
+    """The same chains under another energy: positions, momenta and step size stay."""
+    value, grad = energy_and_grad(energy, state.x)
+    return state._replace(energy=value, grad=grad)
+
+
+def iterate(
+    sampler: Sampler[S], energy: Energy, x: Tensor, *, generator: torch.Generator | None = None
+) -> Iterator[tuple[S, Info]]:
+    """The chains after 1, 2, 3 ... steps from x; thin it with `itertools.islice`."""
+    return advance(sampler, energy, sampler.init(energy, x, generator=generator), generator)
+
+
+def advance(
+    sampler: Sampler[S], energy: Energy, state: S, generator: torch.Generator | None = None
+) -> Iterator[tuple[S, Info]]:
+    """The one sampling loop: the chains 1, 2, 3 ... steps after ``state``."""
+    while True:
+        state, info = sampler.step(energy, state, generator=generator)
+        yield state, info
+
+
+def sample(
+    sampler: Sampler[Any],
+    energy: Energy,
+    x: Tensor,
+    steps: int,
+    *,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Positions after ``steps`` steps from x; ValueError unless ``steps`` is at least one."""
+    if steps < 1:
+        raise ValueError(f"A chain needs steps: expected at least 1, got {steps}.")
+    chain = iterate(sampler, energy, x, generator=generator)
+    state, _ = next(islice(chain, steps - 1, None))
+    return state.x
+
+
+def metropolis(
+    state: Any, proposal: Any, log_ratio: Tensor, *, generator: torch.Generator | None = None
+) -> tuple[Any, Info]:
+    """Accept chain i's proposal with probability ``min(1, exp(log_ratio_i))``.
+
+    The one accept/reject. Fields with a row per chain are selected row by row, scalar ones are
+    the proposal's. A ratio that is NaN (a proposal of infinite energy) is a rejection.
+    """
+    log_ratio = torch.where(log_ratio.isnan(), -torch.inf, log_ratio)
+    uniform = torch.rand(
+        log_ratio.shape, generator=generator, device=log_ratio.device, dtype=log_ratio.dtype
+    )
+    accept = uniform.log() < log_ratio
+    fields = (
+        new if new.ndim == 0 else torch.where(per_point(accept, new), new, old)
+        for new, old in zip(proposal, state, strict=True)
+    )
+    info = Info(log_ratio.clamp(max=0).exp(), torch.zeros_like(log_ratio))
+    return type(state)(*fields), info
+
+
+def take(state: Any, index: Tensor) -> Any:
+    """The chains named by ``index`` (resampling): rows of every field that has rows."""
+    return type(state)(*(f if f.ndim == 0 else f[index] for f in state))
+
+
+def adapt(state: Any, info: Info, target: float, rate: float) -> Any:
+    """Robbins-Monro on the log step: ``log ε ← log ε + rate·(mean acceptance - target)``."""
+    factor = torch.exp(rate * (info.acceptance.mean() - target))
+    return state._replace(step_size=state.step_size * factor)
+
+
+def check_positive(owner: str, **values: float) -> None:
+    """Raise ValueError for the first hyper-parameter that is not a positive, finite number."""
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise ValueError(f"{owner} needs a positive {name}: expected > 0, got {value}.")
+
+
+def check_fraction(owner: str, **values: float) -> None:
+    """Raise ValueError for the first hyper-parameter outside [0, 1]."""
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{owner} needs a fraction {name}: expected 0 to 1, got {value}.")

@@ -1,0 +1,78 @@
+"""Global moves: an exact Metropolis-Hastings independence step from perturbed anchors."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wgflow.energy import Energy, energy_and_grad
+from wgflow.samplers.base import Info, Sampler, check_positive, metropolis
+from wgflow.samplers.langevin import LangevinState
+
+
+@dataclass(frozen=True, eq=False)
+class Independence(Sampler[Any]):
+    """Independence sampler whose proposal is ``q(x) = mean_j N(x; y_j, s²I)`` over anchors y_j.
+
+    A proposal x' ~ q is accepted with ``min(1, p(x') q(x) / (p(x) q(x')))``. It leaves p
+    invariant whatever the anchors are, so weights stay as they are; with data as anchors it jumps
+    between modes that Langevin never joins, and so ends the random walk of mode fractions under
+    resampling. Its acceptance vanishes in high dimension. It moves the state of any sampler, and
+    leaves momenta and step size alone.
+
+    Args:
+        anchors: y_j, (count, *event), in the units of x.
+        step_size: s > 0, in units of x.
+
+    Raises:
+        ValueError: when ``step_size`` is not positive.
+    """
+
+    anchors: Tensor
+    step_size: float
+
+    def __post_init__(self):
+        check_positive("Independence", step_size=self.step_size)
+
+    def init(self, energy, x, *, generator=None) -> LangevinState:
+        """Chains at x."""
+        value, grad = energy_and_grad(energy, x)
+        return LangevinState(x.detach(), value, grad, value.new_tensor(self.step_size))
+
+    def step(self, energy: Energy, state: Any, *, generator=None) -> tuple[Any, Info]:
+        """One proposal per chain, accepted or not."""
+        y = self.propose(len(state.x), generator=generator)
+        value, grad = energy_and_grad(energy, y)
+        log_q = self.log_density(torch.cat([state.x, y]))
+        log_ratio = state.energy - value + log_q[: len(y)] - log_q[len(y) :]
+        proposal = state._replace(x=y, energy=value, grad=grad)
+        return metropolis(state, proposal, log_ratio, generator=generator)
+
+    def time(self, state: Any) -> float:
+        """0: a jump moves along no path."""
+        return 0.0
+
+    def propose(self, count: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """``count`` draws from q, (count, *event)."""
+        a = self.anchors
+        index = torch.randint(len(a), (count,), generator=generator, device=a.device)
+        shape = (count, *a.shape[1:])
+        noise = torch.randn(shape, generator=generator, device=a.device, dtype=a.dtype)
+        return a[index] + self.step_size * noise
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """``log q(x)``, (batch,), in chunks of about 16 million pairs."""
+        a, s = self.anchors.flatten(1), self.step_size
+        log_norm = math.log(len(a)) + a.shape[1] * math.log(s * math.sqrt(2 * math.pi))
+        chunks = x.flatten(1).split(max(1, 2**24 // len(a)))
+        rows = [torch.logsumexp(-(torch.cdist(c, a) ** 2) / (2 * s**2), 1) for c in chunks]
+        return torch.cat(rows) - log_norm
+
+
+def silverman(x: Tensor) -> float:
+    """Silverman's bandwidth ``σ (4/((d+2) n))^{1/(d+4)}`` for n points x of mean spread σ."""
+    n, d = len(x), x[0].numel()
+    spread = float(x.flatten(1).std(0).square().mean().sqrt())
+    return spread * (4 / ((d + 2) * n)) ** (1 / (d + 4))

@@ -1,0 +1,118 @@
+"""Overdamped Langevin: the transport along the flow of a known energy, ``dX = -∇E dt + √2 dW``."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wgflow._tensor import sum_event
+from wgflow.energy import Energy, energy_and_grad
+from wgflow.samplers.base import (
+    Info,
+    Sampler,
+    adapt,
+    check_fraction,
+    check_positive,
+    metropolis,
+)
+
+
+class LangevinState(NamedTuple):
+    """Chains of an overdamped sampler: positions, energy and gradient there, step ε."""
+
+    x: Tensor
+    energy: Tensor
+    grad: Tensor
+    step_size: Tensor
+
+
+@dataclass(frozen=True)
+class ULA(Sampler[LangevinState]):
+    """Unadjusted Langevin algorithm, ``x ← x - ε∇E(x) + √(2ε) ξ``: Euler-Maruyama, weak order 1.
+
+    Its stationary law is biased at order ε: variance ``2/(λ(2-ελ))`` instead of ``1/λ`` on
+    N(0, 1/λ), and it explodes for ``ε > 2/λ``. `Info.log_weight` carries the log ratio of
+    backward and forward transitions, with which weighted particles stay exact.
+
+    Args:
+        step_size: ε > 0, in squared units of x.
+
+    Raises:
+        ValueError: when ``step_size`` is not positive.
+    """
+
+    step_size: float = 0.01
+
+    def __post_init__(self):
+        check_positive("ULA", step_size=self.step_size)
+
+    def init(self, energy, x, *, generator=None) -> LangevinState:
+        """Chains at x."""
+        return _start(energy, x, self.step_size)
+
+    def step(self, energy, state, *, generator=None) -> tuple[LangevinState, Info]:
+        """One Euler-Maruyama step of every chain; nothing is rejected."""
+        proposal, log_ratio = _propose(energy, state, generator)
+        return proposal, Info(log_ratio.clamp(max=0).exp(), log_ratio)
+
+    def time(self, state) -> float:
+        """ε."""
+        return float(state.step_size)
+
+
+@dataclass(frozen=True)
+class MALA(Sampler[LangevinState]):
+    """Metropolis-adjusted Langevin algorithm: ULA's proposal, accepted or not; no bias.
+
+    After each step the common ε moves by Robbins-Monro towards the target acceptance, whose
+    optimum is 0.574 in high dimension (Roberts and Rosenthal 1998). With thousands of chains one
+    update hardly depends on any chain; set ``adaptation`` to 0 for a kernel that is exactly
+    invariant.
+
+    Args:
+        step_size: first ε > 0, in squared units of x.
+        target: acceptance to aim at, in (0, 1).
+        adaptation: rate of the update of log ε per step, 0 to turn it off.
+
+    Raises:
+        ValueError: when a hyper-parameter is out of its range.
+    """
+
+    step_size: float = 0.01
+    target: float = 0.574
+    adaptation: float = 0.05
+
+    def __post_init__(self):
+        check_positive("MALA", step_size=self.step_size)
+        check_fraction("MALA", target=self.target, adaptation=self.adaptation)
+
+    def init(self, energy, x, *, generator=None) -> LangevinState:
+        """Chains at x."""
+        return _start(energy, x, self.step_size)
+
+    def step(self, energy, state, *, generator=None) -> tuple[LangevinState, Info]:
+        """One proposal per chain, accepted with ``min(1, e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x))``."""
+        proposal, log_ratio = _propose(energy, state, generator)
+        state, info = metropolis(state, proposal, log_ratio, generator=generator)
+        return adapt(state, info, self.target, self.adaptation), info
+
+    def time(self, state) -> float:
+        """ε."""
+        return float(state.step_size)
+
+
+def _start(energy: Energy, x: Tensor, step_size: float) -> LangevinState:
+    value, grad = energy_and_grad(energy, x)
+    return LangevinState(x.detach(), value, grad, value.new_tensor(step_size))
+
+
+def _propose(energy: Energy, state: LangevinState, generator) -> tuple[LangevinState, Tensor]:
+    """``y = x - ε∇E(x) + √(2ε) ξ`` and ``log [e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x)]``."""
+    x, step = state.x, state.step_size
+    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    y = x - step * state.grad + (2 * step).sqrt() * noise
+    value, grad = energy_and_grad(energy, y)
+    backward = sum_event((x - y + step * grad) ** 2) / (4 * step)
+    log_ratio = state.energy - value - backward + sum_event(noise**2) / 2
+    return LangevinState(y, value, grad, step), log_ratio
