@@ -21,7 +21,9 @@ def check_energy(energy: Energy, x: Tensor) -> None:
         value = energy(x)
     expected = f"expected shape {(len(x),)} for x of shape {tuple(x.shape)}"
     if not isinstance(value, Tensor):
-        raise ValueError(f"An energy must return a tensor: {expected}, got {type(value).__name__}.")
+        raise ValueError(
+            f"An energy must return a tensor: {expected}, got {type(value).__name__}."
+        )
     if value.shape != (len(x),):
         got = tuple(value.shape)
         raise ValueError(f"An energy must return one value per point: {expected}, got {got}.")

@@ -72,7 +72,9 @@ def populate(
 ) -> Particles:
     """Particles at x drawn from a law of known ``log_density``: ``A_i = -E(x_i) - log q(x_i)``."""
     state = sampler.init(energy, x, generator=generator)
-    return Particles(state, -state.energy - log_density, state.energy.new_zeros((), dtype=torch.float64))
+    return Particles(
+        state, -state.energy - log_density, state.energy.new_zeros((), dtype=torch.float64)
+    )
 
 
 def react(p: Particles, energy: Energy) -> Particles:
@@ -82,7 +84,11 @@ def react(p: Particles, energy: Energy) -> Particles:
 
 
 def transport(
-    p: Particles, sampler: Sampler[Any], energy: Energy, *, generator: torch.Generator | None = None
+    p: Particles,
+    sampler: Sampler[Any],
+    energy: Energy,
+    *,
+    generator: torch.Generator | None = None,
 ) -> tuple[Particles, Info]:
     """One move of every particle; its weight takes what the kernel says it owes."""
     state, info = sampler.step(energy, p.state, generator=generator)

@@ -1,0 +1,32 @@
+"""Schemes: how an energy learns, one contract."""
+
+from wgflow.schemes.base import Loss, Scheme
+from wgflow.schemes.dynamics import Carry, Dynamics, Population
+from wgflow.schemes.gradient_norm import GradientNorm
+from wgflow.schemes.likelihood import MaximumLikelihood
+from wgflow.schemes.proximal import (
+    Envelope,
+    FirstOrder,
+    Form,
+    Forward,
+    InnerDescent,
+    NearProximal,
+    Reverse,
+)
+
+__all__ = [
+    "Carry",
+    "Dynamics",
+    "Envelope",
+    "FirstOrder",
+    "Form",
+    "Forward",
+    "GradientNorm",
+    "InnerDescent",
+    "Loss",
+    "MaximumLikelihood",
+    "NearProximal",
+    "Population",
+    "Reverse",
+    "Scheme",
+]

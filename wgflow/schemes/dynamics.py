@@ -1,0 +1,195 @@
+"""Dynamics: how the particles of a scheme start, react and move between learning steps."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from wgflow._tensor import sum_event
+from wgflow.energy import Energy
+from wgflow.particles import Particles, populate, react, resample, transport
+from wgflow.samplers import MALA, Independence, Sampler
+from wgflow.samplers.base import check_fraction, check_positive
+from wgflow.samplers.independence import silverman
+
+
+class Carry(NamedTuple):
+    """What a scheme with particles carries from one learning step to the next.
+
+    Attributes:
+        batch: data of this step, (batch, *event).
+        batch_energy: ``E_k`` at the batch, (batch,).
+        particles: the population that trains, with ``E_k`` and ``∇E_k`` cached in its state.
+        held_out: a population that never enters a gradient; may be empty (no rows).
+        index: k, the number of learning steps done, an integer scalar tensor.
+        frozen: parameters of ``E_k``, for schemes that evaluate it away from the particles.
+        metrics: what the last transport showed, detached scalars by name.
+    """
+
+    batch: Tensor
+    batch_energy: Tensor
+    particles: Particles
+    held_out: Particles | None
+    index: Tensor
+    frozen: dict[str, Tensor]
+    metrics: dict[str, Tensor]
+
+
+class Dynamics(ABC):
+    """Where the particles of a scheme come from and how they follow the energy."""
+
+    @abstractmethod
+    def init(
+        self, energy: Energy, batch: Tensor, *, generator: torch.Generator | None = None
+    ) -> Carry:
+        """The carry before the first learning step."""
+
+    @abstractmethod
+    def advance(
+        self,
+        energy: Energy,
+        batch: Tensor,
+        carry: Carry,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Carry:
+        """The carry of the next learning step, under the new energy."""
+
+    @abstractmethod
+    def time(self, carry: Carry) -> float:
+        """Langevin time τ of one learning step, in squared units of x."""
+
+
+@dataclass(frozen=True)
+class Population(Dynamics):
+    """A persistent population: reaction, resampling, global moves, transport.
+
+    Per learning step: log-weights take ``E_k - E_{k+1}`` (the reaction); the population is
+    resampled when its effective fraction falls under ``resample_below``; one independence step
+    proposes data plus noise (the global move); the sampler moves everyone ``steps`` times. All
+    four leave weighted averages exact. Without reaction and global move this is the population of
+    persistent contrastive divergence, a ``restart`` share of which starts anew each step.
+
+    Args:
+        sampler: the transport.
+        steps: its steps per learning step.
+        size: number of particles that train.
+        held_out: number of particles that never enter a gradient, 0 for none.
+        held_out_every: learning steps between two moves of the held-out particles; their
+            reaction over the whole interval is taken at once, exactly.
+        scale: standard deviation of the Gaussian that the particles start from, in the units of
+            x; give the scale of the confinement, which is the first energy.
+        reaction: whether particles carry weights.
+        resample_below: effective fraction that triggers resampling.
+        global_moves: independence steps per learning step.
+        bandwidth: their noise, as a multiple of Silverman's bandwidth of the batch.
+        restart: share of the particles redrawn from the start law per learning step; only for
+            particles without weights.
+
+    Raises:
+        ValueError: when a hyper-parameter is out of its range.
+    """
+
+    sampler: Sampler[Any] = field(default_factory=MALA)
+    steps: int = 1
+    size: int = 2048
+    held_out: int = 2048
+    held_out_every: int = 10
+    scale: float = 2.0
+    reaction: bool = True
+    resample_below: float = 0.5
+    global_moves: int = 1
+    bandwidth: float = 1.0
+    restart: float = 0.0
+
+    def __post_init__(self):
+        counts = {"steps": self.steps, "size": self.size, "held_out_every": self.held_out_every}
+        check_positive("Population", scale=self.scale, bandwidth=self.bandwidth, **counts)
+        check_fraction("Population", resample_below=self.resample_below, restart=self.restart)
+        if self.reaction and self.restart:
+            raise ValueError(
+                "A restarted particle has no weight history: expected restart 0 with reaction, "
+                f"got {self.restart}."
+            )
+
+    def init(self, energy, batch, *, generator=None) -> Carry:
+        """Both populations drawn from ``N(0, scale²)`` and weighted to the first energy."""
+        groups = [
+            self._draw(energy, batch, count, generator) if count else None
+            for count in (self.size, self.held_out)
+        ]
+        train, held_out = groups
+        assert train is not None
+        index = torch.zeros((), dtype=torch.int64)
+        return Carry(batch, _values(energy, batch), train, held_out, index, {}, {})
+
+    def advance(self, energy, batch, carry, *, generator=None) -> Carry:
+        """Reaction, resampling, global moves and transport under the new energy."""
+        index = carry.index + 1
+        train, metrics = self.follow(energy, batch, carry.particles, generator=generator)
+        train = self._restart(energy, train, generator)
+        held_out = carry.held_out
+        if held_out is not None and int(index) % self.held_out_every == 0:
+            held_out, shown = self.follow(energy, batch, held_out, generator=generator)
+            shown["log_z"] = held_out.log_z
+            metrics |= {f"held_out_{name}": value for name, value in shown.items()}
+        return Carry(batch, _values(energy, batch), train, held_out, index, {}, metrics)
+
+    def time(self, carry) -> float:
+        """τ = steps × the sampler's time per step."""
+        return self.steps * self.sampler.time(carry.particles.state)
+
+    def follow(
+        self, energy: Energy, anchors: Tensor, p: Particles, *, generator=None
+    ) -> tuple[Particles, dict[str, Tensor]]:
+        """One round of reaction, resampling, global moves and transport of one population."""
+        old_grad = p.state.grad
+        p = react(p, energy)
+        if not self.reaction:
+            p = p._replace(log_weight=torch.zeros_like(p.log_weight))
+        change = sum_event((p.state.grad - old_grad) ** 2)
+        metrics = {"dissipation": p.weights @ change, "ess": p.effective_fraction}
+        if p.effective_fraction < self.resample_below:
+            p = resample(p, generator=generator)
+        jump = Independence(anchors, self.bandwidth * silverman(anchors))
+        for _ in range(self.global_moves):
+            p, info = transport(p, jump, energy, generator=generator)
+            metrics["global_acceptance"] = info.acceptance.mean()
+        for _ in range(self.steps):
+            p, info = transport(p, self.sampler, energy, generator=generator)
+        return p, metrics | {"acceptance": info.acceptance.mean(), "step_size": p.state.step_size}
+
+    def _draw(self, energy: Energy, like: Tensor, count: int, generator) -> Particles:
+        x, log_q = start_law(like, count, self.scale, generator=generator)
+        p = populate(self.sampler, energy, x, log_q, generator=generator)
+        return p if self.reaction else p._replace(log_weight=torch.zeros_like(p.log_weight))
+
+    def _restart(self, energy: Energy, p: Particles, generator) -> Particles:
+        count = round(self.restart * len(p.x))
+        if not count:
+            return p
+        fresh = self._draw(energy, p.x, count, generator).state
+        where = torch.randperm(len(p.x), generator=generator, device=p.x.device)[:count]
+        rows = (
+            f if f.ndim == 0 else f.index_put((where,), new)
+            for f, new in zip(p.state, fresh, strict=True)
+        )
+        return p._replace(state=type(p.state)(*rows))
+
+
+def start_law(
+    like: Tensor, count: int, scale: float, *, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """``count`` draws from ``N(0, scale²)`` shaped like the points of ``like``, and log-densities."""
+    shape = (count, *like.shape[1:])
+    noise = torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
+    log_norm = noise[0].numel() * math.log(scale * math.sqrt(2 * math.pi))
+    return scale * noise, -sum_event(noise**2) / 2 - log_norm
+
+
+def _values(energy: Energy, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return energy(x)

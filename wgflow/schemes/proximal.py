@@ -1,0 +1,210 @@
+"""The near-proximal Wasserstein gradient flow of the global relative entropy.
+
+One step of Jordan, Kinderlehrer and Otto on ``F(ρ) = KL(ρ‖p_d)``, written in its dual. With ψ the
+change of energy and the Hopf-Lax envelope ``Q_hψ(y) = min_x ψ(x) + |x-y|²/(2h)``,
+
+    ψ_k = argmin_ψ  log E_d[e^ψ] - E_{ρ_k}[Q_hψ],     E_{k+1} = E_k + ψ_k,     ρ_{k+1} ∝ p_d e^{ψ_k}.
+
+Around equilibrium, ``ρ_k = p_d(1 + u_k)``, it is ``ψ = (I - hL)⁻¹ u_k``: one implicit Euler step of
+the Fokker-Planck equation for the density ratio, stable for every h and zero exactly when
+``ρ_k = p_d``, so without bias. After Wu, Wei and Lin (arXiv 1910.14216).
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from wgflow._tensor import sum_event
+from wgflow.energy import Energy, energy_and_grad
+from wgflow.particles import effective_fraction
+from wgflow.samplers.base import check_fraction, check_positive
+from wgflow.schemes.base import Loss, Scheme
+from wgflow.schemes.dynamics import Carry, Dynamics, Population
+
+
+class Form(ABC):
+    """Which relative entropy the change of energy ψ lowers, from values of ψ alone."""
+
+    @abstractmethod
+    def entropy(self, data: Tensor, particles: Tensor, log_weight: Tensor) -> Tensor:
+        """The entropy part of the loss, from ψ at the data and at the weighted particles."""
+
+
+@dataclass(frozen=True)
+class Forward(Form):
+    """``mean_d ψ + log Σ w_i e^{-ψ(x_i)} = KL(p_d‖p_θ) - KL(p_d‖p_{θ_k})``: maximum likelihood."""
+
+    def entropy(self, data, particles, log_weight) -> Tensor:
+        """``mean_d ψ + log Σ w_i e^{-ψ(x_i)}``."""
+        return data.mean() + torch.logsumexp(log_weight.log_softmax(0) - particles, 0)
+
+
+@dataclass(frozen=True)
+class Reverse(Form):
+    """``log mean_d e^ψ - Σ w_i ψ(x_i)``: the dual of the JKO step (Donsker-Varadhan)."""
+
+    def entropy(self, data, particles, log_weight) -> Tensor:
+        """``log mean_d e^ψ - Σ w_i ψ(x_i)``."""
+        return torch.logsumexp(data, 0) - math.log(len(data)) - log_weight.softmax(0) @ particles
+
+
+class Envelope(ABC):
+    """The transport cost ``Σ w_i (ψ - Q_hψ)(x_i) ≥ 0`` of a change of energy ψ."""
+
+    def freeze(self, energy: Energy) -> dict[str, Tensor]:
+        """What must be kept of ``E_k`` beyond values and gradients at the particles: nothing."""
+        return {}
+
+    @abstractmethod
+    def cost(self, energy: Energy, carry: Carry, values: Tensor, h: float) -> Tensor:
+        """The cost of ``ψ = E_θ - E_k``, given ``E_θ`` at the particles."""
+
+
+@dataclass(frozen=True)
+class FirstOrder(Envelope):
+    """``Q_hψ ≈ ψ - (h/2)|∇ψ|²``, so the cost is ``(h/2) Σ w_i |∇ψ(x_i)|²``: error O(h²).
+
+    Args:
+        share: share of the particles, drawn afresh, over which the sum is estimated without bias.
+
+    Raises:
+        ValueError: unless ``0 < share ≤ 1``.
+    """
+
+    share: float = 1.0
+
+    def __post_init__(self):
+        check_positive("FirstOrder", share=self.share)
+        check_fraction("FirstOrder", share=self.share)
+
+    def cost(self, energy, carry, values, h) -> Tensor:
+        """``(h/2) Σ w_i |∇E_θ(x_i) - ∇E_k(x_i)|²``."""
+        p = carry.particles
+        count = max(1, round(self.share * len(p.x)))
+        # Transport moves particles independently of their place, but resampling puts copies side
+        # by side: a stride reaches all families.
+        where = torch.arange(count, device=p.x.device) * len(p.x) // count
+        _, grad = energy_and_grad(energy, p.x[where], create_graph=True)
+        change = sum_event((grad - p.state.grad[where]) ** 2)
+        return h / 2 * (p.log_weight[where].softmax(0) @ change)
+
+
+@dataclass(frozen=True)
+class InnerDescent(Envelope):
+    """``Q_hψ(y) = ψ(x̂) + |x̂-y|²/(2h)`` with x̂ by gradient descent from y: backward Euler.
+
+    ``x̂ ← x̂ - η (x̂ - y + h∇ψ(x̂))``, whose fixed point is the proximal point when
+    ``h ∇²ψ > -1``. By the envelope theorem ``∂_θ Q_hψ(y) = ∂_θ ψ(x̂)``: no double backward. Needs
+    the parameters of ``E_k``, kept in the carry.
+
+    Args:
+        steps: descent steps.
+        relaxation: η in (0, 1].
+
+    Raises:
+        ValueError: when a hyper-parameter is out of its range.
+    """
+
+    steps: int = 3
+    relaxation: float = 1.0
+
+    def __post_init__(self):
+        check_positive("InnerDescent", steps=self.steps, relaxation=self.relaxation)
+        check_fraction("InnerDescent", relaxation=self.relaxation)
+
+    def freeze(self, energy) -> dict[str, Tensor]:
+        """A copy of the parameters and buffers of ``E_k``."""
+        if not isinstance(energy, nn.Module):
+            raise ValueError(
+                "The exact envelope keeps a copy of the parameters: expected an nn.Module energy, "
+                f"got {type(energy).__name__}."
+            )
+        return {name: value.detach().clone() for name, value in energy.state_dict().items()}
+
+    def cost(self, energy, carry, values, h) -> Tensor:
+        """``Σ w_i [ψ(x_i) - ψ(x̂_i) - |x̂_i - x_i|²/(2h)]``."""
+
+        def change(x: Tensor) -> Tensor:
+            return energy(x) - functional_call(energy, carry.frozen, (x,))
+
+        p = carry.particles
+        y = x = p.x
+        for _ in range(self.steps):
+            _, grad = energy_and_grad(change, x)
+            x = x - self.relaxation * (x - y + h * grad)
+        with torch.no_grad():
+            frozen = functional_call(energy, carry.frozen, (x,))
+        drop = values - p.state.energy - (energy(x) - frozen)
+        return p.weights @ (drop - sum_event((x - y) ** 2) / (2 * h))
+
+
+@dataclass(frozen=True)
+class NearProximal(Scheme[Carry]):
+    """Near-proximal step ``min_θ entropy(ψ) + Σ w_i (ψ - Q_hψ)(x_i)``, ``ψ = E_θ - E_{θ_k}``.
+
+    Several optimiser steps on frozen particles approach the proximal point; they stop early when
+    the particles, reweighted by ``e^{-ψ}``, keep less than ``trust`` of their effective size. An
+    error of eigenvalue λ of -L is multiplied per exact step by ``1/(1+hλ)`` at most: no bias.
+
+    Args:
+        dynamics: the particles; weighted by default.
+        form: forward or reverse entropy.
+        envelope: first-order or exact cost.
+        h: proximal step, in squared units of x; None for the Langevin time of a learning step.
+        inner_steps: optimiser steps per learning step, at most.
+        trust: effective fraction under which the inner steps stop.
+
+    Raises:
+        ValueError: when a hyper-parameter is out of its range.
+    """
+
+    dynamics: Dynamics = field(default_factory=Population)
+    form: Form = field(default_factory=Forward)
+    envelope: Envelope = field(default_factory=FirstOrder)
+    h: float | None = None
+    inner_steps: int = 3
+    trust: float = 0.7
+
+    def __post_init__(self):
+        check_positive("NearProximal", inner_steps=self.inner_steps)
+        check_fraction("NearProximal", trust=self.trust)
+        if self.h is not None:
+            check_positive("NearProximal", h=self.h)
+
+    def init(self, energy, batch, *, generator=None) -> Carry:
+        """The first particles, and what the envelope keeps of the first energy."""
+        carry = self.dynamics.init(energy, batch, generator=generator)
+        return carry._replace(frozen=self.envelope.freeze(energy))
+
+    def loss(self, energy, carry, *, generator=None) -> Loss:
+        """``J(θ)`` on the frozen batch and particles."""
+        p = carry.particles
+        values = energy(torch.cat([carry.batch, p.x]))
+        data, model = values[: len(carry.batch)], values[len(carry.batch) :]
+        psi = model - p.state.energy
+        entropy = self.form.entropy(data - carry.batch_energy, psi, p.log_weight)
+        cost = self.envelope.cost(energy, carry, model, self.proximal_step(carry))
+        metrics = {
+            "entropy": entropy.detach(),
+            "cost": cost.detach(),
+            "energy_gap": data.detach().mean() - p.weights @ model.detach(),
+            "trust": effective_fraction(p.log_weight - psi.detach()),
+        }
+        return Loss(entropy + cost, metrics)
+
+    def advance(self, energy, batch, carry, *, generator=None) -> Carry:
+        """Reaction and transport, and what the envelope keeps of the new energy."""
+        carry = self.dynamics.advance(energy, batch, carry, generator=generator)
+        return carry._replace(frozen=self.envelope.freeze(energy))
+
+    def trusted(self, loss) -> bool:
+        """Whether the reweighted particles still represent the model."""
+        return bool(loss.metrics["trust"] >= self.trust)
+
+    def proximal_step(self, carry: Carry) -> float:
+        """h."""
+        return self.dynamics.time(carry) if self.h is None else self.h

@@ -1,0 +1,84 @@
+"""The one training loop, a generator: it yields, the caller logs, evaluates, saves and stops."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
+
+from wgflow.schemes.base import Scheme
+
+
+class Step(NamedTuple):
+    """One learning step, done.
+
+    Attributes:
+        carry: the scheme's carry after the step; with the energy, the optimiser and the
+            generators it is all that the next step depends on.
+        metrics: detached scalars by name: of the first inner step, so that they describe the
+            energy before the step, then of the transport after it.
+    """
+
+    carry: Any
+    metrics: dict[str, Tensor]
+
+
+def train(
+    energy: nn.Module,
+    scheme: Scheme[Any],
+    batches: Iterator[Tensor],
+    optimizer: Optimizer,
+    *,
+    carry: Any = None,
+    scheduler: LRScheduler | None = None,
+    average: AveragedModel | None = None,
+    clip: float | None = None,
+    generator: torch.Generator | None = None,
+) -> Iterator[Step]:
+    """Learn ``energy`` by ``scheme`` for as long as the caller asks for steps.
+
+    Args:
+        energy: the module that learns.
+        scheme: how.
+        batches: endless data, in the units of the energy.
+        optimizer: over the energy's parameters.
+        carry: where to go on from; None begins anew with the first batch.
+        scheduler: stepped once per learning step.
+        average: running average of the parameters, updated once per learning step.
+        clip: greatest norm of the gradient.
+        generator: source of every random number of the scheme.
+
+    Raises:
+        FloatingPointError: when the loss is not finite; the parameters are those before it.
+    """
+    if carry is None:
+        carry = scheme.init(energy, next(batches), generator=generator)
+    while True:
+        shown: dict[str, Tensor] = {}
+        for inner in range(scheme.inner_steps):
+            loss = scheme.loss(energy, carry, generator=generator)
+            if inner and not scheme.trusted(loss):
+                break
+            shown = shown or loss.metrics
+            descend(loss.value, energy, optimizer, clip)
+        shown["inner_steps"] = torch.tensor(inner + 1.0)
+        if scheduler is not None:
+            scheduler.step()
+        if average is not None:
+            average.update_parameters(energy)
+        carry = scheme.advance(energy, next(batches), carry, generator=generator)
+        yield Step(carry, shown | carry.metrics)
+
+
+def descend(loss: Tensor, energy: nn.Module, optimizer: Optimizer, clip: float | None) -> None:
+    """One optimiser step; FloatingPointError before it when the loss is not finite."""
+    if not loss.isfinite():
+        raise FloatingPointError(f"The loss must be finite: got {float(loss)}.")
+    optimizer.zero_grad()
+    loss.backward()
+    if clip is not None:
+        nn.utils.clip_grad_norm_(energy.parameters(), clip)
+    optimizer.step()
