@@ -210,6 +210,27 @@ def test_pinwheel_turns_its_arms_by_the_square_of_the_radius():
     torch.testing.assert_close(turned(image), straight(on_arm))
 
 
+def test_pinwheel_arms_point_outwards():
+    target = Pinwheel(radius=6.0, length=0.6, width=0.2, twist=0.0)
+    angle = torch.tensor(2 * math.pi / 5, dtype=torch.float64)
+    out = torch.stack([angle.cos(), angle.sin()])
+    across = torch.stack([-angle.sin(), angle.cos()])
+    x = torch.stack([6 * out, 6.6 * out, 6 * out + 0.2 * across])
+    peak, along, beside = target.log_prob(x).tolist()
+    assert peak - along == pytest.approx(0.5)
+    assert peak - beside == pytest.approx(0.5)
+
+
+def test_banana_has_its_moments():
+    target = Banana(scale=2.0, width=0.5, curvature=0.3)
+    generator = torch.Generator().manual_seed(12)
+    x1, x2 = target.sample(20_000, dtype=torch.float64, generator=generator).unbind(1)
+    assert z_score(x1**2, 2**2).abs() < 4
+    assert z_score(x2, 0).abs() < 4
+    assert z_score(x2**2, 0.5**2 + 2 * 0.3**2 * 2**4).abs() < 4
+    assert z_score(x1**2 * x2, 2 * 0.3 * 2**4).abs() < 4
+
+
 def test_checkerboard_is_one_eighth_on_dark_cells_and_nothing_else():
     x = torch.tensor([[-1.5, -1.5], [0.5, 0.5], [0.5, -0.5], [2.5, 0.5], [2.0, 0.0], [-2.0, 0.0]])
     eighth = -math.log(8)

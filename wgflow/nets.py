@@ -11,9 +11,9 @@ ACTIVATIONS = {"silu": nn.SiLU, "gelu": nn.GELU, "softplus": nn.Softplus, "tanh"
 
 
 class MLP(nn.Module):
-    """Multilayer perceptron on learned Fourier features, ``E(x) = aᵀ φ_L(… φ_1(x, cos Bᵀx, sin Bᵀx))``.
+    """Multilayer perceptron on learned Fourier features, ``E(x) = aᵀ φ_L(… φ_1(f(x)))``.
 
-    The features are ``(x, cos Bᵀx, sin Bᵀx)`` with ``B_ij ~ N(0, σ²)``, trained with the rest. A
+    The features are ``f(x) = (x, cos Bᵀx, sin Bᵀx)`` with ``B_ij ~ N(0, σ²)``, trained with the rest. A
     plain perceptron learns low frequencies first and needs thousands of updates to carve narrow
     wells; features of frequency σ give them at once (Tancik et al. 2020). The activation must be
     smooth, since samplers and schemes use ``∇E`` and its derivatives. The last layer starts at

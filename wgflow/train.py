@@ -58,13 +58,15 @@ def train(
         carry = scheme.init(energy, next(batches), generator=generator)
     while True:
         shown: dict[str, Tensor] = {}
-        for inner in range(scheme.inner_steps):
+        taken = 0
+        while taken < scheme.inner_steps:
             loss = scheme.loss(energy, carry, generator=generator)
-            if inner and not scheme.trusted(loss):
+            if taken and not scheme.trusted(loss):
                 break
             shown = shown or loss.metrics
             descend(loss.value, energy, optimizer, clip)
-        shown["inner_steps"] = torch.tensor(inner + 1.0)
+            taken += 1
+        shown["inner_steps"] = torch.tensor(float(taken))
         if scheduler is not None:
             scheduler.step()
         if average is not None:

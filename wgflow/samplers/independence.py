@@ -64,10 +64,16 @@ class Independence(Sampler[Any]):
 
     def log_density(self, x: Tensor) -> Tensor:
         """``log q(x)``, (batch,), in chunks of about 16 million pairs."""
-        a, s = self.anchors.flatten(1), self.step_size
+        a, s = self.anchors.flatten(1) / self.step_size, self.step_size
         log_norm = math.log(len(a)) + a.shape[1] * math.log(s * math.sqrt(2 * math.pi))
-        chunks = x.flatten(1).split(max(1, 2**24 // len(a)))
-        rows = [torch.logsumexp(-(torch.cdist(c, a) ** 2) / (2 * s**2), 1) for c in chunks]
+        half_squares = a.square().sum(1) / 2
+        chunks = (x.flatten(1) / s).split(max(1, 2**24 // len(a)))
+        # |c-a|²/2 by one matrix product: three times faster than distances, and anchors and
+        # chains are near the origin in standardised units, so little cancels.
+        rows = [
+            torch.logsumexp(torch.addmm(-half_squares, c, a.T), 1) - c.square().sum(1) / 2
+            for c in chunks
+        ]
         return torch.cat(rows) - log_norm
 
 
