@@ -1,5 +1,6 @@
 """Neural energies of points."""
 
+import itertools
 import math
 
 import torch
@@ -13,8 +14,7 @@ ACTIVATIONS = {"silu": nn.SiLU, "gelu": nn.GELU, "softplus": nn.Softplus, "tanh"
 class MLP(nn.Module):
     """Multilayer perceptron on learned Fourier features, ``E(x) = aᵀ φ_L(… φ_1(f(x)))``.
 
-    The features are ``f(x) = (x, cos Bᵀx, sin Bᵀx)`` with ``B_ij ~ N(0, σ²)``, trained with the rest. A
-    plain perceptron learns low frequencies first and needs thousands of updates to carve narrow
+    The features are ``f(x) = (x, cos Bᵀx, sin Bᵀx)``, ``B_ij ~ N(0, σ²)``, trained too. A plain perceptron learns low frequencies first and needs thousands of updates to carve narrow
     wells; features of frequency σ give them at once (Tancik et al. 2020). The activation must be
     smooth, since samplers and schemes use ``∇E`` and its derivatives. The last layer starts at
     zero: the first energy is the confinement alone, whose law is known and sampled exactly.
@@ -58,7 +58,7 @@ class MLP(nn.Module):
         )
         sizes = [dim + 2 * features, *[width] * depth]
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for fan_in, fan_out in itertools.pairwise(sizes):
             layers += [_linear(fan_in, fan_out, generator), ACTIVATIONS[activation]()]
         self.hidden = nn.Sequential(*layers)
         self.head = nn.Parameter(torch.zeros(width))

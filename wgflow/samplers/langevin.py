@@ -92,7 +92,7 @@ class MALA(Sampler[LangevinState]):
         return _start(energy, x, self.step_size)
 
     def step(self, energy, state, *, generator=None) -> tuple[LangevinState, Info]:
-        """One proposal per chain, accepted with ``min(1, e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x))``."""
+        """Accept each proposal with ``min(1, e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x))``."""
         proposal, log_ratio = _propose(energy, state, generator)
         state, info = metropolis(state, proposal, log_ratio, generator=generator)
         return adapt(state, info, self.target, self.adaptation), info

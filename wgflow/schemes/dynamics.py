@@ -24,7 +24,7 @@ class Carry(NamedTuple):
         batch_energy: ``E_k`` at the batch, (batch,).
         particles: the population that trains, with ``E_k`` and ``∇E_k`` cached in its state.
         held_out: a population that never enters a gradient; may be empty (no rows).
-        index: k, the number of learning steps done, an integer scalar tensor.
+        done: k, the number of learning steps done, an integer scalar tensor.
         frozen: parameters of ``E_k``, for schemes that evaluate it away from the particles.
         metrics: what the last transport showed, detached scalars by name.
     """
@@ -33,7 +33,7 @@ class Carry(NamedTuple):
     batch_energy: Tensor
     particles: Particles
     held_out: Particles | None
-    index: Tensor
+    done: Tensor
     frozen: dict[str, Tensor]
     metrics: dict[str, Tensor]
 
@@ -123,20 +123,20 @@ class Population(Dynamics):
         ]
         train, held_out = groups
         assert train is not None
-        index = torch.zeros((), dtype=torch.int64)
-        return Carry(batch, _values(energy, batch), train, held_out, index, {}, {})
+        done = torch.zeros((), dtype=torch.int64)
+        return Carry(batch, _values(energy, batch), train, held_out, done, {}, {})
 
     def advance(self, energy, batch, carry, *, generator=None) -> Carry:
         """Reaction, resampling, global moves and transport under the new energy."""
-        index = carry.index + 1
+        done = carry.done + 1
         train, metrics = self.follow(energy, batch, carry.particles, generator=generator)
         train = self._restart(energy, train, generator)
         held_out = carry.held_out
-        if held_out is not None and int(index) % self.held_out_every == 0:
+        if held_out is not None and int(done) % self.held_out_every == 0:
             held_out, shown = self.follow(energy, batch, held_out, generator=generator)
             shown["log_z"] = held_out.log_z
             metrics |= {f"held_out_{name}": value for name, value in shown.items()}
-        return Carry(batch, _values(energy, batch), train, held_out, index, {}, metrics)
+        return Carry(batch, _values(energy, batch), train, held_out, done, {}, metrics)
 
     def time(self, carry) -> float:
         """τ = steps × the sampler's time per step."""
@@ -160,7 +160,8 @@ class Population(Dynamics):
             metrics["global_acceptance"] = info.acceptance.mean()
         for _ in range(self.steps):
             p, info = transport(p, self.sampler, energy, generator=generator)
-        return p, metrics | {"acceptance": info.acceptance.mean(), "step_size": p.state.step_size}
+            metrics["acceptance"] = info.acceptance.mean()
+        return p, metrics | {"step_size": p.state.step_size}
 
     def _draw(self, energy: Energy, like: Tensor, count: int, generator) -> Particles:
         x, log_q = start_law(like, count, self.scale, generator=generator)
@@ -183,7 +184,7 @@ class Population(Dynamics):
 def start_law(
     like: Tensor, count: int, scale: float, *, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """``count`` draws from ``N(0, scale²)`` shaped like the points of ``like``, and log-densities."""
+    """``count`` draws from ``N(0, scale²)`` shaped like the points of ``like``, and its log."""
     shape = (count, *like.shape[1:])
     noise = torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
     log_norm = noise[0].numel() * math.log(scale * math.sqrt(2 * math.pi))

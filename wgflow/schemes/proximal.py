@@ -3,10 +3,10 @@
 One step of Jordan, Kinderlehrer and Otto on ``F(ρ) = KL(ρ‖p_d)``, written in its dual. With ψ the
 change of energy and the Hopf-Lax envelope ``Q_hψ(y) = min_x ψ(x) + |x-y|²/(2h)``,
 
-    ψ_k = argmin_ψ  log E_d[e^ψ] - E_{ρ_k}[Q_hψ],     E_{k+1} = E_k + ψ_k,     ρ_{k+1} ∝ p_d e^{ψ_k}.
+    ψ_k = argmin_ψ  log E_d[e^ψ] - E_{ρ_k}[Q_hψ],     E_{k+1} = E_k + ψ_k,    ρ_{k+1} ∝ p_d e^{ψ_k}.
 
-Around equilibrium, ``ρ_k = p_d(1 + u_k)``, it is ``ψ = (I - hL)⁻¹ u_k``: one implicit Euler step of
-the Fokker-Planck equation for the density ratio, stable for every h and zero exactly when
+Around equilibrium, ``ρ_k = p_d(1 + u_k)``, it is ``ψ = (I - hL)⁻¹ u_k``: one implicit Euler step
+of the Fokker-Planck equation for the density ratio, stable for every h and zero exactly when
 ``ρ_k = p_d``, so without bias. After Wu, Wei and Lin (arXiv 1910.14216).
 """
 
@@ -118,28 +118,34 @@ class InnerDescent(Envelope):
 
     def freeze(self, energy) -> dict[str, Tensor]:
         """A copy of the parameters and buffers of ``E_k``."""
-        if not isinstance(energy, nn.Module):
-            raise ValueError(
-                "The exact envelope keeps a copy of the parameters: expected an nn.Module energy, "
-                f"got {type(energy).__name__}."
-            )
-        return {name: value.detach().clone() for name, value in energy.state_dict().items()}
+        state = _module(energy).state_dict()
+        return {name: value.detach().clone() for name, value in state.items()}
 
     def cost(self, energy, carry, values, h) -> Tensor:
         """``Σ w_i [ψ(x_i) - ψ(x̂_i) - |x̂_i - x_i|²/(2h)]``."""
 
+        def frozen(x: Tensor) -> Tensor:
+            return functional_call(_module(energy), carry.frozen, (x,))
+
         def change(x: Tensor) -> Tensor:
-            return energy(x) - functional_call(energy, carry.frozen, (x,))
+            return energy(x) - frozen(x)
 
         p = carry.particles
         y = x = p.x
         for _ in range(self.steps):
             _, grad = energy_and_grad(change, x)
             x = x - self.relaxation * (x - y + h * grad)
-        with torch.no_grad():
-            frozen = functional_call(energy, carry.frozen, (x,))
-        drop = values - p.state.energy - (energy(x) - frozen)
+        drop = values - p.state.energy - change(x)
         return p.weights @ (drop - sum_event((x - y) ** 2) / (2 * h))
+
+
+def _module(energy: Energy) -> nn.Module:
+    if not isinstance(energy, nn.Module):
+        raise ValueError(
+            "The exact envelope keeps a copy of the parameters: expected an nn.Module energy, "
+            f"got {type(energy).__name__}."
+        )
+    return energy
 
 
 @dataclass(frozen=True)
