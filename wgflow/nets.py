@@ -14,7 +14,8 @@ ACTIVATIONS = {"silu": nn.SiLU, "gelu": nn.GELU, "softplus": nn.Softplus, "tanh"
 class MLP(nn.Module):
     """Multilayer perceptron on learned Fourier features, ``E(x) = aᵀ φ_L(… φ_1(f(x)))``.
 
-    The features are ``f(x) = (x, cos Bᵀx, sin Bᵀx)``, ``B_ij ~ N(0, σ²)``, trained too. A plain perceptron learns low frequencies first and needs thousands of updates to carve narrow
+    The features are ``f(x) = (x, cos Bᵀx, sin Bᵀx)`` with ``B_ij ~ N(0, σ²)``, trained too. A
+    plain perceptron learns low frequencies first and needs thousands of updates to carve narrow
     wells; features of frequency σ give them at once (Tancik et al. 2020). The activation must be
     smooth, since samplers and schemes use ``∇E`` and its derivatives. The last layer starts at
     zero: the first energy is the confinement alone, whose law is known and sampled exactly.

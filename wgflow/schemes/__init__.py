@@ -1,7 +1,7 @@
 """Schemes: how an energy learns, one contract."""
 
 from wgflow.schemes.base import Loss, Scheme
-from wgflow.schemes.dynamics import Carry, Dynamics, Population
+from wgflow.schemes.dynamics import Carry, Dynamics, FromData, FromNoise, Population
 from wgflow.schemes.gradient_norm import GradientNorm
 from wgflow.schemes.likelihood import MaximumLikelihood
 from wgflow.schemes.proximal import (
@@ -21,6 +21,8 @@ __all__ = [
     "FirstOrder",
     "Form",
     "Forward",
+    "FromData",
+    "FromNoise",
     "GradientNorm",
     "InnerDescent",
     "Loss",

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from wgflow._tensor import sum_event
 from wgflow.energy import Energy
 from wgflow.particles import Particles, populate, react, resample, transport
-from wgflow.samplers import MALA, Independence, Sampler
+from wgflow.samplers import MALA, Independence, Sampler, advance
 from wgflow.samplers.base import check_fraction, check_positive
 from wgflow.samplers.independence import silverman
 
@@ -179,6 +180,95 @@ class Population(Dynamics):
             for f, new in zip(p.state, fresh, strict=True)
         )
         return p._replace(state=type(p.state)(*rows))
+
+
+@dataclass(frozen=True)
+class FromData(Dynamics):
+    """Chains that start at the batch at every learning step: contrastive divergence, CD-k.
+
+    Args:
+        sampler: the transport.
+        steps: k.
+
+    Raises:
+        ValueError: when ``steps`` is not positive.
+    """
+
+    sampler: Sampler[Any] = field(default_factory=MALA)
+    steps: int = 10
+
+    def __post_init__(self):
+        check_positive("FromData", steps=self.steps)
+
+    def init(self, energy, batch, *, generator=None) -> Carry:
+        """The first chains."""
+        return _short_run(self.sampler, self.steps, energy, batch, batch, None, generator)
+
+    def advance(self, energy, batch, carry, *, generator=None) -> Carry:
+        """New chains from the new batch."""
+        return _short_run(self.sampler, self.steps, energy, batch, batch, carry, generator)
+
+    def time(self, carry) -> float:
+        """τ = k × the sampler's time per step."""
+        return self.steps * self.sampler.time(carry.particles.state)
+
+
+@dataclass(frozen=True)
+class FromNoise(Dynamics):
+    """Chains that start from ``N(0, scale²)`` at every learning step: short-run learning.
+
+    Args:
+        sampler: the transport.
+        steps: its steps per learning step.
+        size: number of chains.
+        scale: standard deviation of the noise, in the units of x.
+
+    Raises:
+        ValueError: when a hyper-parameter is not positive.
+    """
+
+    sampler: Sampler[Any] = field(default_factory=MALA)
+    steps: int = 50
+    size: int = 512
+    scale: float = 2.0
+
+    def __post_init__(self):
+        check_positive("FromNoise", steps=self.steps, size=self.size, scale=self.scale)
+
+    def init(self, energy, batch, *, generator=None) -> Carry:
+        """The first chains."""
+        x, _ = start_law(batch, self.size, self.scale, generator=generator)
+        return _short_run(self.sampler, self.steps, energy, batch, x, None, generator)
+
+    def advance(self, energy, batch, carry, *, generator=None) -> Carry:
+        """New chains from new noise."""
+        x, _ = start_law(batch, self.size, self.scale, generator=generator)
+        return _short_run(self.sampler, self.steps, energy, batch, x, carry, generator)
+
+    def time(self, carry) -> float:
+        """τ = steps × the sampler's time per step."""
+        return self.steps * self.sampler.time(carry.particles.state)
+
+
+def _short_run(
+    sampler: Sampler[Any],
+    steps: int,
+    energy: Energy,
+    batch: Tensor,
+    x: Tensor,
+    carry: Carry | None,
+    generator: torch.Generator | None,
+) -> Carry:
+    """Equally weighted chains after ``steps`` moves from x; the step size goes on adapting."""
+    state = sampler.init(energy, x, generator=generator)
+    if carry is not None:
+        state = state._replace(step_size=carry.particles.state.step_size)
+    *_, (state, info) = islice(advance(sampler, energy, state, generator), steps)
+    equal = torch.zeros_like(state.energy)
+    p = Particles(state, equal, equal.new_zeros((), dtype=torch.float64))
+    metrics = {"acceptance": info.acceptance.mean(), "step_size": state.step_size}
+    done = torch.zeros((), dtype=torch.int64) if carry is None else carry.done + 1
+    return Carry(batch, _values(energy, batch), p, None, done, {}, metrics)
 
 
 def start_law(

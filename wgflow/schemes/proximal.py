@@ -3,7 +3,7 @@
 One step of Jordan, Kinderlehrer and Otto on ``F(ρ) = KL(ρ‖p_d)``, written in its dual. With ψ the
 change of energy and the Hopf-Lax envelope ``Q_hψ(y) = min_x ψ(x) + |x-y|²/(2h)``,
 
-    ψ_k = argmin_ψ  log E_d[e^ψ] - E_{ρ_k}[Q_hψ],     E_{k+1} = E_k + ψ_k,    ρ_{k+1} ∝ p_d e^{ψ_k}.
+    ψ_k = argmin_ψ  log E_d[e^ψ] - E_{ρ_k}[Q_hψ],     E_{k+1} = E_k + ψ_k,   ρ_{k+1} ∝ p_d e^{ψ_k}.
 
 Around equilibrium, ``ρ_k = p_d(1 + u_k)``, it is ``ψ = (I - hL)⁻¹ u_k``: one implicit Euler step
 of the Fokker-Planck equation for the density ratio, stable for every h and zero exactly when
