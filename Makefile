@@ -1,0 +1,36 @@
+# make demo: a local environment, then a density learned in minutes and an HTML report.
+# make test: the same environment with development tools, then lint, types and tests.
+
+PYTHON ?= python3
+# The build of PyTorch that the project is tested with; TORCH="torch" takes the newest.
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/.installed
+	$(BIN)/wgflow train eight-gaussians
+
+test: lint
+	$(BIN)/pytest
+
+lint: .venv/.developing
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	. $(BIN)/activate && pyright
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+
+.venv/.torch:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet "$(TORCH)"
+	touch $@
+
+.venv/.installed: .venv/.torch pyproject.toml
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+.venv/.developing: .venv/.torch pyproject.toml
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@ .venv/.installed
