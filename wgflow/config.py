@@ -25,6 +25,8 @@ from wgflow.samplers.base import check_fraction, check_positive
 from wgflow.schemes import (
     FirstOrder,
     Forward,
+    FromData,
+    FromNoise,
     GradientNorm,
     InnerDescent,
     MaximumLikelihood,
@@ -39,6 +41,8 @@ KINDS: dict[str, type] = {
     "maximum-likelihood": MaximumLikelihood,
     "gradient-norm": GradientNorm,
     "population": Population,
+    "from-data": FromData,
+    "from-noise": FromNoise,
     "mala": MALA,
     "ula": ULA,
     "hmc": HMC,

@@ -122,14 +122,14 @@ def adapt(state: Any, info: Info, target: float, rate: float) -> Any:
     return state._replace(step_size=state.step_size * factor)
 
 
-def check_positive(owner: str, **values: float) -> None:
+def check_positive(owner: str, **values: int | float) -> None:
     """Raise ValueError for the first hyper-parameter that is not a positive, finite number."""
     for name, value in values.items():
         if not 0 < value < float("inf"):
             raise ValueError(f"{owner} needs a positive {name}: expected > 0, got {value}.")
 
 
-def check_fraction(owner: str, **values: float) -> None:
+def check_fraction(owner: str, **values: int | float) -> None:
     """Raise ValueError for the first hyper-parameter outside [0, 1]."""
     for name, value in values.items():
         if not 0 <= value <= 1:
