@@ -2,7 +2,8 @@
 
 An energy is any callable ``(batch, *event) -> (batch,)``. There is no base class: a function, a
 lambda or an `nn.Module` will do. The compositions below are modules, so that the parameters of
-their parts are found by an optimiser and follow ``.to(...)``.
+their parts are found by an optimiser and follow ``.to(...)``. Their constants are kept in double
+precision and follow the dtype of x.
 """
 
 from collections.abc import Callable, Sequence
@@ -138,11 +139,12 @@ class Confined(nn.Module):
             raise ValueError(f"A confinement scale must be positive: expected > 0, got {scale}.")
         self.energy = _module(energy)
         self.scale = scale
-        self.register_buffer("center", torch.as_tensor(center))
+        self.register_buffer("center", torch.as_tensor(center, dtype=torch.float64))
 
     def forward(self, x: Points) -> Values:
         """``E(x) + |x - m|²/(2s²)``."""
-        return self.energy(x) + sum_event((x - self.center) ** 2) / (2 * self.scale**2)
+        center = self.center.to(x.dtype)
+        return self.energy(x) + sum_event((x - center) ** 2) / (2 * self.scale**2)
 
 
 class Rescaled(nn.Module):
@@ -162,13 +164,16 @@ class Rescaled(nn.Module):
     def __init__(self, energy: Energy, shift: Tensor, scale: Tensor):
         super().__init__()
         self.energy = _module(energy)
-        self.register_buffer("shift", torch.as_tensor(shift))
-        self.register_buffer("scale", torch.as_tensor(scale))
+        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float64))
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float64))
+        if not (self.scale > 0).all():
+            smallest = float(self.scale.min())
+            raise ValueError(f"Scales must be positive: expected > 0, got {smallest}.")
 
     def forward(self, x: Points) -> Values:
         """``E_u((x - m)/s) + Σ log s``."""
-        log_scale = self.scale.log().expand(x.shape[1:]).sum()
-        return self.energy((x - self.shift) / self.scale) + log_scale
+        shift, scale = self.shift.to(x.dtype), self.scale.to(x.dtype)
+        return self.energy((x - shift) / scale) + scale.log().expand(x.shape[1:]).sum()
 
 
 class Callback(nn.Module):
