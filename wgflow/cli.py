@@ -1,0 +1,584 @@
+"""The command line. The only place that prints; everything heavy is imported inside the verbs.
+
+Results go to stdout, progress and errors to stderr. Bad input ends with one line and exit code 2,
+a failed run with one line and exit code 1.
+"""
+
+import io
+import json
+import math
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from wgflow._version import __version__
+from wgflow.folder import CONFIG, ENVIRONMENT, SAMPLES, SCORES, is_run, read_json, write_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.progress import Progress as Bar
+    from rich.table import Table
+
+    from wgflow.config import Config
+    from wgflow.run import Run
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+class Verbs(TyperGroup):
+    """The verbs; an error of the library becomes one line, ``--debug`` shows where it arose."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError, RuntimeError) as error:
+            code = _exit_code(error)
+            if code is None or ctx.params["debug"]:
+                raise
+            typer.secho(f"Error: {_told(error)}", fg="red", err=True)
+            raise typer.Exit(code) from error
+
+
+def _exit_code(error: Exception) -> int | None:
+    """2 for bad input, 1 for a run that failed or was stopped, None for what is not ours."""
+    if isinstance(error, RuntimeError):
+        return 1 if type(error).__module__.startswith("wgflow.") else None
+    return None if isinstance(error, BrokenPipeError) else 2
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error)
+
+
+app = typer.Typer(
+    cls=Verbs,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""A first run, and what to do with it:
+
+- `wgflow train moons --out runs/first`
+- `wgflow sample runs/first -n 1000 --out points.csv`
+- `wgflow evaluate runs/first --json`
+- `wgflow train moons --set scheme=maximum-likelihood --out runs/second`
+- `wgflow compare runs/first runs/second`
+
+Each verb has its own help: `wgflow train --help`.
+""",
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="wgflow")
+
+
+def _version(value: bool) -> bool:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+    return value
+
+
+@app.callback()
+def common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Learn a density from data as a neural energy, by Wasserstein gradient flow."""
+
+
+@app.command(
+    epilog="""Examples:
+
+- `wgflow train eight-gaussians`: an embedded data set; `wgflow list --data` names them all
+- `wgflow train points.csv --out runs/points --seed 1`: a file, or a folder of images
+- `wgflow train moons --set training.steps=2000 --set scheme.dynamics.size=4096`
+- `wgflow train moons --set scheme=maximum-likelihood`: another scheme, its own defaults
+- `wgflow train moons --show-config > moons.toml`: every setting, to edit
+- `wgflow train --config moons.toml --device cuda`
+
+What comes later wins: defaults, then the config file, then DATA, then --set, then --seed,
+--device and --steps. Stop with Ctrl-C and go on with `wgflow resume DIR`.
+"""
+)
+def train(
+    data: Annotated[
+        str | None,
+        typer.Argument(help="Embedded name, .npy, .npz, .csv, .parquet or image folder."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; default runs/DATA-SEED, numbered if taken.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; repeat.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random number.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps ...")] = None,
+    steps: Annotated[int | None, typer.Option(help="Learning steps.")] = None,
+    show_config: Annotated[
+        bool, typer.Option("--show-config", help="Print the settings as TOML and stop.")
+    ] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Learn a density from DATA; write a run folder with scores, samples and a report."""
+    from wgflow.config import dumps
+
+    if not (data or config or show_config):
+        raise ValueError(
+            "Training needs data: expected DATA or --config, got neither. "
+            "`wgflow list --data` names the embedded sets."
+        )
+    shortcuts = {"seed": seed, "device": device, "training.steps": steps}
+    given = [*(setting or []), *(f"{k}={v}" for k, v in shortcuts.items() if v is not None)]
+    settings = configure(data, config, given)
+    if show_config:
+        typer.echo(dumps(settings), nl=False)
+        return
+    from wgflow.run import fit
+
+    folder = out or free_folder(Path("runs"), settings)
+    with Progress(settings.training.steps) as progress:
+        run = fit(settings, folder, listener=progress)
+    finish(run, report=not no_report, as_json=as_json)
+
+
+@app.command(
+    epilog="""The result is the same, bit for bit on a CPU, as if the run had never stopped.
+
+- `wgflow resume runs/moons-0`
+"""
+)
+def resume(
+    folder: Folder,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with a run that was stopped or killed."""
+    from wgflow import run
+
+    with Progress(read_config(folder)["training.steps"]) as progress:
+        resumed = run.resume(folder, listener=progress)
+    finish(resumed, report=not no_report, as_json=as_json)
+
+
+@app.command(
+    epilog="""The suffix of FILE is its format:
+
+- `wgflow sample runs/moons-0 -n 5000 --out points.npy`
+- `wgflow sample runs/moons-0 -n 5000 --out points.csv`: one column per coordinate
+- `wgflow sample runs/digits-0 -n 64 --out digits.png`: a grid of images
+"""
+)
+def sample(
+    folder: Folder,
+    count: Annotated[int, typer.Option("-n", "--number", min=1, help="Points to draw.")] = 1000,
+    out: Annotated[
+        Path | None, typer.Option(help=".npy, .csv, or .png for images; default DIR/samples.npy.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Draw points from the learned density, in the units of the data."""
+    import torch
+
+    from wgflow.run import load
+
+    file = out or folder / SAMPLES
+    write = writer(file)
+    run = load(folder)
+    x = run.sample(count, generator=torch.Generator().manual_seed(seed))
+    write(file, x.cpu().numpy())
+    if as_json:
+        say_json({"path": str(file), "shape": list(x.shape), "seed": seed})
+    else:
+        typer.echo(f"Wrote {count} points to {file}.")
+
+
+@app.command(
+    epilog="""- `wgflow evaluate runs/moons-0`
+- `wgflow evaluate runs/moons-0 --json | jq .kl`
+
+A score `x` comes with `x_floor`, what two samples of the truth score against each other, or with
+`x_error`, its standard error, where they exist.
+"""
+)
+def evaluate(
+    folder: Folder,
+    samples: Annotated[int, typer.Option(min=2, help="Points to draw from the model.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Score a run: divergences, likelihood and distances of samples, beside their floors."""
+    from wgflow.evaluation import evaluate_run
+    from wgflow.run import load
+
+    scores = evaluate_run(load(folder), samples=samples, seed=seed)
+    if as_json:
+        say_json({"run": str(folder)} | scores)
+    else:
+        say(score_table({folder.name: scores}))
+
+
+@app.command(epilog="- `wgflow report runs/moons-0`")
+def report(folder: Folder, as_json: Json = False) -> None:
+    """Write the report of a run again: one HTML file that needs nothing else."""
+    from wgflow.report import write_report
+
+    path = write_report(folder)
+    if as_json:
+        say_json({"path": str(path)})
+    else:
+        typer.echo(f"Report: {path}")
+
+
+@app.command(
+    epilog="""- `wgflow compare runs/*`
+- `wgflow compare runs/first runs/second --out comparison.html`
+- `wgflow compare runs/first runs/second --json`
+"""
+)
+def compare(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs.")],
+    out: Annotated[Path | None, typer.Option(help="Write an HTML comparison here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Put runs side by side: scores, settings that differ, and with --out their pictures."""
+    if len(folders) < 2:
+        raise ValueError(f"A comparison needs two runs or more: got {len(folders)}.")
+    scores = {str(folder): read_scores(folder) for folder in folders}
+    differing = differences({str(folder): read_config(folder) for folder in folders})
+    if out:
+        from wgflow.report import compare_report
+
+        out = compare_report(folders, out)
+    if as_json:
+        report = {"report": str(out)} if out else {}
+        say_json({"runs": scores, "differences": differing} | report)
+        return
+    say(score_table(scores))
+    say(_grid("setting", differing)) if differing else typer.echo("The settings are the same.")
+    if out:
+        typer.echo(f"Report: {out}")
+
+
+@app.command(
+    name="list",
+    epilog="""- `wgflow list`: the runs in runs/
+- `wgflow list --data`: the embedded data sets
+""",
+)
+def list_(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder of runs.")] = Path(
+        "runs"
+    ),
+    data: Annotated[bool, typer.Option("--data", help="The embedded data sets instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the runs in a folder, or the embedded data sets."""
+    if data:
+        names = embedded()
+        say_json({"data": names}) if as_json else typer.echo("\n".join(names))
+        return
+    runs = [summary(path) for path in sorted(folder.glob("*")) if is_run(path)]
+    if as_json:
+        say_json({"runs": runs})
+    elif runs:
+        say(_rows(runs))
+    else:
+        typer.echo(f"No runs in {folder}. Begin with: wgflow train eight-gaussians")
+
+
+def configure(data: str | None, file: Path | None, settings: Sequence[str]) -> "Config":
+    """Defaults, then the file, then the data, then the settings."""
+    from wgflow.config import build, override, parse
+
+    table = parse(file.read_text("utf8")) if file else {}
+    if data is not None:
+        table = override(table, f"data.name={json.dumps(data, ensure_ascii=False)}")
+    return build(override(table, *settings))
+
+
+def embedded() -> list[str]:
+    """Names of the embedded data sets."""
+    from wgflow.data import TOYS
+
+    return [*TOYS, "digits"]
+
+
+def free_folder(parent: Path, config: "Config") -> Path:
+    """``parent/data-seed``, or the first of ``data-seed-2``, ``-3`` ... that does not exist."""
+    name = f"{Path(config.data.name).stem}-{config.seed}"
+    number = 1
+    folder = parent / name
+    while folder.exists():
+        number += 1
+        folder = parent / f"{name}-{number}"
+    return folder
+
+
+def finish(run: "Run", *, report: bool, as_json: bool) -> None:
+    """Evaluate a trained run, draw its samples, write its report, and say what is next."""
+    import torch
+
+    from wgflow.evaluation import evaluate_run
+
+    note("Evaluating.")
+    scores = evaluate_run(run)
+    points = run.sample(10_000, generator=torch.Generator().manual_seed(run.config.seed))
+    write_array(run.path / SAMPLES, points.cpu().numpy())
+    path = None
+    if report:
+        from wgflow.report import write_report
+
+        note("Writing the report.")
+        path = write_report(run.path)
+    if as_json:
+        say_json({"run": str(run.path)} | scores | ({"report": str(path)} if path else {}))
+        return
+    say(score_table({run.path.name: scores}))
+    if path:
+        typer.echo(f"Report: {path}")
+    typer.echo(f"Next: wgflow sample {run.path} -n 1000 --out points.csv")
+
+
+class Progress:
+    """A bar with live numbers on a terminal; elsewhere a line now and then. A listener of `fit`.
+
+    Args:
+        steps: learning steps in all.
+        every: seconds between two lines.
+    """
+
+    def __init__(self, steps: int, every: float = 10.0):
+        self.steps = steps
+        self.every = every
+        self._bar: Bar | None = _bar() if sys.stderr.isatty() else None
+        self._shown: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        if self._bar:
+            self._bar.start()
+            self._bar.add_task("", total=self.steps, numbers="")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show ``step`` steps done and the newest value of every number."""
+        self._shown.update(metrics)
+        numbers = "  ".join(
+            f"{label} {self._shown[name]:.3g}"
+            for name, label in LIVE.items()
+            if name in self._shown
+        )
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], completed=step, numbers=numbers)
+        elif step == self.steps or time.monotonic() > self._last + self.every:
+            self._last = time.monotonic()
+            note(f"step {step}/{self.steps}  {numbers}")
+
+
+LIVE = {"kl": "KL", "nll": "NLL", "ess": "ESS", "acceptance": "acceptance"}
+"""What the progress shows, if the run reports it."""
+
+
+def _bar() -> "Bar":
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[numbers]}"))
+    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+
+
+def writer(file: Path) -> Callable[[Path, "np.ndarray"], None]:
+    """How to write points to a file of this suffix; ValueError for any other."""
+    writers = {".npy": write_array, ".csv": write_table, ".png": write_images}
+    if file.suffix not in writers:
+        raise ValueError(
+            f"Samples are written by suffix: expected {', '.join(writers)}, got {str(file)!r}."
+        )
+    return writers[file.suffix]
+
+
+def write_array(file: Path, x: "np.ndarray") -> None:
+    """Points as a NumPy array."""
+    import numpy as np
+
+    stream = io.BytesIO()
+    np.save(stream, x)
+    write_bytes(file, stream.getvalue())
+
+
+def write_table(file: Path, x: "np.ndarray") -> None:
+    """Points as a table, one row per point and one column per coordinate."""
+    import numpy as np
+
+    rows = x.reshape(len(x), -1)
+    header = ",".join(f"x{i}" for i in range(rows.shape[1]))
+    stream = io.BytesIO()
+    np.savetxt(stream, rows, delimiter=",", header=header, comments="", fmt="%.9g")
+    write_bytes(file, stream.getvalue())
+
+
+def write_images(file: Path, x: "np.ndarray") -> None:
+    """Points as a square grid of images, from the least value (black) to the greatest (white)."""
+    import numpy as np
+    from PIL import Image
+
+    if x.ndim != 4 or x.shape[1] not in (1, 3):
+        raise ValueError(
+            "A picture needs images: expected points of shape (1 or 3, height, width), "
+            f"got {x.shape[1:]}."
+        )
+    across = math.ceil(math.sqrt(len(x)))
+    down = math.ceil(len(x) / across)
+    grey = np.uint8((x - x.min()) / np.ptp(x) * 255)
+    blank = np.zeros((down * across - len(x), *x.shape[1:]), np.uint8)
+    grid = np.concatenate([grey, blank]).reshape(down, across, *x.shape[1:])
+    pixels = grid.transpose(0, 3, 1, 4, 2).reshape(down * x.shape[2], across * x.shape[3], -1)
+    stream = io.BytesIO()
+    Image.fromarray(pixels.squeeze(2) if x.shape[1] == 1 else pixels).save(stream, "png")
+    write_bytes(file, stream.getvalue())
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Settings of a run by dotted key, read without the library."""
+    if not is_run(folder):
+        raise ValueError(f"A run is a folder with {CONFIG}: got {str(folder)!r}.")
+    return dict(_flat(tomllib.loads((folder / CONFIG).read_text("utf8")), ""))
+
+
+def read_scores(folder: Path) -> dict[str, float]:
+    """Scores of a run; ValueError when it has none yet."""
+    read_config(folder)
+    if not (folder / SCORES).is_file():
+        raise ValueError(f"Runs are compared by their scores: first `wgflow evaluate {folder}`.")
+    return read_json(folder / SCORES)
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """One line about a run: what, how, and how good it is as far as it is known."""
+    config = read_config(folder)
+    scores = read_json(folder / SCORES) if (folder / SCORES).is_file() else {}
+    return {
+        "run": str(folder),
+        "data": Path(config["data.name"]).name,
+        "scheme": config["scheme.kind"],
+        "seed": config["seed"],
+        "steps": config["training.steps"],
+        "status": read_json(folder / ENVIRONMENT).get("status"),
+        "kl": scores.get("kl"),
+        "nll": scores.get("nll"),
+    }
+
+
+def differences(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By key, the values of all runs, where they differ; None where a run has no such key."""
+    keys = dict.fromkeys(key for config in configs.values() for key in config)
+    rows = {key: {run: config.get(key) for run, config in configs.items()} for key in keys}
+    return {key: row for key, row in rows.items() if len({str(v) for v in row.values()}) > 1}
+
+
+def score_table(runs: Mapping[str, Mapping[str, float]]) -> "Table":
+    """Scores by row and runs by column, each with its error and beside its floor."""
+    names = dict.fromkeys(name for scores in runs.values() for name in scores)
+    rows = {
+        name: {run: _score(scores, name) for run, scores in runs.items()}
+        for name in names
+        if not _belongs(name, names)
+    }
+    return _grid("score", rows)
+
+
+def _belongs(name: str, names: Container[str]) -> bool:
+    """Whether a score is the floor or the error bar of another."""
+    stem, _, what = name.rpartition("_")
+    return what in ("floor", "error") and stem in names
+
+
+def _score(scores: Mapping[str, float], name: str) -> str:
+    if name not in scores:
+        return ""
+    error = f" ± {scores[f'{name}_error']:.2g}" if f"{name}_error" in scores else ""
+    floor = f"  (floor {scores[f'{name}_floor']:.4g})" if f"{name}_floor" in scores else ""
+    return f"{scores[name]:.4g}{error}{floor}"
+
+
+def _grid(corner: str, rows: Mapping[str, Mapping[str, Any]]) -> "Table":
+    """A table of rows by name, whose columns are the keys of the rows."""
+    return _rows([{corner: name} | dict(row) for name, row in rows.items()])
+
+
+def _rows(rows: Sequence[Mapping[str, Any]]) -> "Table":
+    """A table of records with the same keys."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(*rows[0], box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    return table
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _flat(table: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def say(table: "Table") -> None:
+    """Print a table on stdout; whole lines where there is no terminal to fit them to."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, highlight=False, markup=False).print(table)
+
+
+def say_json(record: Mapping[str, Any]) -> None:
+    """Print one JSON object on stdout; a number that is not finite becomes null."""
+    typer.echo(json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """A line on stderr."""
+    typer.echo(text, err=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
