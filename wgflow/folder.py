@@ -1,0 +1,220 @@
+"""The run folder: its files, writes that are whole or absent, and the lock of its one writer.
+
+This file imports nothing heavy, so that folders can be listed without waiting for PyTorch.
+"""
+
+import contextlib
+import json
+import math
+import os
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+CONFIG = "config.toml"
+"""What was asked for, every setting visible."""
+ENVIRONMENT = "environment.json"
+"""Versions, machine, command line, start, seconds and status of the run."""
+METRICS = "metrics.jsonl"
+"""One object per logged step: ``step``, ``seconds``, ``cpu_seconds`` and metrics by name."""
+EVENTS = "events.jsonl"
+"""One object per rollback, early stop or interruption; absent in an uneventful run."""
+CHECKPOINT = "checkpoint.safetensors"
+"""The latest state of learning."""
+FRAMES = "frames.npz"
+"""Snapshots ``step`` (F,) and ``x`` (F, N, *event), in original units, equally weighted."""
+TENSORBOARD = "tensorboard"
+"""Folder of TensorBoard's event files."""
+SCORES = "scores.json"
+SAMPLES = "samples.npy"
+REPORT = "report.html"
+LOCK = "lock"
+"""Process that writes to the folder: ``pid``, ``host`` and when the process began."""
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write the whole file or none of it: a temporary file beside it, synced, then renamed."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files private; give those of any other file of this user.
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of UTF-8 text."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_bytes` of indented JSON; the numbers must be finite."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file; ValueError when it is not JSON."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"A {path.name} holds JSON: expected {path} to, got {error}.") from error
+
+
+def append_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Append one line; a number that is not finite is written as a string, ``"nan"``."""
+    line = json.dumps(_plain(record), allow_nan=False)
+    with path.open("a") as file:
+        file.write(line + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSON-lines file: none of a missing file, and not a torn last one."""
+    if not path.exists():
+        return []
+    whole, _, _ = path.read_text().rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def size(path: Path) -> int:
+    """Bytes in a file, 0 when it is missing."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def truncate(path: Path, length: int) -> None:
+    """Cut a file back to ``length`` bytes; a missing file stays missing."""
+    if path.exists():
+        os.truncate(path, length)
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run."""
+    return (path / CONFIG).is_file() and (path / ENVIRONMENT).is_file()
+
+
+def check_run(path: Path) -> None:
+    """Raise ValueError unless ``path`` is a run that has a checkpoint."""
+    if not is_run(path):
+        what = "none of them" if path.is_dir() else "no such folder"
+        raise ValueError(
+            f"A run is a folder with {CONFIG} and {ENVIRONMENT}: expected one at {path}, "
+            f"got {what}."
+        )
+    if not (path / CHECKPOINT).is_file():
+        raise ValueError(
+            f"A run has a checkpoint: expected {path / CHECKPOINT}, got no such file."
+        )
+
+
+def check_new(path: Path) -> None:
+    """Raise ValueError unless ``path`` can hold a new run: absent or empty, and not in use."""
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"A run is a folder: expected one at {path}, got a file.")
+    if not path.exists() or all(file.name == LOCK for file in path.iterdir()):
+        return
+    _refuse_live(path / LOCK)
+    if not is_run(path):
+        raise ValueError(
+            f"A run begins in a new or an empty folder: expected {path} to be one, "
+            "got other files there."
+        )
+    status = read_json(path / ENVIRONMENT)["status"]
+    hint = "choose another folder" + ("" if status == "finished" else ", or resume it")
+    raise ValueError(
+        f"A run is never overwritten: expected a new or an empty folder, got {path} with a "
+        f"run that is {status}; {hint}."
+    )
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the folder's lock, so that one process writes to it at a time.
+
+    The lock of a process of this host that has ended is taken over. On another host nobody can
+    tell, and the lock stands.
+
+    Raises:
+        ValueError: the folder is in use.
+    """
+    lock = path / LOCK
+    _refuse_live(lock)
+    made = not path.exists()
+    path.mkdir(parents=True, exist_ok=True)
+    lock.unlink(missing_ok=True)
+    _create(lock)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        if made and not any(path.iterdir()):
+            path.rmdir()
+
+
+def holder(path: Path) -> dict[str, Any] | None:
+    """Who holds the lock of a folder; None when nobody does, or who did has ended."""
+    lock = path / LOCK
+    if not lock.exists():
+        return None
+    try:
+        owner = json.loads(lock.read_text())
+        return owner if _alive(owner["pid"], owner["host"], owner["began"]) else None
+    except (ValueError, KeyError, TypeError):
+        return {"pid": "unknown", "host": "unknown", "began": None}
+
+
+def _refuse_live(lock: Path) -> None:
+    owner = holder(lock.parent)
+    if owner is not None:
+        raise ValueError(
+            f"A run folder has one writer: expected {lock.parent} to be free, got one in use by "
+            f"process {owner['pid']} on host {owner['host']} (if that has ended, delete {lock})."
+        )
+
+
+def _create(lock: Path) -> None:
+    owner = {"pid": os.getpid(), "host": socket.gethostname(), "began": _began(os.getpid())}
+    try:
+        with lock.open("x") as file:  # fails when another process came first
+            json.dump(owner, file)
+    except FileExistsError:
+        _refuse_live(lock)
+        raise
+
+
+def _alive(pid: int, host: str, began: str | None) -> bool:
+    if host != socket.gethostname():
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    # Numbers are used again, in containers at once: the same number must be the same process.
+    return began == _began(pid)
+
+
+def _began(pid: int) -> str | None:
+    """When a process began, in ticks since boot, where the system tells."""
+    stat = Path(f"/proc/{pid}/stat")
+    # The name, in brackets, may hold spaces; the 22nd field is the 20th after it.
+    return stat.read_text().rpartition(")")[2].split()[19] if stat.exists() else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,187 @@
+"""Everything that a configuration turns into, and its state as one tree."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from wgflow import data
+from wgflow.config import DTYPES, Config, Network, Training
+from wgflow.data import Batches, Dataset
+from wgflow.energy import Confined
+from wgflow.nets import MLP
+from wgflow.particles import Particles
+from wgflow.samplers.kinetic import KineticState
+from wgflow.samplers.langevin import LangevinState
+from wgflow.schemes import Carry
+from wgflow.train import Step, train
+
+RECORDS = (Carry, Particles, LangevinState, KineticState)
+"""The named tuples of a carry that a checkpoint may hold."""
+
+
+@dataclass(frozen=True, eq=False)
+class Learner:
+    """The parts of a learning run that change in place, and what they were made from.
+
+    Together with a carry, `state` is all that the next step depends on.
+    """
+
+    config: Config
+    dataset: Dataset
+    energy: nn.Module
+    optimizer: Optimizer
+    scheduler: LambdaLR
+    average: AveragedModel
+    batches: Batches
+    generator: torch.Generator
+
+    @classmethod
+    def build(cls, config: Config) -> "Learner":
+        """Load the data and make every part anew; each random stream has its own seed."""
+        device, training = torch.device(config.device), config.training
+        dataset = load_data(config)
+        weights, order = (stream(config.seed, i) for i in range(2))
+        energy = network(config.energy, dataset.event_shape, generator=weights)
+        energy = energy.to(device, DTYPES[config.dtype])
+        x = dataset.standardise(dataset.train).to(device)
+        rate = training.learning_rate
+        optimizer = Adam(energy.parameters(), lr=rate, betas=training.betas)
+        return cls(
+            config,
+            dataset,
+            energy,
+            optimizer,
+            LambdaLR(optimizer, schedule(training)),
+            AveragedModel(energy, multi_avg_fn=get_ema_multi_avg_fn(training.average)),
+            Batches(x, training.batch_size, generator=order),
+            stream(config.seed, 2, device),
+        )
+
+    def start(self) -> Any:
+        """The first carry."""
+        scheme = self.config.scheme
+        return scheme.init(self.energy, next(self.batches), generator=self.generator)
+
+    def steps(self, carry: Any) -> Iterator[Step]:
+        """The learning steps after ``carry``."""
+        return train(
+            self.energy,
+            self.config.scheme,
+            self.batches,
+            self.optimizer,
+            carry=carry,
+            scheduler=self.scheduler,
+            average=self.average,
+            clip=self.config.training.clip,
+            generator=self.generator,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """The state of every part, as one tree."""
+        return {
+            "energy": dict(self.energy.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "average": dict(self.average.state_dict()),
+            "batches": self.batches.state_dict(),
+            "generator": self.generator.get_state(),
+            "shift": self.dataset.shift,
+            "scale": self.dataset.scale,
+            "event_shape": self.dataset.event_shape,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from ``state``; ValueError if it is of other data or another network."""
+        self._check_data(state["shift"], state["scale"])
+        load_state(self.energy, state["energy"])
+        load_state(self.average, state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.batches.load_state_dict(state["batches"])
+        self.generator.set_state(state["generator"])
+
+    def set_rate(self, rate: float) -> None:
+        """Make ``rate`` the peak of the schedule, which goes on where it stands."""
+        self.scheduler.base_lrs = [rate for _ in self.scheduler.base_lrs]
+        for group in self.optimizer.param_groups:
+            group["initial_lr"] = rate
+            group["lr"] = rate * self.scheduler.lr_lambdas[0](self.scheduler.last_epoch)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _check_data(self, shift: Tensor, scale: Tensor) -> None:
+        same = torch.equal(shift, self.dataset.shift) and torch.equal(scale, self.dataset.scale)
+        if not same:
+            raise ValueError(
+                "A run continues on the data it began with: expected mean "
+                f"{shift.tolist()} and deviation {scale.tolist()}, "
+                f"got {self.dataset.shift.tolist()} and {self.dataset.scale.tolist()}."
+            )
+
+
+def network(
+    settings: Network, event_shape: tuple[int, ...], *, generator: torch.Generator | None = None
+) -> nn.Module:
+    """The energy in standardised units."""
+    free = MLP(
+        event_shape,
+        settings.width,
+        settings.depth,
+        settings.features,
+        settings.frequency,
+        settings.activation,
+        generator=generator,
+    )
+    return free if settings.confinement is None else Confined(free, settings.confinement)
+
+
+def load_data(config: Config) -> Dataset:
+    """The data set of a configuration."""
+    return data.load(
+        config.data.name,
+        size=config.data.size,
+        test_fraction=config.data.test_fraction,
+        seed=config.seed,
+        dtype=DTYPES[config.dtype],
+    )
+
+
+def load_state(module: nn.Module, state: dict[str, Tensor]) -> None:
+    """``load_state_dict``; ValueError when the state is of another network."""
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(
+            "A checkpoint belongs to its configuration: expected the parameters of that "
+            f"network, got {error}."
+        ) from error
+
+
+def schedule(training: Training) -> Callable[[int], float]:
+    """Factor of the learning rate: linear warm-up, then half a cosine down to zero."""
+
+    def factor(step: int) -> float:
+        if step < training.warmup:
+            return (step + 1) / training.warmup
+        left = max(1, training.steps - training.warmup)
+        return (1 + math.cos(math.pi * min(1.0, (step - training.warmup) / left))) / 2
+
+    return factor
+
+
+def stream(seed: int, number: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Generator of one of the independent random streams of a run."""
+    # PyTorch's generator on the CPU reads 32 bits of its seed, so the streams' are hashed to 32.
+    (word,) = np.random.SeedSequence([seed, number]).generate_state(1)
+    return torch.Generator(device).manual_seed(int(word))

@@ -1,0 +1,158 @@
+"""Runs: learn from a configuration into a folder, go on after a stop, load what was learned."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wgflow import folder
+from wgflow.config import DTYPES, Config, dumps, loads
+from wgflow.data import TOYS, Dataset
+from wgflow.energy import Rescaled
+from wgflow.learning import Learner, load_data, load_state, network
+from wgflow.particles import Particles
+from wgflow.recording import Clock, environment, update_environment
+from wgflow.runner import (
+    Diverged,
+    Interrupted,
+    Listener,
+    Progress,
+    Runner,
+    populations,
+    read_state,
+)
+
+__all__ = ["Diverged", "Interrupted", "Listener", "Run", "fit", "load", "read_config", "resume"]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a run learned, as of its latest checkpoint.
+
+    Attributes:
+        path: its folder.
+        config: what was asked for.
+        energy: the running average of the energy, in the original units of the data; frozen.
+        particles: the population that trained, in standardised units; None without one.
+        held_out: the population that never entered a gradient; None without one.
+        event_shape: shape of one point.
+        steps: learning steps done.
+        rollbacks: how often the run diverged and went back.
+    """
+
+    path: Path
+    config: Config
+    energy: Rescaled
+    particles: Particles | None
+    held_out: Particles | None
+    event_shape: tuple[int, ...]
+    steps: int
+    rollbacks: int
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data it learned from, loaded when first asked for."""
+        return load_data(self.config)
+
+
+def fit(config: Config, out: Path | str, *, listener: Listener | None = None) -> Run:
+    """Learn an energy as ``config`` says, into the new folder ``out``.
+
+    Raises:
+        ValueError: the folder is not new or in use, or the data cannot be used.
+        Diverged: after more rollbacks than a run may take.
+        Interrupted: a signal came; the run can be resumed.
+    """
+    path, clock = Path(out), Clock.start()
+    folder.check_new(path)
+    with folder.locked(path):
+        _flush_denormals()
+        config = _anchored(config)
+        learner = Learner.build(config)
+        _begin(path, config)
+        Runner.open(path, learner, clock, listener).run(Progress(), learner.start())
+    return load(path)
+
+
+def resume(path: Path | str, *, listener: Listener | None = None) -> Run:
+    """Go on after the latest checkpoint, as if there had been no stop: bit for bit, on a CPU.
+
+    A finished run is loaded.
+
+    Raises:
+        ValueError: there is no run, it is in use, or its checkpoint is corrupt or of other data.
+        Diverged, Interrupted: as `fit`.
+    """
+    path = Path(path)
+    folder.check_run(path)
+    if folder.read_json(path / folder.ENVIRONMENT)["status"] == "finished":
+        return load(path)
+    with folder.locked(path):
+        _flush_denormals()
+        config = read_config(path)
+        state = read_state(path, config.device)
+        learner = Learner.build(config)
+        learner.restore(state["learner"])
+        update_environment(path, status="running")
+        runner = Runner.open(path, learner, Clock.start(**state["clock"]), listener, state)
+        runner.run(state["progress"], state["carry"])
+    return load(path)
+
+
+def load(path: Path | str) -> Run:
+    """What the run in a folder learned; reads its files and nothing else.
+
+    Raises:
+        ValueError: there is no run, or its checkpoint is corrupt or foreign.
+    """
+    path = Path(path)
+    folder.check_run(path)
+    config, state = read_config(path), read_state(path, "cpu")
+    learned, (particles, held_out) = state["learner"], populations(state["carry"])
+    event_shape = tuple(learned["event_shape"])
+    energy = network(config.energy, event_shape).to(DTYPES[config.dtype])
+    load_state(energy, _averaged(learned["average"]))
+    original = Rescaled(energy, learned["shift"], learned["scale"]).eval().requires_grad_(False)
+    progress = state["progress"]
+    return Run(
+        path,
+        config,
+        original,
+        particles,
+        held_out,
+        event_shape,
+        progress.step,
+        progress.rollbacks,
+    )
+
+
+def read_config(path: Path) -> Config:
+    """The configuration of the run in a folder."""
+    return loads((path / folder.CONFIG).read_text())
+
+
+def _begin(path: Path, config: Config) -> None:
+    folder.write_text(path / folder.CONFIG, dumps(config))
+    folder.write_json(path / folder.ENVIRONMENT, environment() | {"status": "running"})
+
+
+def _averaged(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Parameters of the averaged module, out of the state of `AveragedModel`."""
+    prefix = "module."
+    return {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+
+
+def _anchored(config: Config) -> Config:
+    """The same with an absolute path to the data, so that a run resumes from anywhere."""
+    source = Path(config.data.name)
+    if not source.exists() or config.data.name in {*TOYS, "digits"}:
+        return config
+    return replace(config, data=replace(config.data, name=str(source.resolve())))
+
+
+def _flush_denormals() -> None:
+    # Softmax weights far below the largest are denormal numbers, which x86 handles in microcode:
+    # the gradients through them would take five times as long.
+    torch.set_flush_denormal(True)

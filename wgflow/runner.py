@@ -1,0 +1,273 @@
+"""The loop around `train`: health, records, validation, checkpoints, signals."""
+
+import contextlib
+import logging
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import torch
+
+from wgflow import checkpoint, folder
+from wgflow.config import Training
+from wgflow.health import History, Limits, Trouble, examine, reach
+from wgflow.learning import RECORDS, Learner
+from wgflow.particles import Particles
+from wgflow.recording import Clock, Recorder, update_environment
+from wgflow.schemes import Carry
+from wgflow.train import Step
+from wgflow.validation import Validator, validator
+
+ROLLBACKS = 3
+"""How often a run goes back to its last good state, each time at half the learning rate."""
+
+Listener = Callable[[int, dict[str, float]], None]
+"""(step, metrics), called after every learning step."""
+
+log = logging.getLogger(__name__)
+
+
+class Diverged(RuntimeError):
+    """Learning diverged more often than a run may roll back."""
+
+
+class Interrupted(RuntimeError):
+    """A signal stopped the run after a whole step; it can be resumed."""
+
+
+class Progress(NamedTuple):
+    """Where a run stands.
+
+    Attributes:
+        step: learning steps done.
+        radius: beyond which a particle counts as lost, see `wgflow.health.Limits`.
+        history: what the health monitor remembers.
+        rollbacks: how often the run went back.
+        best: least validation metric so far.
+        stale: validations since then.
+    """
+
+    step: int = 0
+    radius: float = Limits.radius
+    history: History = History()
+    rollbacks: int = 0
+    best: float = math.inf
+    stale: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Runner:
+    """What a run is made of while it learns."""
+
+    path: Path
+    learner: Learner
+    clock: Clock
+    listener: Listener | None
+    recorder: Recorder
+    validate: Validator
+
+    @classmethod
+    def open(cls, path, learner, clock, listener, state=None) -> "Runner":
+        """A runner that writes to ``path``, after what ``state`` says was written."""
+        config, dataset = learner.config, learner.dataset
+        at = state["progress"].step if state else 0
+        recorder = Recorder.open(path, config.training.steps, dataset, at=at)
+        if state:
+            recorder.rewind(at, state["files"])
+        validate = validator(dataset, config.scheme, torch.device(config.device))
+        return cls(path, learner, clock, listener, recorder, validate)
+
+    def run(self, progress: Progress, carry: Any) -> None:
+        """Learn to the end; the first signal stops it in order."""
+        with contextlib.closing(self.recorder.writer), stopping() as asked:
+            if not progress.step:
+                progress = self.begin(progress, carry)
+            self.learn(progress, carry, asked)
+
+    def begin(self, progress: Progress, carry: Any) -> Progress:
+        """Keep the state before the first step, to which a run may have to go back."""
+        radius = reach(Limits(), alive(carry), self.learner.config.energy.confinement)
+        progress = progress._replace(radius=radius)
+        self.recorder.frame(0, populations(carry)[0])
+        self.save(progress, carry)
+        return progress
+
+    def learn(self, progress: Progress, carry: Any, asked: threading.Event) -> None:
+        """Learning steps until the last one, an early stop or a signal."""
+        steps = self.learner.steps(carry)
+        while not self.over(progress):
+            rate = self.learner.rate
+            carry, metrics, trouble = self.attempt(steps, carry, progress.step + 1)
+            if trouble is None:
+                progress, trouble = self.judge(progress, carry, metrics)
+            if trouble is None and self.due(progress, self.training.evaluate_every):
+                progress, trouble = self.check(progress, carry, metrics)
+            if trouble is not None:
+                progress, carry = self.roll_back(progress, trouble, metrics)
+                steps = self.learner.steps(carry)
+                continue
+            self.record(progress, carry, metrics | {"learning_rate": rate})
+            if asked.is_set() and not self.over(progress):
+                self.interrupt(progress, carry)
+        self.finish(progress, carry)
+
+    @property
+    def training(self) -> Training:
+        """The settings of the optimisation."""
+        return self.learner.config.training
+
+    def over(self, progress: Progress) -> bool:
+        """Whether there is nothing left to do."""
+        patience = self.training.patience
+        return progress.step >= self.training.steps or (
+            patience is not None and progress.stale >= patience
+        )
+
+    def due(self, progress: Progress, every: int) -> bool:
+        """Whether something happens at this step that happens every so many, and at the last."""
+        return progress.step % every == 0 or progress.step == self.training.steps
+
+    def attempt(self, steps: Iterator[Step], carry: Any, number: int):
+        """One learning step: the carry, its metrics, and trouble if the loss is not finite."""
+        try:
+            step = next(steps)
+        except FloatingPointError:
+            return carry, {}, Trouble(number, "loss not finite", math.nan, math.inf)
+        return step.carry, {name: float(value) for name, value in step.metrics.items()}, None
+
+    def judge(self, progress, carry, metrics) -> tuple[Progress, Trouble | None]:
+        """The progress after a step, and what the health monitor found in it."""
+        number, weights = progress.step + 1, self.learner.energy.parameters()
+        limits, past = replace(Limits(), radius=progress.radius), progress.history
+        history, trouble = examine(limits, past, number, metrics, alive(carry), weights)
+        return progress._replace(step=number, history=history), trouble
+
+    def check(self, progress, carry, metrics) -> tuple[Progress, Trouble | None]:
+        """Validate: adds to ``metrics``, and counts validations without improvement."""
+        average = self.learner.average.module
+        try:
+            found = self.validate(self.learner.energy, average, populations(carry)[1])
+        except ValueError as error:
+            return progress, Trouble(progress.step, f"validation: {error}", math.nan, math.inf)
+        metrics |= found
+        value = next(iter(found.values()), -math.inf)
+        if value < progress.best:
+            return progress._replace(best=value, stale=0), None
+        return progress._replace(stale=progress.stale + bool(found)), None
+
+    def record(self, progress: Progress, carry: Any, metrics: dict[str, float]) -> None:
+        """Log a healthy step; a checkpoint when one is due and nothing looks suspicious."""
+        last = self.over(progress)
+        evaluated = self.due(progress, self.training.evaluate_every)
+        self.recorder.metrics(progress.step, self.clock, metrics, always=evaluated)
+        self.recorder.frame(progress.step, populations(carry)[0], always=last)
+        if self.due(progress, self.training.checkpoint_every) and not progress.history.thin:
+            self.save(progress, carry)
+        if self.listener is not None:
+            self.listener(progress.step, metrics)
+
+    def save(self, progress: Progress, carry: Any) -> None:
+        """Write the checkpoint."""
+        state = {
+            "progress": progress,
+            "learner": self.learner.state(),
+            "carry": carry,
+            "clock": self.clock.read(),
+            "files": self.recorder.save(),
+        }
+        checkpoint.save(self.path / folder.CHECKPOINT, state)
+
+    def roll_back(self, progress: Progress, trouble: Trouble, metrics: dict[str, float]):
+        """Go back to the last good state with half the learning rate, and say so."""
+        count = progress.rollbacks + 1
+        state = read_state(self.path, self.learner.config.device)
+        good = state["progress"]
+        self.recorder.rewind(good.step, state["files"])
+        rate = self.training.learning_rate / 2**count
+        details = trouble._asdict() | {"back_to": good.step, "learning_rate": rate}
+        if count > ROLLBACKS:
+            self.give_up(good, trouble, metrics)
+        self.recorder.event(name="rollback", **details, metrics=metrics)
+        log.warning("%s; back to step %d with learning rate %.3g", trouble, good.step, rate)
+        self.learner.restore(state["learner"])
+        self.learner.set_rate(rate)
+        progress = good._replace(rollbacks=count)
+        self.save(progress, state["carry"])
+        return progress, state["carry"]
+
+    def give_up(self, good: Progress, trouble: Trouble, metrics: dict[str, float]) -> NoReturn:
+        """Raise `Diverged`, with the checkpoint left as it is."""
+        self.recorder.event(name="diverged", **trouble._asdict(), metrics=metrics)
+        self.close("diverged", good)
+        raise Diverged(
+            f"Learning diverged in spite of {ROLLBACKS} rollbacks: {trouble}. The last good "
+            f"state, of step {good.step}, is in {self.path / folder.CHECKPOINT}; begin anew "
+            "with a smaller training.learning_rate."
+        )
+
+    def interrupt(self, progress: Progress, carry: Any) -> NoReturn:
+        """Save and raise `Interrupted`."""
+        self.recorder.event(progress.step, "interrupted")
+        self.save(progress, carry)
+        self.close("interrupted", progress)
+        raise Interrupted(
+            f"Stopped after step {progress.step} of {self.training.steps}; "
+            f"continue with: wgflow resume {self.path}"
+        )
+
+    def finish(self, progress: Progress, carry: Any) -> None:
+        """Save the end of the run."""
+        if progress.step < self.training.steps:
+            self.recorder.event(progress.step, "early-stop", best=progress.best)
+        self.save(progress, carry)
+        self.close("finished", progress)
+
+    def close(self, status: str, progress: Progress) -> None:
+        """Write how the run ended."""
+        counts = {"steps": progress.step, "rollbacks": progress.rollbacks}
+        update_environment(self.path, status=status, **counts, **self.clock.read())
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """An event that the first SIGINT or SIGTERM sets; the second acts as it did before."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # Python handles signals in the main thread only
+        return
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number, frame) -> None:
+        asked.set()
+        signal.signal(number, before[number])
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def populations(carry: Any) -> tuple[Particles | None, Particles | None]:
+    """The particles of a carry: those that train, and those held out."""
+    match carry:
+        case Carry(particles=particles, held_out=held_out):
+            return particles, held_out
+    return None, None
+
+
+def alive(carry: Any) -> list[Particles]:
+    """The populations that a carry has."""
+    return [p for p in populations(carry) if p is not None]
+
+
+def read_state(path: Path, device: str) -> dict[str, Any]:
+    """The latest checkpoint of a run: progress, learner, carry, clock, files."""
+    records = (*RECORDS, History, Progress)
+    return checkpoint.load(path / folder.CHECKPOINT, records, device=device)
