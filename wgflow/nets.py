@@ -73,7 +73,7 @@ class MLP(nn.Module):
 
 def _linear(fan_in: int, fan_out: int, generator: torch.Generator | None) -> nn.Linear:
     """A linear layer with weights uniform on ±1/√fan_in, drawn from ``generator``."""
-    layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+    layer = nn.Linear(fan_in, fan_out, device="meta").to_empty(device=torch.get_default_device())
     bound = 1 / math.sqrt(fan_in)
     with torch.no_grad():
         for p in layer.parameters():
