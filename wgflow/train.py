@@ -78,7 +78,7 @@ def train(
 def descend(loss: Tensor, energy: nn.Module, optimizer: Optimizer, clip: float | None) -> None:
     """One optimiser step; FloatingPointError before it when the loss is not finite."""
     if not loss.isfinite():
-        raise FloatingPointError(f"The loss must be finite: got {float(loss)}.")
+        raise FloatingPointError(f"The loss must be finite: got {loss.item()}.")
     optimizer.zero_grad()
     loss.backward()
     if clip is not None:
