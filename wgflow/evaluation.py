@@ -5,10 +5,11 @@ import math
 import torch
 from torch import Tensor
 
+from wgflow import folder
 from wgflow.calibration import best_temperature, grid_temperature
 from wgflow.data import Dataset
-from wgflow.energy import Energy, Rescaled
-from wgflow.grid import Grid, fisher, kl_both, kl_gap, log_z, tabulate
+from wgflow.energy import Energy
+from wgflow.grid import Grid, box, fisher, kl_both, kl_gap, tabulate
 from wgflow.likelihood import LogZ
 from wgflow.metrics import (
     MMD,
@@ -20,6 +21,7 @@ from wgflow.metrics import (
     mode_occupancy,
     with_floor,
 )
+from wgflow.run import Run
 from wgflow.targets import GaussianMixture
 
 DISTANCES: dict[str, Metric] = {
@@ -28,49 +30,57 @@ DISTANCES: dict[str, Metric] = {
     "energy_distance": EnergyDistance(),
     "mmd": MMD(),
 }
-REACH = 6.0
-"""Half-width of the quadrature box, in standard deviations of the data."""
 
 
-def plane(dataset: Dataset, points: int = 400) -> Grid | None:
+def evaluate_run(run: Run, *, samples: int = 10_000, seed: int = 0) -> dict[str, float]:
+    """All scores of a run, by stable names; they are also kept in its folder.
+
+    A score that is not finite is left out: the reverse KL to a law that vanishes somewhere.
+
+    Args:
+        run: the run.
+        samples: points to draw from the model.
+        seed: of the draws.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x = run.sample(samples, generator=generator)
+    scores = density_scores(run.energy, run.dataset, run.normaliser)
+    if "temperature" not in scores:
+        scores["temperature"] = temperature(run.energy, run.dataset.test, x)
+    scores |= sample_scores(x, run.dataset, seed)
+    finite = {name: value for name, value in scores.items() if math.isfinite(value)}
+    folder.write_json(run.path / folder.SCORES, finite)
+    return finite
+
+
+def plane(dataset: Dataset) -> Grid | None:
     """The quadrature box of data in one or two dimensions, in their units; None in more."""
     if len(dataset.event_shape) != 1 or dataset.event_shape[0] > 2:
         return None
-    low = (dataset.shift - REACH * dataset.scale).tolist()
-    high = (dataset.shift + REACH * dataset.scale).tolist()
-    return Grid.box(low, high, points, dtype=dataset.test.dtype, device=dataset.test.device)
+    return box(dataset.shift, dataset.scale)
 
 
-def density_scores(energy: Energy, dataset: Dataset, normaliser: LogZ | None) -> dict[str, float]:
+def density_scores(energy: Energy, dataset: Dataset, normaliser: LogZ) -> dict[str, float]:
     """Likelihood scores on the test points.
 
-    ``nll`` in nats per point; ``log_z``; where the law of the data is known, ``kl`` (data to
-    model, on the test points), ``kl_reverse`` and ``fisher`` by quadrature. Quadrature gives
-    ``log_z`` in one and two dimensions, ``normaliser`` elsewhere.
-
-    Raises:
-        ValueError: without a normaliser where there is no quadrature.
+    ``nll`` in nats per point, with the error of the mean over test points and of ``log_z``; where
+    there is a sandwich its ``log_z_lower`` and ``log_z_upper``; in one and two dimensions the
+    ``temperature``, and where the law of the data is known ``kl`` (data to model, on the test
+    points), ``kl_reverse`` and ``fisher``, by quadrature.
     """
     grid = plane(dataset)
     values = tabulate(energy, dataset.test)
-    if grid is not None:
-        log_normaliser, error = float(log_z(energy, grid)), 0.0
-    elif normaliser is not None:
-        log_normaliser, error = normaliser.value, normaliser.error
-    else:
-        raise ValueError("A likelihood in more than two dimensions needs an estimate of log Z.")
     spread = float(values.std()) / math.sqrt(len(values))
     scores = {
-        "nll": float(values.mean()) + log_normaliser,
-        "nll_error": math.hypot(spread, error),
-        "log_z": log_normaliser,
-        "log_z_error": error,
+        "nll": float(values.mean()) + normaliser.value,
+        "nll_error": math.hypot(spread, normaliser.error),
+        "log_z": normaliser.value,
+        "log_z_error": normaliser.error,
     }
-    if normaliser is not None:
-        scores |= {"log_z_lower": normaliser.lower, "log_z_upper": normaliser.upper}
-    if grid is not None:
-        scores["temperature"] = grid_temperature(energy, dataset.test, grid)
-    if grid is not None and dataset.target is not None:
+    if grid is None:
+        return scores | {"log_z_lower": normaliser.lower, "log_z_upper": normaliser.upper}
+    scores["temperature"] = grid_temperature(energy, dataset.test, grid)
+    if dataset.target is not None:
         scores |= _divergences(energy, dataset, grid)
     return scores
 
@@ -115,11 +125,6 @@ def mode_error(x: Tensor, target: GaussianMixture) -> float:
     """The largest error of the share of points nearest to one mode, over the modes."""
     found = mode_occupancy(x, target.means.to(x)).double().cpu()
     return float((found - target.weights.double().cpu()).abs().max())
-
-
-def standardised(energy: Rescaled) -> Energy:
-    """The energy in the units it was learned in."""
-    return energy.energy
 
 
 def _divergences(energy: Energy, dataset: Dataset, grid: Grid) -> dict[str, float]:

@@ -6,8 +6,8 @@ at a population of the model obey
 
     E[e^W] = Z/Z_0,        E[e^{-W'}] = Z_0/Z            (annealed importance sampling, Neal 2001)
 
-so that ``log mean e^W`` is a lower and ``-log mean e^{-W'}`` an upper bound of ``log Z/Z_0`` in the
-mean. Forward alone over-states a likelihood; the sandwich cannot hide it (Grosse et al. 2015).
+so that ``log mean e^W`` is a lower and ``-log mean e^{-W'}`` an upper bound of ``log Z/Z_0`` in
+the mean. Forward alone over-states a likelihood; the sandwich cannot hide it (Grosse et al. 2015).
 Bennett's acceptance ratio (1976) is the estimate of least variance from both.
 """
 
@@ -15,7 +15,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from torch import Tensor
 
 from wgflow.energy import Energy, Sum
@@ -75,6 +75,20 @@ def log_z(
     return LogZ(base + value, error, base + lower, base + upper)
 
 
+def moment_match(x: Tensor, weights: Tensor) -> Gaussian:
+    """The Gaussian with the mean and covariance of weighted points, on flattened events.
+
+    A thousandth of the mean variance is added to the diagonal, so that it is never singular.
+    """
+    flat = x.flatten(1).double()
+    w = weights.double()
+    mean = w @ flat
+    centred = flat - mean
+    covariance = (w[:, None] * centred).T @ centred
+    ridge = 1e-3 * covariance.diagonal().mean()
+    return Gaussian(mean, covariance + ridge * torch.eye(len(mean)).to(covariance))
+
+
 def schedule(temperatures: int) -> list[float]:
     """β from 0 to 1, dense at both ends: a logistic curve on [-4, 4], rescaled."""
     t = torch.linspace(-4, 4, temperatures + 1, dtype=torch.float64).sigmoid()
@@ -129,7 +143,7 @@ def bennett(forward: Tensor, backward: Tensor) -> tuple[float, float]:
 
     both = torch.cat([forward, backward])
     low, high = float(both.min()) - 50, float(both.max()) + 50
-    c = float(brentq(excess, low, high, xtol=1e-10))
+    c = root_scalar(excess, bracket=(low, high), xtol=1e-10).root
     up, down = sides(c)
     slope = float((up * (1 - up)).sum() + (down * (1 - down)).sum())
     noise = float(up.var() * len(up) + down.var() * len(down))

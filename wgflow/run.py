@@ -11,7 +11,10 @@ from wgflow import folder
 from wgflow.config import DTYPES, Config, dumps, loads
 from wgflow.data import TOYS, Dataset
 from wgflow.energy import Rescaled
+from wgflow.grid import box, log_z
 from wgflow.learning import Learner, load_data, load_state, network
+from wgflow.likelihood import LogZ, moment_match
+from wgflow.likelihood import log_z as annealed_log_z
 from wgflow.particles import Particles
 from wgflow.recording import Clock, environment, update_environment
 from wgflow.runner import (
@@ -23,6 +26,14 @@ from wgflow.runner import (
     populations,
     read_state,
 )
+from wgflow.samplers import MALA
+from wgflow.sampling import draw
+
+ROUNDS = 50
+"""Moves of a fresh sample, from the population that learned."""
+
+CHAINS = 1000
+"""Annealed chains, each way."""
 
 __all__ = ["Diverged", "Interrupted", "Listener", "Run", "fit", "load", "read_config", "resume"]
 
@@ -55,6 +66,60 @@ class Run:
     def dataset(self) -> Dataset:
         """The data it learned from, loaded when first asked for."""
         return load_data(self.config)
+
+    def sample(
+        self, count: int, *, rounds: int | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """``count`` fresh points of the learned density, in the original units of the data.
+
+        See `wgflow.sampling.draw`; ``rounds`` is its number of moves per point.
+
+        Raises:
+            ValueError: the scheme kept no particles, or a number is out of its range.
+        """
+        particles = self._population()
+        u = draw(
+            self.energy.energy,
+            particles,
+            count,
+            MALA(step_size=float(particles.state.step_size)),
+            rounds=ROUNDS if rounds is None else rounds,
+            generator=generator,
+        )
+        return self.energy.shift + self.energy.scale * u
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """``log p(x) = -E(x) - log Z``, (batch,), in nats; its standard error is `normaliser`'s."""
+        with torch.no_grad():
+            return -self.energy(x) - self.normaliser.value
+
+    @cached_property
+    def normaliser(self) -> LogZ:
+        """``log Z`` of the energy with its standard error: the same in all units.
+
+        By quadrature in one and two dimensions, where the error is that of the rule and counted
+        as zero; otherwise by annealing both ways between the learned density, from the particles
+        that never entered a gradient, and a Gaussian of the moments of those that did.
+
+        Raises:
+            ValueError: the scheme kept no particles.
+        """
+        if len(self.event_shape) == 1 and self.event_shape[0] <= 2:
+            value = float(log_z(self.energy, box(self.energy.shift, self.energy.scale)))
+            return LogZ(value, 0.0, value, value)
+        generator = torch.Generator().manual_seed(self.config.seed)
+        trained = self._population()
+        start = trained if self.held_out is None else self.held_out
+        step = MALA(step_size=float(trained.state.step_size))
+        energy = self.energy.energy
+        draws = draw(energy, start, CHAINS, step, rounds=ROUNDS, generator=generator)
+        reference = moment_match(trained.x, trained.weights)
+        return annealed_log_z(energy, draws, reference, sampler=step, generator=generator)
+
+    def _population(self) -> Particles:
+        if self.particles is None:
+            raise ValueError("Samples start from particles: expected a scheme that has some.")
+        return self.particles
 
 
 def fit(config: Config, out: Path | str, *, listener: Listener | None = None) -> Run:
