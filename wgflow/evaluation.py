@@ -57,7 +57,7 @@ def plane(dataset: Dataset) -> Grid | None:
     """The quadrature box of data in one or two dimensions, in their units; None in more."""
     if len(dataset.event_shape) != 1 or dataset.event_shape[0] > 2:
         return None
-    return box(dataset.shift, dataset.scale)
+    return box(dataset.shift, dataset.scale, dataset.test.dtype)
 
 
 def density_scores(energy: Energy, dataset: Dataset, normaliser: LogZ) -> dict[str, float]:

@@ -81,10 +81,12 @@ class Grid:
         return cls(nodes.to(dtype), math.prod(steps), chunk)
 
 
-def box(shift: Tensor, scale: Tensor, *, reach: float = 6.0, points: int = 400) -> Grid:
+def box(
+    shift: Tensor, scale: Tensor, dtype: torch.dtype, *, reach: float = 6.0, points: int = 400
+) -> Grid:
     """The box ``m ± reach·s`` around data of mean m and deviation s, (d,), in their units."""
     low, high = (shift - reach * scale).tolist(), (shift + reach * scale).tolist()
-    return Grid.box(low, high, points, dtype=shift.dtype, device=shift.device)
+    return Grid.box(low, high, points, dtype=dtype, device=shift.device)
 
 
 @torch.no_grad()

@@ -86,10 +86,10 @@ class Run:
             rounds=ROUNDS if rounds is None else rounds,
             generator=generator,
         )
-        return self.energy.shift + self.energy.scale * u
+        return (self.energy.shift + self.energy.scale * u).to(u)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """``log p(x) = -E(x) - log Z``, (batch,), in nats; its standard error is `normaliser`'s."""
+        """``log p(x) = -E(x) - log Z``, (batch,), in nats; its error is `normaliser`'s."""
         with torch.no_grad():
             return -self.energy(x) - self.normaliser.value
 
@@ -105,7 +105,8 @@ class Run:
             ValueError: the scheme kept no particles.
         """
         if len(self.event_shape) == 1 and self.event_shape[0] <= 2:
-            value = float(log_z(self.energy, box(self.energy.shift, self.energy.scale)))
+            grid = box(self.energy.shift, self.energy.scale, DTYPES[self.config.dtype])
+            value = float(log_z(self.energy, grid))
             return LogZ(value, 0.0, value, value)
         generator = torch.Generator().manual_seed(self.config.seed)
         trained = self._population()
