@@ -31,6 +31,8 @@ DENSITY = LinearSegmentedColormap.from_list(
 EXCESS = LinearSegmentedColormap.from_list(
     "excess", ["#1f5582", "#8fb8d3", PAPER, "#eda47d", MODEL]
 )
+TRUTH = "True density"
+PAIRS = 5  # coordinates that a scatter matrix shows
 DEPTH = 12.0  # nats of energy above the deepest valley that a landscape shows
 
 STYLE: dict[Any, Any] = {
@@ -182,7 +184,7 @@ def densities(
     learned: Chart,
     names: Sequence[str] = ("x₁", "x₂"),
     *,
-    truth: str = "True density",
+    truth: str = TRUTH,
 ) -> Figure:
     """True and learned density on one scale, and their signed difference."""
     draw = _densities_1d if len(true.axes) == 1 else _densities_2d
@@ -263,7 +265,7 @@ def pictures(samples: np.ndarray, reference: np.ndarray, columns: int = 12) -> F
 
 @rc_context(STYLE)
 def pairs(
-    samples: np.ndarray, reference: np.ndarray, names: Sequence[str], most: int = 5
+    samples: np.ndarray, reference: np.ndarray, names: Sequence[str], most: int = PAIRS
 ) -> Figure:
     """A scatter matrix of the first coordinates: data above the diagonal, model below it."""
     d = min(most, samples.shape[1])
@@ -296,7 +298,7 @@ def marginals(
     columns = min(4, d)
     rows = math.ceil(d / columns)
     box = box_of(reference[:, :d], 0.1)
-    figure = Figure(figsize=(9.0, 1.7 * rows + 0.4))
+    figure = Figure(figsize=(9.0, (1.7 if rows > 1 else 2.6) * rows + 0.4))
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for j, axes in enumerate(grid[:d]):
         _histograms(axes, samples[:, j], reference[:, j], box, j)
@@ -362,18 +364,31 @@ def floors(scores: Mapping[str, tuple[float, float]]) -> Figure:
 
 
 @rc_context(STYLE)
-def moments(steps: np.ndarray, frames: np.ndarray, box: Box, below: Chart | None = None) -> Figure:
-    """Six moments of the particles: (frames, particles, 2), over a density where one is known."""
+def moments(
+    steps: np.ndarray,
+    frames: np.ndarray,
+    box: Box,
+    below: Chart | None = None,
+    *,
+    data: np.ndarray | None = None,
+) -> Figure:
+    """Six moments of the particles: (frames, particles, 2), over a density or points of data."""
     chosen = _spread(len(steps), 6)
-    height = 1.6 * float(np.clip(_aspect(box), 0.5, 1.5)) + 0.4
-    figure, grid = _row(len(chosen), width=10.0, height=height)
-    for axes, k in zip(grid, chosen, strict=True):
+    height = 1.9 * float(np.clip(_aspect(box), 0.5, 1.5)) + 0.3
+    figure = Figure(figsize=(6.0, 2 * height))
+    grid = figure.subplots(2, 3).ravel()
+    for axes, k in zip(grid, chosen, strict=False):
         if below is not None:
             _density(axes, below, ("", ""), 1.6 * float(below.values.max()))
+        if data is not None:
+            _dots(axes, data[:600], DATA, 2.2)
         _dots(axes, frames[k][:600], MODEL, 2.2)
         _plane(axes, box, ("", ""))
-        axes.set(xticks=[], yticks=[])
         axes.set_title(f"step {steps[k]:,}", fontsize=9, weight="normal", pad=4)
+    for axes in grid:
+        axes.set(xticks=[], yticks=[])
+    for axes in grid[len(chosen) :]:
+        axes.set_axis_off()
     return figure
 
 
@@ -428,7 +443,7 @@ def compared_densities(charts: Mapping[str, Chart], names: Sequence[str] = ("x�
     columns = min(4, len(charts))
     rows = math.ceil(len(charts) / columns)
     top = float(next(iter(charts.values())).values.max())
-    figure = Figure(figsize=(10.0 * columns / 4 + 0.4, 2.9 * rows))
+    figure = Figure(figsize=(10.0 * columns / 4 + 0.4, 2.9 * rows + 0.2))
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (name, chart) in zip(grid, charts.items(), strict=False):
         _density(axes, chart, names, top)
@@ -513,7 +528,9 @@ def _densities_2d(true: Chart, learned: Chart, names: Sequence[str], truth: str)
     _plane(grid[2], true.box, names)
     for axes in grid[1:]:
         axes.set(yticklabels=[], ylabel="")
-    for axes, title in zip(grid, (truth, "Learned density", "Learned − true"), strict=True):
+    against = "true" if truth == TRUTH else "data"
+    titles = truth, "Learned density", f"Learned − {against}"
+    for axes, title in zip(grid, titles, strict=True):
         axes.set_title(title)
     _bar(figure, image, grid[:2], "density")
     _bar(figure, gap, grid[2:], "too little  ←  0  →  too much")
@@ -541,7 +558,7 @@ def _densities_1d(true: Chart, learned: Chart, names: Sequence[str], truth: str)
     lower.fill_between(true.axes[0], np.maximum(difference, 0), color=MODEL, alpha=0.6, lw=0)
     lower.fill_between(true.axes[0], np.minimum(difference, 0), color=DATA, alpha=0.6, lw=0)
     lower.axhline(0, color=FAINT, lw=0.8)
-    lower.set(xlabel=names[0], ylabel="learned − true", xlim=_ends(true, 0))
+    lower.set(xlabel=names[0], ylabel="difference", xlim=_ends(true, 0))
     return figure
 
 

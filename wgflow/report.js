@@ -32,8 +32,8 @@ function play(root) {
     if (ground.complete && ground.naturalWidth) {
       pen.drawImage(ground, 0, 0, canvas.width, canvas.height);
     }
-    dots(data, 0, data.length / 2, 2.5, "rgba(47,111,159,0.25)");
-    dots(x, 2 * k * film.particles, film.particles, 4, "rgba(217,98,43,0.75)");
+    dots(data, 0, data.length / 2, 4, "rgba(47,111,159,0.45)");
+    dots(x, 2 * k * film.particles, film.particles, 3.5, "rgba(217,98,43,0.7)");
     slider.value = k;
     label.textContent = "step " + film.steps[k].toLocaleString("en");
   }

@@ -55,6 +55,11 @@ SCORES = {
     "mode_error": Score("Worst mode share", "greatest error of the share of one mode"),
 }
 SUFFIXES = ("_error", "_floor", "_lower", "_upper")
+SCORE_HEADER = (
+    '<thead><tr><th>Score</th><th class="number">Value</th>'
+    '<th class="number">Floor</th></tr></thead>'
+)
+GRADES = ("", "good", "fair", "poor")
 ALARMS = ("rollback", "diverged")
 TRANSPORTS = ("sliced_w2", "w2")  # with a positive floor, so that a ratio makes sense
 
@@ -198,7 +203,7 @@ def _view(run: Run) -> View:
     if data.target is None:
         return View(drawn, learned, _histogram(test.numpy(), learned), "Held-out data, counted")
     true = plots.tabulated(data.target.log_prob, box, points).map(np.exp)
-    return View(drawn, learned, true, "True density")
+    return View(drawn, learned, true, plots.TRUTH)
 
 
 def _histogram(x: np.ndarray, like: Chart, bins: int = 40) -> Chart:
@@ -263,9 +268,9 @@ def render(material: Material) -> str:
 
 
 def verdict(material: Material) -> tuple[str, str]:
-    """A grade (good, fair, poor, or none) and what a reader should take home, in plain words."""
+    """The worst grade (or none), and what a reader should take home, in plain words."""
     scores = material.scores or {}
-    graded = [_kl_sentence(scores), _transport_sentence(scores)]
+    graded = [_kl_sentence(scores), _transport_sentence(scores), _temperature_sentence(scores)]
     sentences = [sentence for _, sentence in graded if sentence]
     if not sentences:
         sentences = ["This run has not been scored yet."]
@@ -274,7 +279,7 @@ def verdict(material: Material) -> tuple[str, str]:
     if alarms := sum(event.get("event") in ALARMS for event in material.events):
         times = "once" if alarms == 1 else f"{alarms} times"
         sentences.append(f"Learning diverged and was rolled back {times}; see Health.")
-    return next((grade for grade, _ in graded if grade), "none"), " ".join(sentences)
+    return max((grade for grade, _ in graded), key=GRADES.index), " ".join(sentences)
 
 
 def _kl_sentence(scores: Mapping[str, float]) -> tuple[str, str]:
@@ -303,6 +308,14 @@ def _transport_sentence(scores: Mapping[str, float]) -> tuple[str, str]:
     return grade, f"{words[grade]}: {ratio:.2f} times as far as other real data are (sliced W₂)."
 
 
+def _temperature_sentence(scores: Mapping[str, float]) -> tuple[str, str]:
+    best = scores.get("temperature", math.nan)
+    if not abs(best - 1) > 0.1:
+        return "", ""
+    shape = "flat" if best < 1 else "steep"
+    return "fair", f"The energy is too {shape}: its best-fitting temperature is {best:.2f}, not 1."
+
+
 def _grade(value: float, good: float, fair: float) -> str:
     return "good" if value <= good else "fair" if value <= fair else "poor"
 
@@ -319,9 +332,15 @@ def _tiles(material: Material) -> str:
     if records and "step" in records[-1]:
         tiles.append((f"{records[-1]['step']:,}", "learning steps"))
     cells = [
-        f'<div class="tile"><b>{escape(b)}</b><span>{escape(s)}</span></div>' for b, s in tiles
+        f'<div class="tile"><b>{_small_error(b)}</b><span>{escape(s)}</span></div>'
+        for b, s in tiles
     ]
     return f'<div class="tiles">{"".join(cells)}</div>' if cells else ""
+
+
+def _small_error(value: str) -> str:
+    number, sign, error = escape(value).partition(" ± ")
+    return f"{number} <small>± {error}</small>" if sign else number
 
 
 def _scores_section(material: Material) -> Section:
@@ -332,18 +351,25 @@ def _scores_section(material: Material) -> Section:
         "The floor is what the same number of real points scores: no model can be told from "
         "perfection below it. ± is one standard error."
     )
-    header = ("Score", "Value", "Floor", "Meaning")
-    rows = [
-        (_label(key), _value(scores, key), _floor(scores, key), _meaning(key))
-        for key in score_keys(scores)
-    ]
-    body = note + _table(header, rows, numeric=(1, 2))
+    rows = "".join(_score_row(key, scores) for key in score_keys(scores))
+    body = note + _wide(f"{SCORE_HEADER}<tbody>{rows}</tbody>")
     ratios = _floors(scores)
     if ratios:
         body += _figure(plots.floors(ratios), "Scores as multiples of their floors")
     if material.occupancy:
         body += _figure(plots.occupancy(*material.occupancy), "Share of each mode")
     return Section("scores", "Scores", body)
+
+
+def _score_row(key: str, scores: Mapping[str, float]) -> str:
+    cells = (_value(scores, key), _floor(scores, key))
+    numbers = "".join(f'<td class="number">{escape(cell)}</td>' for cell in cells)
+    return f"<tr>{_score_name(key)}{numbers}</tr>"
+
+
+def _score_name(key: str) -> str:
+    known = SCORES.get(key, Score(key, ""))
+    return f"<td>{escape(known.label)}<small>{escape(known.meaning)}</small></td>"
 
 
 def _floors(scores: Mapping[str, float]) -> dict[str, tuple[float, float]]:
@@ -374,8 +400,7 @@ def _density_section(material: Material) -> Section:
         cloud = plots.scatter(_flat(material.samples), view.true, material.names)
         lower.append(_figure(cloud, "Samples over the density"))
     note = "Both densities share one scale. Orange: too much mass; blue: too little."
-    pair = f'<div class="pair">{"".join(lower)}</div>'
-    return Section("density", title, _note(note) + drawn + pair)
+    return Section("density", title, _note(note) + drawn + _pair(lower, len(view.energy.axes) > 1))
 
 
 def _motion_section(material: Material) -> Section:
@@ -390,9 +415,9 @@ def _motion_section(material: Material) -> Section:
     shown = _project(material, film)
     ground = material.view.true if material.view and shown.frames.shape[2] == 2 else None
     flat = ground if ground is not None and len(ground.axes) == 2 else None
-    moments = plots.moments(film.steps, shown.frames, shown.box, flat)
-    body = _player(film.steps, shown, ground) + _figure(moments, "Six moments of the particles")
-    return Section("motion", title, _note(shown.meaning) + body)
+    moments = plots.moments(film.steps, shown.frames, shown.box, flat, data=shown.data)
+    parts = [_player(film.steps, shown, ground), _figure(moments, "Six moments of the particles")]
+    return Section("motion", title, _note(shown.meaning) + _pair(parts))
 
 
 def _project(material: Material, film: Film) -> Projection:
@@ -465,9 +490,11 @@ def _samples_section(material: Material) -> Section:
         figures = [(plots.pictures(samples, reference), "Images of the model and of the data")]
     else:
         x, y, names = _flat(samples), _flat(reference), material.names
-        figures = [(plots.marginals(x, y, names), "Single coordinates, model and data")]
+        figures = []
         if x.shape[1] > 2:
-            figures.insert(0, (plots.pairs(x, y, names), "Pairs of coordinates"))
+            figures.append((plots.pairs(x, y, names), "Pairs of coordinates"))
+        if not 2 < x.shape[1] <= plots.PAIRS:
+            figures.append((plots.marginals(x, y, names), "Single coordinates"))
     note = f"{len(samples):,} points drawn from the learned density, beside held-out data."
     body = "".join(_figure(figure, alt) for figure, alt in figures)
     return Section("samples", "Samples", _note(note) + body)
@@ -551,9 +578,7 @@ def _compared_scores(runs: Mapping[str, Material]) -> Section:
     header = "".join(f'<th class="number">{escape(name)}</th>' for name in runs)
     note = "Bold: best. Green: not to be told from the best by its error bars or its floor."
     table = f"<thead><tr><th>Score</th>{header}</tr></thead><tbody>{rows}</tbody>"
-    return Section(
-        "scores", "Scores", _note(note) + f'<div class="wide"><table>{table}</table></div>'
-    )
+    return Section("scores", "Scores", _note(note) + _wide(table))
 
 
 def _compared_row(key: str, tables: Sequence[Mapping[str, float]]) -> str:
@@ -563,8 +588,7 @@ def _compared_row(key: str, tables: Sequence[Mapping[str, float]]) -> str:
         "</small></td>"
         for table, mark in zip(tables, marks, strict=True)
     ]
-    meaning = f"<small>{escape(_meaning(key))}</small>"
-    return f"<tr><td>{escape(_label(key))}{meaning}</td>{''.join(cells)}</tr>"
+    return f"<tr>{_score_name(key)}{''.join(cells)}</tr>"
 
 
 def rank(key: str, tables: Sequence[Mapping[str, float]]) -> list[str]:
@@ -653,29 +677,26 @@ def _figure(figure: Figure, alt: str, caption: str = "") -> str:
     return f'<figure><img src="{source}" alt="{escape(alt)}" width="{width}">{below}</figure>'
 
 
+def _pair(parts: Sequence[str], beside: bool = True) -> str:
+    """Two things beside each other where there is room."""
+    both = "".join(parts)
+    return f'<div class="pair">{both}</div>' if beside else both
+
+
 def _uri(image: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}"
 
 
-def _table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[int] = ()
-) -> str:
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     def line(cells: Sequence[str], kind: str) -> str:
-        classes = [' class="number"' if j in numeric else "" for j in range(len(cells))]
-        pairs = zip(cells, classes, strict=True)
-        return "".join(f"<{kind}{c}>{escape(cell)}</{kind}>" for cell, c in pairs)
+        return "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in cells)
 
     body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
-    head = f"<thead><tr>{line(header, 'th')}</tr></thead>"
-    return f'<div class="wide"><table>{head}<tbody>{body}</tbody></table></div>'
+    return _wide(f"<thead><tr>{line(header, 'th')}</tr></thead><tbody>{body}</tbody>")
 
 
-def _label(key: str) -> str:
-    return SCORES[key].label if key in SCORES else key
-
-
-def _meaning(key: str) -> str:
-    return SCORES[key].meaning if key in SCORES else ""
+def _wide(table: str) -> str:
+    return f'<div class="wide"><table>{table}</table></div>'
 
 
 def _value(scores: Mapping[str, float], key: str) -> str:
