@@ -221,7 +221,7 @@ def _occupancy(target: Target | None, samples: np.ndarray) -> Occupancy | None:
         return None
     means, masses = target.means.cpu(), target.weights.cpu().double()
     sampled = mode_occupancy(torch.from_numpy(samples).double(), means.double())
-    error = occupancy_error(masses, len(samples))
+    error = occupancy_error(masses, float(len(samples)))
     return Occupancy(masses.numpy(), sampled.numpy(), error.numpy())
 
 
