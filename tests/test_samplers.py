@@ -141,6 +141,15 @@ def test_moves_out_of_the_support_are_rejected(sampler, energy, mean, square):
     assert abs(float(z_score(state.x**2, square))) < 4
 
 
+@pytest.mark.parametrize("sampler", [MALA(0.5), HMC(0.8, 3)])
+def test_a_proposal_without_energy_counts_as_rejected_by_adaptation(sampler):
+    x = normal(300, 2, seed=6).norm(dim=1, keepdim=True)
+    state, info = next(iterate(sampler, rayleigh, x, generator=seeded(2)))
+    assert (info.acceptance == 0).any()
+    assert info.acceptance.isfinite().all()
+    assert state.step_size.isfinite()
+
+
 # Overdamped Langevin ---------------------------------------------------------------------------
 
 TARGET = GaussianLaw(double([1.0, -0.5]), double([[1.0, 0.6], [0.6, 0.8]]))
