@@ -361,7 +361,11 @@ def test_a_browser_shows_a_comparison(runs, browse):
         ("base64,iVBOR", "base64,AAAA", lambda found: 0 in found["images"]),
         ('querySelectorAll(".player")', "none()", lambda found: "none" in found["troubles"][0]),
         ("<footer>", '<img src="https://a.invalid/x.png"><footer>', lambda found: blocked(found)),
-        ("<footer>", '<p style="width: 3000px">wide<footer>', lambda found: found["wide"] > 0),
+        (
+            "<footer>",
+            '<div style="width: 3000px">w</div><footer>',
+            lambda found: found["wide"] > 0,
+        ),
     ],
     ids=["broken image", "broken script", "request", "too wide"],
 )
