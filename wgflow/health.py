@@ -9,7 +9,7 @@ check is made after every step; what it remembers of past steps is a visible val
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -72,7 +72,7 @@ def examine(
     step: int,
     metrics: Mapping[str, float],
     populations: Sequence[Particles],
-    parameters: Iterable[Tensor],
+    tensors: Mapping[str, Iterable[Tensor]],
 ) -> tuple[History, Trouble | None]:
     """The history after a step, and the first trouble found in it, if any.
 
@@ -82,11 +82,11 @@ def examine(
         step: number of the step, for the verdict.
         metrics: of the step; ``energy_gap`` and ``ess`` are looked at where present.
         populations: particles after the step.
-        parameters: of the energy after the step.
+        tensors: by name of their group, all that the next step depends on.
     """
     history = history._replace(thin=_thin(limits, history, metrics))
     checks = (
-        *_finite(step, metrics, populations, parameters),
+        *_finite(step, metrics, populations, tensors),
         *_runaway(limits, history, step, metrics, populations),
         *_collapse(limits, history, step, metrics),
         *_escape(limits, step, populations),
@@ -105,15 +105,23 @@ def reach(limits: Limits, particles: Sequence[Particles], confinement: float | N
     return max(limits.radius, 3 * (confinement or 0.0), *(3 * scale for scale in start))
 
 
-def _finite(step, metrics, populations, parameters) -> Iterator[Trouble]:
+def leaves(tree: Any) -> Iterator[Tensor]:
+    """The tensors in nested dicts, lists and tuples."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, dict | list | tuple):
+        for part in tree.values() if isinstance(tree, dict) else tree:
+            yield from leaves(part)
+
+
+def _finite(step, metrics, populations, tensors) -> Iterator[Trouble]:
     for name, value in metrics.items():
         if not math.isfinite(value):
             yield Trouble(step, f"{name} not finite", value, math.inf)
-    groups = {"parameters": parameters}
-    groups |= {"positions of particles": [p.x for p in populations]}
+    groups = {"positions of particles": [p.x for p in populations]}
     groups |= {"weights of particles": [p.log_weight for p in populations]}
-    for what, tensors in groups.items():
-        bad = sum(int((~tensor.isfinite()).sum()) for tensor in tensors)
+    for what, group in (groups | dict(tensors)).items():
+        bad = sum(int((~tensor.isfinite()).sum()) for tensor in group)
         if bad:
             yield Trouble(step, f"number of {what} not finite", bad, 0)
 

@@ -14,7 +14,7 @@ import torch
 
 from wgflow import checkpoint, folder
 from wgflow.config import Training
-from wgflow.health import History, Limits, Trouble, examine, reach
+from wgflow.health import History, Limits, Trouble, examine, leaves, reach
 from wgflow.learning import RECORDS, Learner
 from wgflow.particles import Particles
 from wgflow.recording import Clock, Recorder, update_environment
@@ -141,9 +141,10 @@ class Runner:
 
     def judge(self, progress, carry, metrics) -> tuple[Progress, Trouble | None]:
         """The progress after a step, and what the health monitor found in it."""
-        number, weights = progress.step + 1, self.learner.energy.parameters()
-        limits, past = replace(Limits(), radius=progress.radius), progress.history
-        history, trouble = examine(limits, past, number, metrics, alive(carry), weights)
+        number, past = progress.step + 1, progress.history
+        limits = replace(Limits(), radius=progress.radius)
+        tensors = {"parameters": self.learner.energy.parameters(), "carried values": leaves(carry)}
+        history, trouble = examine(limits, past, number, metrics, alive(carry), tensors)
         return progress._replace(step=number, history=history), trouble
 
     def check(self, progress, carry, metrics) -> tuple[Progress, Trouble | None]:
