@@ -32,6 +32,10 @@ DISTANCES: dict[str, Metric] = {
 }
 
 
+EXACT_STREAM = 2**31
+"""Offset of the seeds of second references."""
+
+
 def evaluate_run(run: Run, *, samples: int = 10_000, seed: int = 0) -> dict[str, float]:
     """All scores of a run, by stable names; they are also kept in its folder.
 
@@ -91,7 +95,8 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
     Where the law is known its exact sampler gives the second reference, otherwise the test points
     are halved. For a mixture of Gaussians, ``mode_error`` as well.
     """
-    generator = torch.Generator().manual_seed(seed)
+    # Not the seed itself: the data set may have drawn its test points from the same stream.
+    generator = torch.Generator().manual_seed(EXACT_STREAM + seed)
     if dataset.target is None:
         reference, second = halves(dataset.test, seed=seed)
     else:
