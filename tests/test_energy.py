@@ -187,6 +187,7 @@ def test_create_graph_keeps_the_graph_of_the_parameters():
         return energy_and_grad(energy, X[:3], create_graph=True)
 
     parameters = [double([0.3, 0.8]).requires_grad_(), double([1.0, -2.0]).requires_grad_()]
+    assert all(result.requires_grad for result in value_and_grad(*parameters))
     assert gradcheck(value_and_grad, parameters)
 
 

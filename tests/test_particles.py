@@ -109,9 +109,10 @@ def test_copies_are_floor_or_ceiling_and_right_on_average(count):
     assert ((copies.mean(0) - expected) / (part * (1 - part) / 2000).sqrt()).abs().max() < 4
 
 
-def test_equal_weights_keep_everyone():
-    log_weight = torch.full((64,), -3.0)
-    assert torch.equal(systematic_indices(log_weight, 64, generator=seeded(1)), torch.arange(64))
+@pytest.mark.parametrize("n", [64, 200_000])  # single precision would lose some of the many
+def test_equal_weights_keep_everyone(n):
+    index = systematic_indices(torch.full((n,), -3.0), n, generator=seeded(1))
+    assert torch.equal(index, torch.arange(n))
 
 
 def test_a_particle_without_weight_leaves_no_copy():
