@@ -600,6 +600,7 @@ def test_deferred_reaction_is_exact():
         carry = dynamics.init(path(0), noise(5, 2), generator=generator)
         for k in range(1, 5):
             carry = dynamics.advance(path(k), noise(5, 2), carry, generator=generator)
+            assert ("held_out_log_z" in carry.metrics) is (k % every == 0)
         carries.append(carry.held_out)
     x = carries[0].x
     log_q = -x.square().sum(1) / (2 * 1.3**2) - 2 * math.log(1.3 * math.sqrt(2 * math.pi))
