@@ -93,7 +93,8 @@ def test_a_seed_is_a_network_and_leaves_the_global_one_alone():
 def test_initial_weights_have_the_law_of_the_docstring():
     frequency, features, width = 3.0, 2000, 400
     mlp = MLP((2,), width, 1, features, frequency, generator=seeded(0))
-    squares = mlp.frequencies.detach().flatten() ** 2 / frequency**2  # E = 1, Var = 2
+    # E = 1, Var = 2; the dimension is 2.
+    squares = 2 * mlp.frequencies.detach().flatten() ** 2 / frequency**2
     assert abs(float(squares.mean() - 1)) < 4 * math.sqrt(2 / len(squares))
     fan_in = 2 + 2 * features
     weights = next(mlp.hidden.parameters()).detach().flatten() * math.sqrt(fan_in)

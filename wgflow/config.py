@@ -97,7 +97,7 @@ class Network:
     width: int = 128
     depth: int = 2
     features: int = 64
-    frequency: float = 2.0
+    frequency: float = 3.0
     activation: str = "silu"
     confinement: float | None = 2.0
 
@@ -135,7 +135,7 @@ class Training:
     learning_rate: float = 5e-3
     betas: tuple[float, float] = (0.9, 0.99)
     warmup: int = 50
-    average: float = 0.99
+    average: float = 0.98
     clip: float | None = None
     evaluate_every: int = 50
     checkpoint_every: int = 100

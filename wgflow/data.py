@@ -17,6 +17,7 @@ from wgflow.toys import TOYS
 
 TOY_TRAIN = 500_000  # enough for a toy set to behave like an endless source
 TOY_TEST = 10_000
+PIXEL_FLOOR = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +29,9 @@ class Dataset:
         train: points, shape (n, *event).
         test: held-out points, shape (m, *event).
         shift: mean ``m`` of train.
-        scale: standard deviation ``s`` of train, of the shape of ``shift``. Vectors (tables,
-            points of the plane) have one shift and scale per coordinate; events with more axes
-            (images) have one number, so that their geometry is kept.
+        scale: standard deviation ``s`` of train, per coordinate. In events with several axes
+            (images) it is at least a tenth of the root mean square over the pixels, so that a
+            margin that hardly varies is not blown up.
         columns: names of the coordinates, for a table.
         target: the exact law of the points, in the same units, for a toy set.
     """
@@ -217,14 +218,17 @@ def _standardised(
     columns: tuple[str, ...] | None = None,
     target: Target | None = None,
 ) -> Dataset:
-    # One shift and scale per coordinate of a vector, one for all pixels of an image.
-    axes = 0 if train.ndim == 2 else tuple(range(train.ndim))
-    shift = train.mean(axes, dtype=torch.float64).to(train.dtype)
-    scale = (train - shift).square_().mean(axes, dtype=torch.float64).sqrt().to(train.dtype)
+    shift = train.mean(0, dtype=torch.float64).to(train.dtype)
+    scale = (train - shift).square_().mean(0, dtype=torch.float64).sqrt().to(train.dtype)
     # Not scale == 0: the mean of equal numbers may round, and leave a tiny scale.
-    constant = (train.amax(axes) == train.amin(axes)).reshape(-1).nonzero().flatten().tolist()
-    if constant:
-        labels = [columns[j] if columns else j for j in constant] if train.ndim == 2 else "all"
+    constant = train.amax(0) == train.amin(0)
+    if train.ndim > 2:
+        # A pixel that hardly varies is not blown up, so that the noise on it stays small.
+        floor = PIXEL_FLOOR * scale.square().mean().sqrt()
+        scale, constant = scale.clamp(min=floor), constant.all()[None]
+    which = constant.reshape(-1).nonzero().flatten().tolist()
+    if which:
+        labels = [columns[j] if columns else j for j in which] if train.ndim == 2 else "all"
         raise ValueError(
             f"A coordinate must vary over the train points of {name}: "
             f"expected two different values, got constant {labels}."

@@ -36,7 +36,7 @@ EXACT_STREAM = 2**31
 """Offset of the seeds of second references."""
 
 
-def evaluate_run(run: Run, *, samples: int = 10_000, seed: int = 0) -> dict[str, float]:
+def evaluate_run(run: Run, *, samples: int = 5_000, seed: int = 0) -> dict[str, float]:
     """All scores of a run, by stable names; they are also kept in its folder.
 
     A score that is not finite is left out: the reverse KL to a law that vanishes somewhere.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from wgflow import data
 from wgflow.config import DTYPES, Config, Network, Training
@@ -60,7 +60,7 @@ class Learner:
             energy,
             optimizer,
             LambdaLR(optimizer, schedule(training)),
-            AveragedModel(energy, multi_avg_fn=get_ema_multi_avg_fn(training.average)),
+            AveragedModel(energy, multi_avg_fn=averaging(training.average)),
             Batches(x, training.batch_size, generator=order),
             stream(config.seed, 2, device),
         )
@@ -178,6 +178,20 @@ def schedule(training: Training) -> Callable[[int], float]:
         return (1 + math.cos(math.pi * min(1.0, (step - training.warmup) / left))) / 2
 
     return factor
+
+
+def averaging(decay: float) -> Callable[..., None]:
+    """Running average ``θ̄ ← θ̄ + (1-β_k)(θ - θ̄)`` with ``β_k = min(β, (1+k)/(10+k))``.
+
+    The warm-up lets the average forget the first, random weights, however short the run.
+    """
+
+    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        rate = 1 - min(decay, (1 + float(count)) / (10 + float(count)))
+        for mean, new in zip(averaged, current, strict=True):
+            mean.lerp_(new, rate)
+
+    return update
 
 
 def stream(seed: int, number: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -14,18 +14,19 @@ ACTIVATIONS = {"silu": nn.SiLU, "gelu": nn.GELU, "softplus": nn.Softplus, "tanh"
 class MLP(nn.Module):
     """Multilayer perceptron on learned Fourier features, ``E(x) = aᵀ φ_L(… φ_1(f(x)))``.
 
-    The features are ``f(x) = (x, cos Bᵀx, sin Bᵀx)`` with ``B_ij ~ N(0, σ²)``, trained too. A
-    plain perceptron learns low frequencies first and needs thousands of updates to carve narrow
-    wells; features of frequency σ give them at once (Tancik et al. 2020). The activation must be
-    smooth, since samplers and schemes use ``∇E`` and its derivatives. The last layer starts at
-    zero: the first energy is the confinement alone, whose law is known and sampled exactly.
+    The features are ``f(x) = (x, cos Bᵀx, sin Bᵀx)`` with ``B_ij ~ N(0, σ²/d)``, trained too: on
+    standardised data a phase has deviation σ whatever the dimension d. A plain perceptron learns
+    low frequencies first and needs thousands of updates to carve narrow wells; features of
+    frequency σ give them at once (Tancik et al. 2020). The activation must be smooth, since
+    samplers and schemes use ``∇E`` and its derivatives. The last layer starts at zero: the first
+    energy is the confinement alone, whose law is known and sampled exactly.
 
     Args:
         event_shape: shape of one point; it is flattened.
         width: units per hidden layer.
         depth: number of hidden layers.
         features: number of frequencies (columns of B); 0 for a plain perceptron.
-        frequency: σ, in radians per unit of x; meant for standardised data.
+        frequency: σ, in radians, of a phase on standardised data.
         activation: one of silu, gelu, softplus, tanh.
         generator: source of the initial weights.
 
@@ -39,7 +40,7 @@ class MLP(nn.Module):
         width: int = 128,
         depth: int = 2,
         features: int = 64,
-        frequency: float = 2.0,
+        frequency: float = 3.0,
         activation: str = "silu",
         *,
         generator: torch.Generator | None = None,

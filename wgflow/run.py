@@ -1,5 +1,7 @@
 """Runs: learn from a configuration into a folder, go on after a stop, load what was learned."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -133,8 +135,7 @@ def fit(config: Config, out: Path | str, *, listener: Listener | None = None) ->
     """
     path, clock = Path(out), Clock.start()
     folder.check_new(path)
-    with folder.locked(path):
-        _flush_denormals()
+    with folder.locked(path), _flushed_denormals():
         config = _anchored(config)
         learner = Learner.build(config)
         _begin(path, config)
@@ -155,8 +156,7 @@ def resume(path: Path | str, *, listener: Listener | None = None) -> Run:
     folder.check_run(path)
     if folder.read_json(path / folder.ENVIRONMENT)["status"] == "finished":
         return load(path)
-    with folder.locked(path):
-        _flush_denormals()
+    with folder.locked(path), _flushed_denormals():
         config = read_config(path)
         state = read_state(path, config.device)
         learner = Learner.build(config)
@@ -218,7 +218,12 @@ def _anchored(config: Config) -> Config:
     return replace(config, data=replace(config.data, name=str(source.resolve())))
 
 
-def _flush_denormals() -> None:
+@contextlib.contextmanager
+def _flushed_denormals() -> Iterator[None]:
     # Softmax weights far below the largest are denormal numbers, which x86 handles in microcode:
-    # the gradients through them would take five times as long.
+    # the gradients through them would take five times as long. It is a switch of the process.
     torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

@@ -1,5 +1,6 @@
 """The one training loop, a generator: it yields, the caller logs, evaluates, saves and stops."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -76,11 +77,12 @@ def train(
 
 
 def descend(loss: Tensor, energy: nn.Module, optimizer: Optimizer, clip: float | None) -> None:
-    """One optimiser step; FloatingPointError before it when the loss is not finite."""
+    """One optimiser step; FloatingPointError before it when loss or gradient is not finite."""
     if not loss.isfinite():
         raise FloatingPointError(f"The loss must be finite: got {loss.item()}.")
     optimizer.zero_grad()
     loss.backward()
-    if clip is not None:
-        nn.utils.clip_grad_norm_(energy.parameters(), clip)
+    norm = nn.utils.clip_grad_norm_(energy.parameters(), math.inf if clip is None else clip)
+    if not norm.isfinite():
+        raise FloatingPointError(f"The gradient must be finite: got norm {norm.item()}.")
     optimizer.step()

@@ -16,6 +16,12 @@ from wgflow.samplers import MALA, Independence, Sampler, advance
 from wgflow.samplers.base import check_fraction, check_positive
 from wgflow.samplers.independence import silverman
 
+HOPELESS = 0.005
+"""Acceptance of global moves under which they are only tried now and then."""
+
+RETRY = 50
+"""Learning steps between two such tries."""
+
 
 class Carry(NamedTuple):
     """What a scheme with particles carries from one learning step to the next.
@@ -26,6 +32,8 @@ class Carry(NamedTuple):
         particles: the population that trains, with ``E_k`` and ``∇E_k`` cached in its state.
         held_out: a population that never enters a gradient; may be empty (no rows).
         done: k, the number of learning steps done, an integer scalar tensor.
+        seed: of the randomness of the held-out particles, an integer scalar tensor. It is theirs
+            alone, so that watching a run does not change it.
         frozen: parameters of ``E_k``, for schemes that evaluate it away from the particles.
         metrics: what the last transport showed, detached scalars by name.
     """
@@ -35,6 +43,7 @@ class Carry(NamedTuple):
     particles: Particles
     held_out: Particles | None
     done: Tensor
+    seed: Tensor
     frozen: dict[str, Tensor]
     metrics: dict[str, Tensor]
 
@@ -85,7 +94,8 @@ class Population(Dynamics):
             x; give the scale of the confinement, which is the first energy.
         reaction: whether particles carry weights.
         resample_below: effective fraction that triggers resampling.
-        global_moves: independence steps per learning step.
+        global_moves: independence steps per learning step; while their acceptance is hopeless, as
+            in high dimension, they are only tried now and then.
         bandwidth: their noise, as a multiple of Silverman's bandwidth of the batch.
         restart: share of the particles redrawn from the start law per learning step; only for
             particles without weights.
@@ -118,56 +128,67 @@ class Population(Dynamics):
 
     def init(self, energy, batch, *, generator=None) -> Carry:
         """Both populations drawn from ``N(0, scale²)`` and weighted to the first energy."""
-        groups = [
-            self._draw(energy, batch, count, generator) if count else None
-            for count in (self.size, self.held_out)
-        ]
-        train, held_out = groups
-        assert train is not None
-        done = torch.zeros((), dtype=torch.int64)
-        return Carry(batch, _values(energy, batch), train, held_out, done, {}, {})
+        train = self._draw(energy, batch, self.size, generator)
+        seed, done = _seed(generator), torch.zeros((), dtype=torch.int64)
+        own = _stream(seed, done, batch.device)
+        held_out = self._draw(energy, batch, self.held_out, own) if self.held_out else None
+        return Carry(batch, _values(energy, batch), train, held_out, done, seed, {}, {})
 
     def advance(self, energy, batch, carry, *, generator=None) -> Carry:
         """Reaction, resampling, global moves and transport under the new energy."""
         done = carry.done + 1
-        train, metrics = self.follow(energy, batch, carry.particles, generator=generator)
+        jump = self._jump(batch, carry)
+        train, metrics = self.follow(energy, jump, carry.particles, generator=generator)
         train = self._restart(energy, train, generator)
+        if "global_acceptance" in carry.metrics:
+            metrics.setdefault("global_acceptance", carry.metrics["global_acceptance"])
         held_out = carry.held_out
         if held_out is not None and int(done) % self.held_out_every == 0:
-            held_out, shown = self.follow(energy, batch, held_out, generator=generator)
+            own = _stream(carry.seed, done, batch.device)
+            held_out, shown = self.follow(energy, jump, held_out, generator=own)
             shown["log_z"] = held_out.log_z
             metrics |= {f"held_out_{name}": value for name, value in shown.items()}
-        return Carry(batch, _values(energy, batch), train, held_out, done, {}, metrics)
+        values = _values(energy, batch)
+        return Carry(batch, values, train, held_out, done, carry.seed, {}, metrics)
 
     def time(self, carry) -> float:
         """τ = steps × the sampler's time per step."""
         return self.steps * self.sampler.time(carry.particles.state)
 
     def follow(
-        self, energy: Energy, anchors: Tensor, p: Particles, *, generator=None
+        self, energy: Energy, jump: Independence | None, p: Particles, *, generator=None
     ) -> tuple[Particles, dict[str, Tensor]]:
         """One round of reaction, resampling, global moves and transport of one population."""
         old_grad = p.state.grad
         p = react(p, energy)
         if not self.reaction:
-            p = p._replace(log_weight=torch.zeros_like(p.log_weight))
+            p = _unweighted(p)
         change = sum_event((p.state.grad - old_grad) ** 2)
         metrics = {"dissipation": p.weights @ change, "ess": p.effective_fraction}
         if p.effective_fraction < self.resample_below:
             p = resample(p, generator=generator)
-        jump = Independence(anchors, self.bandwidth * silverman(anchors))
-        for _ in range(self.global_moves):
+        for _ in range(self.global_moves if jump else 0):
+            assert jump is not None
             p, info = transport(p, jump, energy, generator=generator)
             metrics["global_acceptance"] = info.acceptance.mean()
         for _ in range(self.steps):
             p, info = transport(p, self.sampler, energy, generator=generator)
             metrics["acceptance"] = info.acceptance.mean()
+        # A kernel that is not exact owes a weight, which an unweighted population does not pay.
+        p = p if self.reaction else _unweighted(p)
         return p, metrics | {"step_size": p.state.step_size}
+
+    def _jump(self, batch: Tensor, carry: Carry) -> Independence | None:
+        """The global move, unless it was hopeless when last tried: then every so many steps."""
+        hopeful = float(carry.metrics.get("global_acceptance", 1.0)) > HOPELESS
+        if not (hopeful or int(carry.done) % RETRY == 0):
+            return None
+        return Independence(batch, self.bandwidth * silverman(batch))
 
     def _draw(self, energy: Energy, like: Tensor, count: int, generator) -> Particles:
         x, log_q = start_law(like, count, self.scale, generator=generator)
         p = populate(self.sampler, energy, x, log_q, generator=generator)
-        return p if self.reaction else p._replace(log_weight=torch.zeros_like(p.log_weight))
+        return p if self.reaction else _unweighted(p)
 
     def _restart(self, energy: Energy, p: Particles, generator) -> Particles:
         count = round(self.restart * len(p.x))
@@ -267,8 +288,24 @@ def _short_run(
     equal = torch.zeros_like(state.energy)
     p = Particles(state, equal, equal.new_zeros((), dtype=torch.float64))
     metrics = {"acceptance": info.acceptance.mean(), "step_size": state.step_size}
-    done = torch.zeros((), dtype=torch.int64) if carry is None else carry.done + 1
-    return Carry(batch, _values(energy, batch), p, None, done, {}, metrics)
+    zero = torch.zeros((), dtype=torch.int64)
+    done = zero if carry is None else carry.done + 1
+    return Carry(batch, _values(energy, batch), p, None, done, zero, {}, metrics)
+
+
+def _seed(generator: torch.Generator | None) -> Tensor:
+    """A seed drawn from ``generator``."""
+    device = None if generator is None else generator.device
+    return torch.randint(2**31, (), generator=generator, device=device).cpu()
+
+
+def _stream(seed: Tensor, number: Tensor, device: torch.device) -> torch.Generator:
+    """The held-out particles' own generator at a step: a function of visible values alone."""
+    return torch.Generator(device).manual_seed(int(seed) + int(number))
+
+
+def _unweighted(p: Particles) -> Particles:
+    return p._replace(log_weight=torch.zeros_like(p.log_weight))
 
 
 def start_law(

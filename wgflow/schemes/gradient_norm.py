@@ -16,8 +16,7 @@ class GradientNorm(Scheme[Carry]):
 
     The Wasserstein term of a JKO step, through Benamou-Brenier, as a penalty on the whole energy
     rather than on its change. It stabilises and it is *biased*: with a flat reference the fixed
-    point is ``(1 - γΔ)⁻¹ p_d``, every variance larger by 2γ; a Gaussian reference of variance s²
-    outside the penalty moves the mean m to ``m/(1 + γ/s²)``.
+    point is ``(1 - γΔ)⁻¹ p_d``, every variance larger by 2γ.
 
     Args:
         dynamics: the particles.

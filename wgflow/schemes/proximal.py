@@ -3,11 +3,15 @@
 One step of Jordan, Kinderlehrer and Otto on ``F(ρ) = KL(ρ‖p_d)``, written in its dual. With ψ the
 change of energy and the Hopf-Lax envelope ``Q_hψ(y) = min_x ψ(x) + |x-y|²/(2h)``,
 
-    ψ_k = argmin_ψ  log E_d[e^ψ] - E_{ρ_k}[Q_hψ],     E_{k+1} = E_k + ψ_k,   ρ_{k+1} ∝ p_d e^{ψ_k}.
+    ψ_k = argmin_ψ  log E_d[e^ψ] - E_{ρ_k}[Q_hψ],               E_{k+1} = E_k + ψ_k.
 
-Around equilibrium, ``ρ_k = p_d(1 + u_k)``, it is ``ψ = (I - hL)⁻¹ u_k``: one implicit Euler step
-of the Fokker-Planck equation for the density ratio, stable for every h and zero exactly when
-``ρ_k = p_d``, so without bias. After Wu, Wei and Lin (arXiv 1910.14216).
+Around equilibrium, ``ρ_k = p_d(1 + u_k)``, it is ``ψ_k = (I - hL)⁻¹ u_k``, L the generator of the
+Langevin diffusion of p_d: the relative density after one implicit Euler step of the Fokker-Planck
+equation. The model takes off what that step leaves, so that an error of eigenvalue λ of -L is
+multiplied by ``hλ/(1+hλ)``: global errors (mode weights, λ ≈ 0) go first, fine detail follows; it
+is stable for every h and zero exactly when ``ρ_k = p_d``, so without bias.
+
+After Wu, Wei and Lin (arXiv 1910.14216).
 """
 
 import math
@@ -69,7 +73,7 @@ class FirstOrder(Envelope):
     """``Q_hψ ≈ ψ - (h/2)|∇ψ|²``, so the cost is ``(h/2) Σ w_i |∇ψ(x_i)|²``: error O(h²).
 
     Args:
-        share: share of the particles, drawn afresh, over which the sum is estimated without bias.
+        share: share of the particles over which the weighted mean is taken, by a stride.
 
     Raises:
         ValueError: unless ``0 < share ≤ 1``.
@@ -154,7 +158,7 @@ class NearProximal(Scheme[Carry]):
 
     Several optimiser steps on frozen particles approach the proximal point; they stop early when
     the particles, reweighted by ``e^{-ψ}``, keep less than ``trust`` of their effective size. An
-    error of eigenvalue λ of -L is multiplied per exact step by ``1/(1+hλ)`` at most: no bias.
+    error of eigenvalue λ of -L is multiplied per exact step by ``hλ/(1+hλ)``: no bias.
 
     Args:
         dynamics: the particles; weighted by default.
@@ -162,7 +166,7 @@ class NearProximal(Scheme[Carry]):
         envelope: first-order or exact cost.
         h: proximal step, in squared units of x; None for the Langevin time of a learning step.
         inner_steps: optimiser steps per learning step, at most.
-        trust: effective fraction under which the inner steps stop.
+        trust: share of the particles' effective size under which the inner steps stop.
 
     Raises:
         ValueError: when a hyper-parameter is out of its range.
@@ -198,7 +202,7 @@ class NearProximal(Scheme[Carry]):
             "entropy": entropy.detach(),
             "cost": cost.detach(),
             "energy_gap": data.detach().mean() - p.weights @ model.detach(),
-            "trust": effective_fraction(p.log_weight - psi.detach()),
+            "trust": effective_fraction(p.log_weight - psi.detach()) / p.effective_fraction,
         }
         return Loss(entropy + cost, metrics)
 
@@ -209,7 +213,7 @@ class NearProximal(Scheme[Carry]):
 
     def trusted(self, loss) -> bool:
         """Whether the reweighted particles still represent the model."""
-        return bool(loss.metrics["trust"] >= self.trust)
+        return not loss.metrics["trust"] < self.trust
 
     def proximal_step(self, carry: Carry) -> float:
         """h."""

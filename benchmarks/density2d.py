@@ -1,0 +1,225 @@
+"""Densities in the plane: WGFlow, its oracle, its baselines and its peers, in one run.
+
+    python -m benchmarks.density2d                          # everything: hours
+    python -m benchmarks.density2d --only wgflow --seeds 10
+    python -m benchmarks.density2d --only oracle --seeds 3
+
+One protocol for all. KL gap: mean of ``log p_d - log p_θ`` on 5000 fresh points, the model
+normalised on 400×400 nodes over [-6, 6]². Sliced W2: 5000 fresh samples of the model against 5000
+exact points, 1000 projections; its floor is the same number between two exact sets. CPU seconds
+are of this process, on one thread, training alone. Each finished row is appended to a JSON-lines
+file and is not repeated when the command is given again.
+
+The oracle is the same network with the same optimiser, schedule, batches and number of updates,
+but with the gradient of log Z by quadrature over the plane: what no particles could improve on.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.peers import PEERS, diverged
+from wgflow.config import Config, Data, Training
+from wgflow.energy import Energy, Rescaled
+from wgflow.grid import Grid, kl_gap
+from wgflow.learning import Learner
+from wgflow.metrics import SlicedWasserstein
+from wgflow.samplers import MALA
+from wgflow.sampling import draw
+from wgflow.schemes import GradientNorm, MaximumLikelihood, NearProximal, Population
+from wgflow.toys import TOYS
+from wgflow.train import descend
+
+SETS = ("moons", "eight-gaussians", "checkerboard")
+PROTOCOL = Grid.box([-6.0, -6.0], [6.0, 6.0], 400, dtype=torch.float32)
+FRESH = 5000
+
+
+class Trained(NamedTuple):
+    """An energy in original units, a sampler of it, and the CPU seconds of its training."""
+
+    energy: Energy
+    sample: Callable[[int, int], Tensor]
+    seconds: float
+
+
+def flow(data: str, seed: int, **changes: Any) -> Trained:
+    """WGFlow with its default configuration, but for ``changes`` of the configuration."""
+    learner = Learner.build(replace(Config(seed=seed, data=Data(data)), **changes))
+    start = time.process_time()
+    carry = learner.start()
+    steps = learner.steps(carry)
+    for _ in range(learner.config.training.steps):
+        carry = next(steps).carry
+    seconds = time.process_time() - start
+    energy, dataset = learner.average.module, learner.dataset
+
+    def sample(count: int, number: int) -> Tensor:
+        generator = torch.Generator().manual_seed(number)
+        u = draw(energy, carry.particles, count, MALA(), generator=generator)
+        return dataset.unstandardise(u)
+
+    return Trained(Rescaled(energy, dataset.shift, dataset.scale), sample, seconds)
+
+
+def oracle(data: str, seed: int) -> Trained:
+    """The default network by exact likelihood gradients: quadrature on 160×160 nodes."""
+    learner = Learner.build(Config(seed=seed, data=Data(data)))
+    grid = Grid.box([-6.0, -6.0], [6.0, 6.0], 160, dtype=torch.float32)
+    start = time.process_time()
+    for _ in range(learner.config.training.steps):
+        batch = next(learner.batches)
+        values = learner.energy(torch.cat([batch, grid.nodes]))
+        loss = values[: len(batch)].mean() + torch.logsumexp(-values[len(batch) :], 0)
+        descend(loss, learner.energy, learner.optimizer, None)
+        learner.scheduler.step()
+        learner.average.update_parameters(learner.energy)
+    seconds = time.process_time() - start
+    dataset = learner.dataset
+    energy = Rescaled(learner.average.module, dataset.shift, dataset.scale)
+
+    def sample(count: int, number: int) -> Tensor:
+        # Exact up to the protocol's cells: a node by its mass, then uniform in its cell.
+        generator = torch.Generator().manual_seed(number)
+        with torch.no_grad():
+            mass = torch.softmax(-energy(PROTOCOL.nodes), 0)
+        index = torch.multinomial(mass, count, replacement=True, generator=generator)
+        jitter = torch.rand(count, 2, generator=generator) - 0.5
+        return PROTOCOL.nodes[index] + jitter * PROTOCOL.volume**0.5
+
+    return Trained(energy, sample, seconds)
+
+
+def baseline(scheme: Callable[[Population], Any]) -> Callable[[str, int], Trained]:
+    """An unweighted population with the consecutive KL, as in PCD: our own implementation."""
+    population = Population(reaction=False, global_moves=0, restart=0.05, steps=10, held_out=0)
+    training = Training()
+    # Ten Langevin steps a learning step cost about four times the default's work.
+    budget = replace(training, steps=training.steps // 4)
+    return lambda data, seed: flow(data, seed, scheme=scheme(population), training=budget)
+
+
+def peer(name: str) -> Callable[[str, int], Trained]:
+    """Another library at its own recommended settings, on as many points as WGFlow is given."""
+
+    def train(data: str, seed: int) -> Trained:
+        generator = torch.Generator().manual_seed(seed)
+        points = TOYS[data]().sample(500_000, dtype=torch.float32, generator=generator)
+        start = time.process_time()
+        fitted = PEERS[name].train(points, seed=seed)
+        seconds = time.process_time() - start
+        return Trained(fitted.energy, lambda n, s: fitted.sample(n, seed=s), seconds)
+
+    return train
+
+
+COMPETITORS: dict[str, Callable[[str, int], Trained]] = {
+    "wgflow": flow,
+    "oracle": oracle,
+    "wgflow PCD": baseline(lambda p: MaximumLikelihood(p)),
+    "wgflow gradient norm": baseline(lambda p: GradientNorm(p)),
+    "wgflow near-proximal, no reaction, no global moves": baseline(lambda p: NearProximal(p)),
+    **{name: peer(name) for name in PEERS},
+}
+
+
+def score(trained: Trained, data: str, seed: int) -> dict[str, Any]:
+    """The protocol's numbers for one trained energy."""
+    generator = torch.Generator().manual_seed(10_000 + seed)
+    target = TOYS[data]()
+    test, exact = (target.sample(FRESH, dtype=torch.float32, generator=generator) for _ in "ab")
+    distance = SlicedWasserstein()
+    samples = trained.sample(FRESH, seed)
+    with torch.no_grad():
+        values = trained.energy(test)
+        gap = float(kl_gap(trained.energy, target.log_prob, test, PROTOCOL).value)
+        finite = samples.isfinite().all()
+        w2 = float(distance(samples, test)) if finite else float("nan")
+        floor = float(distance(exact, test))
+    return {
+        "kl": gap,
+        "sliced_w2": w2,
+        "floor": floor,
+        "seconds": trained.seconds,
+        "diverged": diverged(values, samples, gap),
+    }
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """What earlier runs of this command measured."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def measure(names: list[str], sets: list[str], seeds: int, path: Path) -> Iterator[str]:
+    """Train and score what is missing; yields a line per new row."""
+    known = {(row["name"], row["data"], row["seed"]) for row in rows(path)}
+    for seed in range(seeds):
+        for data in sets:
+            for name in names:
+                if (name, data, seed) in known:
+                    continue
+                try:
+                    result = score(COMPETITORS[name](data, seed), data, seed)
+                except (FloatingPointError, ValueError) as error:
+                    result = {"diverged": True, "error": str(error)}
+                row = {"name": name, "data": data, "seed": seed, **result}
+                with path.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                yield json.dumps(row)
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """Medians over seeds, worst KL, sliced W2 over its floor, CPU seconds, diverged seeds."""
+    lines = [
+        "| competitor | data | seeds | KL gap median (worst) | sliced W2 (floor) | W2/floor "
+        "| CPU s | diverged |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in COMPETITORS:
+        for data in SETS:
+            group = [r for r in found if (r["name"], r["data"]) == (name, data)]
+            good = [r for r in group if not r["diverged"]]
+            lost = len(group) - len(good)
+            if good:
+                kl, w2, floor, seconds = (
+                    [r[key] for r in good] for key in ("kl", "sliced_w2", "floor", "seconds")
+                )
+                ratio = statistics.median(a / b for a, b in zip(w2, floor, strict=True))
+                middle = statistics.median
+                lines.append(
+                    f"| {name} | {data} | {len(group)} | {middle(kl):.4f} ({max(kl):.4f}) "
+                    f"| {middle(w2):.3f} ({middle(floor):.3f}) | {ratio:.2f} "
+                    f"| {middle(seconds):.0f} | {lost} |"
+                )
+            elif group:
+                lines.append(f"| {name} | {data} | {len(group)} | – | – | – | – | {lost} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure what is missing, then print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--only", nargs="*", default=list(COMPETITORS), help="competitors by name")
+    parser.add_argument("--data", nargs="*", default=list(SETS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rows", type=Path, default=Path("benchmarks/density2d.jsonl"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    for line in measure(arguments.only, arguments.data, arguments.seeds, arguments.rows):
+        print(line, flush=True)
+    print(table(rows(arguments.rows)))
+
+
+if __name__ == "__main__":
+    main()
