@@ -30,6 +30,7 @@ from wgflow.schemes import (
     Population,
     Reverse,
 )
+from wgflow.schemes.dynamics import RETRY
 from wgflow.train import train
 
 F64 = torch.float64
@@ -628,6 +629,36 @@ def test_the_held_out_population_never_enters_training():
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
     assert not torch.equal(results[0][2], results[1][2])
+
+
+def test_watching_a_run_does_not_change_it():
+    results = []
+    for held_out, every in ((0, 1), (16, 1), (64, 3)):
+        dynamics = population(held_out=held_out, held_out_every=every, resample_below=0.9)
+        generator, path = torch.Generator().manual_seed(0), Path()
+        carry = dynamics.init(path(0), noise(5, 2), generator=generator)
+        for k in range(1, 5):
+            carry = dynamics.advance(path(k), noise(5, 2), carry, generator=generator)
+        results.append(carry.particles)
+    for other in results[1:]:
+        assert torch.equal(other.x, results[0].x)
+        assert torch.equal(other.log_weight, results[0].log_weight)
+
+
+@pytest.mark.parametrize(("acceptance", "tried"), [(0.3, True), (0.001, False)])
+def test_hopeless_global_moves_rest(acceptance, tried):
+    dynamics, path = population(global_moves=1), Path()
+    generator = torch.Generator().manual_seed(0)
+    carry = dynamics.init(path(0), noise(5, 2), generator=generator)
+    carry = dynamics.advance(path(1), noise(5, 2), carry, generator=generator)
+    last = {"global_acceptance": tensor(acceptance)}
+    carry = dynamics.advance(
+        path(2), noise(5, 2), carry._replace(metrics=last), generator=generator
+    )
+    assert (float(carry.metrics["global_acceptance"]) != acceptance) is tried
+    later = carry._replace(metrics=last, done=torch.tensor(RETRY))
+    carry = dynamics.advance(path(3), noise(5, 2), later, generator=generator)
+    assert float(carry.metrics["global_acceptance"]) != acceptance
 
 
 @pytest.mark.parametrize("sampler", [Still(), ULA(step_size=0.3)])

@@ -185,6 +185,16 @@ def test_a_loss_that_is_not_finite_leaves_the_parameters(value):
     assert torch.equal(energy.theta, before)
 
 
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_gradient_that_is_not_finite_leaves_the_parameters(clip):
+    energy = Shift()
+    before = energy.theta.detach().clone()
+    energy.theta.register_hook(lambda grad: grad * float("nan"))
+    with pytest.raises(FloatingPointError, match="The gradient must be finite: got norm nan"):
+        next(train(energy, Pull(), constant(), sgd(energy), clip=clip))
+    assert torch.equal(energy.theta, before)
+
+
 @pytest.mark.parametrize(("clip", "moved"), [(None, 5.0), (7.0, 5.0), (0.3, 0.3)])
 def test_clip_bounds_the_norm_of_the_gradient(clip, moved):
     energy = Shift()

@@ -97,7 +97,7 @@ class Network:
     width: int = 128
     depth: int = 2
     features: int = 64
-    frequency: float = 3.0
+    frequency: float = 4.0
     activation: str = "silu"
     confinement: float | None = 2.0
 

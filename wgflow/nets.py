@@ -40,7 +40,7 @@ class MLP(nn.Module):
         width: int = 128,
         depth: int = 2,
         features: int = 64,
-        frequency: float = 3.0,
+        frequency: float = 4.0,
         activation: str = "silu",
         *,
         generator: torch.Generator | None = None,
@@ -55,9 +55,8 @@ class MLP(nn.Module):
                 f"got {width}, {depth} and {features}."
             )
         dim = math.prod(event_shape)
-        self.frequencies = nn.Parameter(
-            torch.randn(dim, features, generator=generator) * frequency
-        )
+        spread = frequency / math.sqrt(dim)
+        self.frequencies = nn.Parameter(spread * torch.randn(dim, features, generator=generator))
         sizes = [dim + 2 * features, *[width] * depth]
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise(sizes):
