@@ -90,7 +90,7 @@ def test_values_arrive():
         name = "a \\"b\\" \\\\ ü.csv"
         size = 100
         [energy]
-        confinement = "none"
+        confined = false
         [scheme]
         form = "reverse"
         h = 1
@@ -107,7 +107,7 @@ def test_values_arrive():
     )
     assert (config.seed, config.dtype) == (7, "float64")
     assert config.data == replace(Data(), name='a "b" \\ ü.csv', size=100)
-    assert config.energy == replace(Network(), confinement=None)
+    assert config.energy == replace(Network(), confined=False)
     assert isinstance(config.scheme, NearProximal)
     assert isinstance(config.scheme.dynamics, Population)
     assert config.scheme.form == Reverse()

@@ -129,12 +129,11 @@ def test_particles_that_leave_are_counted_by_weight():
     assert verdict(groups=[population(x, weightless)]) is None
 
 
-def test_reach_holds_first_particles_and_confinement():
-    assert reach(LIMITS, [normal()], None) == LIMITS.radius
-    assert reach(LIMITS, [normal()], 5.0) == 15.0
+def test_reach_holds_the_first_particles():
+    assert reach(LIMITS, [normal()]) == LIMITS.radius
     for dim in (1, 2, 64):
         wide = normal(5000, dim, scale=10.0)
-        limits = Limits(radius=reach(LIMITS, [wide], 2.0))
+        limits = Limits(radius=reach(LIMITS, [wide]))
         assert limits.radius == pytest.approx(30.0, rel=0.05)
         assert verdict(groups=[wide], limits=limits) is None
 

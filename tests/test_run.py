@@ -346,7 +346,8 @@ def test_nll_of_the_first_energy_is_exact(run):
     scheme = replace(CONFIG.scheme, dynamics=Population(size=4, held_out=64))
     carry = scheme.init(energy, data.standardise(data.train[:10]))
     found = validate(energy, energy, carry.held_out)["nll"]
-    s2 = CONFIG.energy.confinement**2
+    s2 = energy.scale**2
+    assert s2 == 4  # 1 + √(2/d) is 2 in the plane
     law = torch.distributions.MultivariateNormal(data.shift, torch.diag(s2 * data.scale**2))
     assert found == pytest.approx(-float(law.log_prob(data.test[:2000]).mean()), abs=1e-4)
 

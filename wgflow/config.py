@@ -84,11 +84,15 @@ class Data:
 
 @dataclass(frozen=True)
 class Network:
-    """The energy: an `MLP` in standardised units, plus a confinement ``|u|²/(2s²)``.
+    """The energy: an `MLP` in standardised units, plus a confinement ``uᵀC⁻¹u/(2s²)``.
+
+    C is the covariance of the standardised data. With ``s = 1 + √(2/d)`` the confinement is
+    wider than the data, by about one nat of relative entropy in any dimension d.
 
     Args:
         width, depth, features, frequency, activation: see `wgflow.nets.MLP`.
-        confinement: s, in standard deviations of the data; None for no confinement.
+        confinement: s; None for ``1 + √(2/d)``.
+        confined: whether there is a confinement; without it Z may be infinite.
 
     Raises:
         ValueError: when a setting is out of its range.
@@ -99,7 +103,8 @@ class Network:
     features: int = 64
     frequency: float = 4.0
     activation: str = "silu"
-    confinement: float | None = 2.0
+    confinement: float | None = None
+    confined: bool = True
 
     def __post_init__(self):
         check_positive("Network", width=self.width, depth=self.depth, frequency=self.frequency)
@@ -130,9 +135,9 @@ class Training:
         ValueError: when a setting is out of its range.
     """
 
-    steps: int = 800
+    steps: int = 600
     batch_size: int = 1024
-    learning_rate: float = 5e-3
+    learning_rate: float = 3e-3
     betas: tuple[float, float] = (0.9, 0.99)
     warmup: int = 50
     average: float = 0.98

@@ -6,12 +6,13 @@ their parts are found by an optimiser and follow ``.to(...)``. Their constants a
 precision and follow the dtype of x.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from wgflow._tensor import Points, Values, sum_event
+from wgflow._tensor import Points, Values
 
 Energy = Callable[[Tensor], Tensor]
 
@@ -123,28 +124,68 @@ class Tempered(nn.Module):
 
 
 class Confined(nn.Module):
-    """Confinement: ``E(x) + |x - m|²/(2s²)``, so that ``Z`` is finite from the first step.
+    """Confinement: ``E(x) + (x-m)ᵀ C⁻¹ (x-m)/(2s²)``, so that ``Z`` is finite from the first step.
+
+    While E is zero it is the law ``N(m, s²C)``, which `reference` draws from.
 
     Args:
         energy: the free part, growing slower than quadratically.
-        scale: ``s``, in the units of x.
+        scale: ``s``, in the units of x, or a pure number with ``covariance``.
         center: ``m``, default the origin.
+        covariance: ``C`` of flattened events, (d, d), positive definite; default the identity.
     """
 
     center: Tensor
+    whitener: Tensor | None
 
-    def __init__(self, energy: Energy, scale: float, center: Tensor | float = 0.0):
+    def __init__(
+        self,
+        energy: Energy,
+        scale: float,
+        center: Tensor | float = 0.0,
+        covariance: Tensor | None = None,
+    ):
         super().__init__()
         if not scale > 0:
             raise ValueError(f"A confinement scale must be positive: expected > 0, got {scale}.")
         self.energy = _module(energy)
         self.scale = scale
         self.register_buffer("center", torch.as_tensor(center, dtype=torch.float64))
+        self.register_buffer("whitener", None if covariance is None else _whitener(covariance))
 
     def forward(self, x: Points) -> Values:
-        """``E(x) + |x - m|²/(2s²)``."""
-        center = self.center.to(x.dtype)
-        return self.energy(x) + sum_event((x - center) ** 2) / (2 * self.scale**2)
+        """``E(x) + (x-m)ᵀ C⁻¹ (x-m)/(2s²)``."""
+        u = (x - self.center.to(x.dtype)).flatten(1)
+        if self.whitener is not None:
+            u = u @ self.whitener.to(x.dtype).T
+        return self.energy(x) + u.square().sum(1) / (2 * self.scale**2)
+
+    def reference(
+        self, like: Tensor, count: int, *, generator: torch.Generator | None = None
+    ) -> tuple[Points, Values]:
+        """``count`` draws of ``N(m, s²C)`` shaped like the points of ``like``, and its log."""
+        d = like[0].numel()
+        u = torch.randn(count, d, generator=generator, device=like.device, dtype=like.dtype)
+        log_norm = d * math.log(self.scale * math.sqrt(2 * math.pi))
+        noise = u
+        if self.whitener is not None:
+            w = self.whitener.double()
+            noise = torch.linalg.solve_triangular(w, u.T.double(), upper=False).T.to(u)
+            log_norm -= float(w.diagonal().log().sum())
+        x = self.center.to(like.dtype) + self.scale * noise.reshape(count, *like.shape[1:])
+        return x, -u.square().sum(1) / 2 - log_norm
+
+
+def _whitener(covariance: Tensor) -> Tensor:
+    """Lower triangular W with ``WᵀW = C⁻¹``; ValueError unless C is positive definite."""
+    factor, info = torch.linalg.cholesky_ex(torch.as_tensor(covariance, dtype=torch.float64))
+    if int(info) or covariance.ndim != 2:
+        raise ValueError(
+            "A confinement needs a covariance: expected a positive definite matrix, "
+            f"got one of shape {tuple(covariance.shape)} that is not."
+        )
+    eye = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+    return torch.linalg.solve_triangular(factor, eye, upper=False)
 
 
 class Rescaled(nn.Module):

@@ -96,13 +96,13 @@ def examine(
     return _remember(limits, history, metrics), None
 
 
-def reach(limits: Limits, particles: Sequence[Particles], confinement: float | None) -> float:
-    """A radius that the first particles and the confinement respect: three of their scales.
+def reach(limits: Limits, particles: Sequence[Particles]) -> float:
+    """A radius that the first particles, drawn from the confinement, respect: three scales.
 
     It is never below ``limits.radius``.
     """
     start = [float(p.x.square().mean().sqrt()) for p in particles]
-    return max(limits.radius, 3 * (confinement or 0.0), *(3 * scale for scale in start))
+    return max(limits.radius, *(3 * scale for scale in start))
 
 
 def leaves(tree: Any) -> Iterator[Tensor]:

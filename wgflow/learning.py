@@ -27,6 +27,13 @@ RECORDS = (Carry, Particles, LangevinState, KineticState)
 """The named tuples of a carry that a checkpoint may hold."""
 
 
+LARGEST = 1024
+"""Coordinates up to which the confinement knows their covariance."""
+
+CHUNK = 2**16
+"""Points at a time."""
+
+
 @dataclass(frozen=True, eq=False)
 class Learner:
     """The parts of a learning run that change in place, and what they were made from.
@@ -49,7 +56,9 @@ class Learner:
         device, training = torch.device(config.device), config.training
         dataset = load_data(config)
         weights, order = (stream(config.seed, i) for i in range(2))
-        energy = network(config.energy, dataset.event_shape, generator=weights)
+        covariance = covariance_of(dataset.standardise(dataset.train))
+        shape = dataset.event_shape
+        energy = network(config.energy, shape, covariance, generator=weights)
         energy = energy.to(device, DTYPES[config.dtype])
         x = dataset.standardise(dataset.train).to(device)
         rate = training.learning_rate
@@ -131,9 +140,13 @@ class Learner:
 
 
 def network(
-    settings: Network, event_shape: tuple[int, ...], *, generator: torch.Generator | None = None
+    settings: Network,
+    event_shape: tuple[int, ...],
+    covariance: Tensor | None = None,
+    *,
+    generator: torch.Generator | None = None,
 ) -> nn.Module:
-    """The energy in standardised units."""
+    """The energy in standardised units; ``covariance`` is that of the data in them."""
     free = MLP(
         event_shape,
         settings.width,
@@ -143,7 +156,27 @@ def network(
         settings.activation,
         generator=generator,
     )
-    return free if settings.confinement is None else Confined(free, settings.confinement)
+    if not settings.confined:
+        return free
+    scale = settings.confinement or 1 + math.sqrt(2 / math.prod(event_shape))
+    return Confined(free, scale, covariance=covariance)
+
+
+def covariance_of(u: Tensor) -> Tensor | None:
+    """The covariance of flattened points, (d, d), float64; None above `LARGEST` coordinates.
+
+    A hundredth of the mean variance is added to the diagonal, so that it is never singular.
+    """
+    flat = u.flatten(1)
+    d = flat.shape[1]
+    if d > LARGEST:
+        return None
+    parts = [part.double() for part in flat.split(CHUNK)]
+    second = torch.stack([part.T @ part for part in parts]).sum(0) / len(flat)
+    mean = torch.stack([part.sum(0) for part in parts]).sum(0) / len(flat)
+    covariance = second - mean[:, None] * mean
+    ridge = 0.01 * covariance.diagonal().mean()
+    return covariance + ridge * torch.eye(d, dtype=torch.float64, device=u.device)
 
 
 def load_data(config: Config) -> Dataset:

@@ -1,6 +1,7 @@
 """Runs: learn from a configuration into a folder, go on after a stop, load what was learned."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -178,8 +179,11 @@ def load(path: Path | str) -> Run:
     config, state = read_config(path), read_state(path, "cpu")
     learned, (particles, held_out) = state["learner"], populations(state["carry"])
     event_shape = tuple(learned["event_shape"])
-    energy = network(config.energy, event_shape).to(DTYPES[config.dtype])
-    load_state(energy, _averaged(learned["average"]))
+    averaged = _averaged(learned["average"])
+    known = "whitener" in averaged
+    placeholder = torch.eye(math.prod(event_shape)) if known else None
+    energy = network(config.energy, event_shape, placeholder).to(DTYPES[config.dtype])
+    load_state(energy, averaged)
     original = Rescaled(energy, learned["shift"], learned["scale"]).eval().requires_grad_(False)
     progress = state["progress"]
     return Run(

@@ -90,7 +90,7 @@ class Runner:
 
     def begin(self, progress: Progress, carry: Any) -> Progress:
         """Keep the state before the first step, to which a run may have to go back."""
-        radius = reach(Limits(), alive(carry), self.learner.config.energy.confinement)
+        radius = reach(Limits(), alive(carry))
         progress = progress._replace(radius=radius)
         self.recorder.frame(0, populations(carry)[0])
         self.save(progress, carry)

@@ -1,6 +1,5 @@
 """Dynamics: how the particles of a scheme start, react and move between learning steps."""
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from itertools import islice
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wgflow._tensor import sum_event
-from wgflow.energy import Energy
+from wgflow.energy import Confined, Energy
 from wgflow.particles import Particles, populate, react, resample, transport
 from wgflow.samplers import MALA, Independence, Sampler, advance
 from wgflow.samplers.base import check_fraction, check_positive
@@ -91,7 +90,7 @@ class Population(Dynamics):
         held_out_every: learning steps between two moves of the held-out particles; their
             reaction over the whole interval is taken at once, exactly.
         scale: standard deviation of the Gaussian that the particles start from, in the units of
-            x; give the scale of the confinement, which is the first energy.
+            x; the particles of a `Confined` energy start from its own reference instead.
         reaction: whether particles carry weights.
         resample_below: effective fraction that triggers resampling.
         global_moves: independence steps per learning step; while their acceptance is hopeless, as
@@ -127,7 +126,7 @@ class Population(Dynamics):
             )
 
     def init(self, energy, batch, *, generator=None) -> Carry:
-        """Both populations drawn from ``N(0, scale²)`` and weighted to the first energy."""
+        """Both populations drawn from the start law and weighted to the first energy."""
         train = self._draw(energy, batch, self.size, generator)
         seed, done = _seed(generator), torch.zeros((), dtype=torch.int64)
         own = _stream(seed, done, batch.device)
@@ -186,7 +185,7 @@ class Population(Dynamics):
         return Independence(batch, self.bandwidth * silverman(batch))
 
     def _draw(self, energy: Energy, like: Tensor, count: int, generator) -> Particles:
-        x, log_q = start_law(like, count, self.scale, generator=generator)
+        x, log_q = start_law(energy, like, count, self.scale, generator=generator)
         p = populate(self.sampler, energy, x, log_q, generator=generator)
         return p if self.reaction else _unweighted(p)
 
@@ -236,13 +235,14 @@ class FromData(Dynamics):
 
 @dataclass(frozen=True)
 class FromNoise(Dynamics):
-    """Chains that start from ``N(0, scale²)`` at every learning step: short-run learning.
+    """Chains that start from noise at every learning step: short-run learning.
 
     Args:
         sampler: the transport.
         steps: its steps per learning step.
         size: number of chains.
-        scale: standard deviation of the noise, in the units of x.
+        scale: standard deviation of the noise, in the units of x; the chains of a `Confined`
+            energy start from its own reference instead.
 
     Raises:
         ValueError: when a hyper-parameter is not positive.
@@ -258,12 +258,12 @@ class FromNoise(Dynamics):
 
     def init(self, energy, batch, *, generator=None) -> Carry:
         """The first chains."""
-        x, _ = start_law(batch, self.size, self.scale, generator=generator)
+        x, _ = start_law(energy, batch, self.size, self.scale, generator=generator)
         return _short_run(self.sampler, self.steps, energy, batch, x, None, generator)
 
     def advance(self, energy, batch, carry, *, generator=None) -> Carry:
         """New chains from new noise."""
-        x, _ = start_law(batch, self.size, self.scale, generator=generator)
+        x, _ = start_law(energy, batch, self.size, self.scale, generator=generator)
         return _short_run(self.sampler, self.steps, energy, batch, x, carry, generator)
 
     def time(self, carry) -> float:
@@ -309,13 +309,25 @@ def _unweighted(p: Particles) -> Particles:
 
 
 def start_law(
-    like: Tensor, count: int, scale: float, *, generator: torch.Generator | None = None
+    energy: Energy,
+    like: Tensor,
+    count: int,
+    scale: float,
+    *,
+    generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """``count`` draws from ``N(0, scale²)`` shaped like the points of ``like``, and its log."""
-    shape = (count, *like.shape[1:])
-    noise = torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
-    log_norm = noise[0].numel() * math.log(scale * math.sqrt(2 * math.pi))
-    return scale * noise, -sum_event(noise**2) / 2 - log_norm
+    """``count`` points to start from, shaped like those of ``like``, and their log-density.
+
+    They are of the reference of a `Confined` energy, which is its law while the free part is
+    zero; of ``N(0, scale²)`` for any other energy.
+    """
+    if not isinstance(energy, Confined):
+        energy = Confined(_zero, scale)
+    return energy.reference(like, count, generator=generator)
+
+
+def _zero(x: Tensor) -> Tensor:
+    return x.new_zeros(len(x))
 
 
 def _values(energy: Energy, x: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ class FirstOrder(Envelope):
         ValueError: unless ``0 < share ≤ 1``.
     """
 
-    share: float = 1.0
+    share: float = 0.25
 
     def __post_init__(self):
         check_positive("FirstOrder", share=self.share)
@@ -176,7 +176,7 @@ class NearProximal(Scheme[Carry]):
     form: Form = field(default_factory=Forward)
     envelope: Envelope = field(default_factory=FirstOrder)
     h: float | None = None
-    inner_steps: int = 3
+    inner_steps: int = 2
     trust: float = 0.7
 
     def __post_init__(self):
