@@ -98,13 +98,15 @@ def oracle(data: str, seed: int) -> Trained:
     return Trained(energy, sample, seconds)
 
 
-def baseline(scheme: Callable[[Population], Any]) -> Callable[[str, int], Trained]:
-    """An unweighted population with the consecutive KL, as in PCD: our own implementation."""
-    population = Population(reaction=False, global_moves=0, restart=0.05, steps=10, held_out=0)
-    training = Training()
-    # Ten Langevin steps a learning step cost about four times the default's work.
-    budget = replace(training, steps=training.steps // 4)
-    return lambda data, seed: flow(data, seed, scheme=scheme(population), training=budget)
+def variant(scheme: Any, steps: int) -> Callable[[str, int], Trained]:
+    """Another scheme of ours, with as many learning steps as the default's CPU seconds allow."""
+    training = replace(Training(), steps=steps)
+    return lambda data, seed: flow(data, seed, scheme=scheme, training=training)
+
+
+PERSISTENT = Population(reaction=False, global_moves=0, restart=0.05, steps=10, held_out=0)
+JUMPING = Population(reaction=False, held_out=0)
+ALONE = Population(global_moves=0, steps=3)
 
 
 def peer(name: str) -> Callable[[str, int], Trained]:
@@ -124,9 +126,10 @@ def peer(name: str) -> Callable[[str, int], Trained]:
 COMPETITORS: dict[str, Callable[[str, int], Trained]] = {
     "wgflow": flow,
     "oracle": oracle,
-    "wgflow PCD": baseline(lambda p: MaximumLikelihood(p)),
-    "wgflow gradient norm": baseline(lambda p: GradientNorm(p)),
-    "wgflow near-proximal, no reaction, no global moves": baseline(lambda p: NearProximal(p)),
+    "PCD": variant(MaximumLikelihood(PERSISTENT), 480),
+    "gradient norm": variant(GradientNorm(PERSISTENT), 480),
+    "PCD with global moves": variant(MaximumLikelihood(JUMPING), 1100),
+    "wgflow without global moves": variant(NearProximal(ALONE), 650),
     **{name: peer(name) for name in PEERS},
 }
 

@@ -117,13 +117,14 @@ class Network:
 
 @dataclass(frozen=True)
 class Training:
-    """The optimisation: Adam, warm-up, cosine decay to zero, running average of the weights.
+    """The optimisation: AdamW, warm-up, cosine decay to zero, running average of the weights.
 
     Args:
         steps: learning steps.
         batch_size: data per learning step.
         learning_rate: peak of the schedule.
         betas: Adam's decays of its two moments.
+        weight_decay: decoupled decay of the weights, per unit of the learning rate.
         warmup: steps of linear warm-up.
         average: decay of the running average of the weights, which is the energy that is kept.
         clip: greatest norm of the gradient; None for none.
@@ -135,12 +136,13 @@ class Training:
         ValueError: when a setting is out of its range.
     """
 
-    steps: int = 600
+    steps: int = 700
     batch_size: int = 1024
-    learning_rate: float = 3e-3
+    learning_rate: float = 1.5e-3
     betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
     warmup: int = 50
-    average: float = 0.98
+    average: float = 0.99
     clip: float | None = None
     evaluate_every: int = 50
     checkpoint_every: int = 100

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
@@ -62,7 +62,8 @@ class Learner:
         energy = energy.to(device, DTYPES[config.dtype])
         x = dataset.standardise(dataset.train).to(device)
         rate = training.learning_rate
-        optimizer = Adam(energy.parameters(), lr=rate, betas=training.betas)
+        decay = training.weight_decay
+        optimizer = AdamW(energy.parameters(), rate, training.betas, weight_decay=decay)
         return cls(
             config,
             dataset,
