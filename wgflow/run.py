@@ -30,6 +30,7 @@ from wgflow.runner import (
     read_state,
 )
 from wgflow.samplers import MALA
+from wgflow.samplers.kinetic import KineticState
 from wgflow.sampling import draw
 
 ROUNDS = 50
@@ -85,7 +86,7 @@ class Run:
             self.energy.energy,
             particles,
             count,
-            MALA(step_size=float(particles.state.step_size)),
+            _mala(particles),
             rounds=ROUNDS if rounds is None else rounds,
             generator=generator,
         )
@@ -114,7 +115,7 @@ class Run:
         generator = torch.Generator().manual_seed(self.config.seed)
         trained = self._population()
         start = trained if self.held_out is None else self.held_out
-        step = MALA(step_size=float(trained.state.step_size))
+        step = _mala(trained)
         energy = self.energy.energy
         draws = draw(energy, start, CHAINS, step, rounds=ROUNDS, generator=generator)
         reference = moment_match(trained.x, trained.weights)
@@ -206,6 +207,12 @@ def read_config(path: Path) -> Config:
 def _begin(path: Path, config: Config) -> None:
     folder.write_text(path / folder.CONFIG, dumps(config))
     folder.write_json(path / folder.ENVIRONMENT, environment() | {"status": "running"})
+
+
+def _mala(p: Particles) -> MALA:
+    """MALA with the step the population learned: one leapfrog of η is MALA of ε = η²/2."""
+    step = float(p.state.step_size)
+    return MALA(step_size=step**2 / 2 if isinstance(p.state, KineticState) else step)
 
 
 def _averaged(state: dict[str, Tensor]) -> dict[str, Tensor]:

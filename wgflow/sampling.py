@@ -4,9 +4,8 @@ import torch
 from torch import Tensor
 
 from wgflow.energy import Energy
-from wgflow.particles import Particles, react, resample, transport
+from wgflow.particles import Particles, react, resample
 from wgflow.samplers import Independence, Sampler
-from wgflow.samplers.base import take
 from wgflow.samplers.independence import silverman
 
 ANCHORS = 2048
@@ -31,9 +30,9 @@ def draw(
 
     Args:
         energy: E, in the units of the particles.
-        particles: a population of this energy or of one close to it.
+        particles: a population of this energy or of one close to it, moved by any sampler.
         count: number of points.
-        sampler: the transport.
+        sampler: the transport; its chains start afresh at the members of the population.
         rounds: how often each point moves, 0 for the resampled population.
         chunk: chains at a time; bounds the memory.
         generator: source of randomness.
@@ -43,23 +42,20 @@ def draw(
     """
     if count < 1 or rounds < 0:
         raise ValueError(f"Expected count >= 1 and rounds >= 0, got {count} and {rounds}.")
-    population = resample(react(particles, energy), generator=generator)
-    some = torch.randperm(len(population.x), generator=generator)[:ANCHORS]
-    anchors = population.x[some.to(population.x.device)]
+    x = resample(react(particles, energy), generator=generator).x
+    anchors = x[torch.randperm(len(x), generator=generator)[:ANCHORS].to(x.device)]
     jump = Independence(anchors, silverman(anchors))
     parts = []
-    for start in range(0, count, chunk):
-        p = _members(population, min(chunk, count - start), generator)
+    for members in _members(len(x), count, generator).to(x.device).split(chunk):
+        state = sampler.init(energy, x[members], generator=generator)
         for _ in range(rounds):
-            p, _ = transport(p, jump, energy, generator=generator)
-            p, _ = transport(p, sampler, energy, generator=generator)
-        parts.append(p.x)
+            state, _ = jump.step(energy, state, generator=generator)
+            state, _ = sampler.step(energy, state, generator=generator)
+        parts.append(state.x)
     return torch.cat(parts)
 
 
-def _members(p: Particles, count: int, generator: torch.Generator | None) -> Particles:
-    """``count`` members of an equally weighted population: each once before any comes twice."""
-    turns = -(-count // len(p.x))
-    orders = [torch.randperm(len(p.x), generator=generator) for _ in range(turns)]
-    index = torch.cat(orders)[:count].to(p.x.device)
-    return Particles(take(p.state, index), p.log_weight[index], p.banked)
+def _members(size: int, count: int, generator: torch.Generator | None) -> Tensor:
+    """``count`` members of a population of ``size``: each once before any comes twice."""
+    turns = -(-count // size)
+    return torch.cat([torch.randperm(size, generator=generator) for _ in range(turns)])[:count]
