@@ -47,13 +47,15 @@ def log_z(
         energy: E.
         model: points of ``exp(-E)/Z``, (batch, *event); as many chains start from the reference.
         reference: a Gaussian about as wide as the model.
-        temperatures: number of intermediate laws, plus one.
+        temperatures: number of intermediate laws, plus one; 1 is plain importance sampling.
         sampler: the transport at each of them; MALA by default.
         generator: source of randomness.
 
     Raises:
-        ValueError: for fewer than two points, or when a work is not finite.
+        ValueError: for fewer than two points or no temperature, or when a work is not finite.
     """
+    if temperatures < 1:
+        raise ValueError(f"A path has steps: expected temperatures >= 1, got {temperatures}.")
     if len(model) < 2:
         raise ValueError(f"An error bar needs points: expected at least 2, got {len(model)}.")
     sampler = sampler or MALA()
