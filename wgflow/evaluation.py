@@ -1,6 +1,8 @@
 """How good is a learned density? Every score beside its error bar or its two-sample floor."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,8 +71,8 @@ def density_scores(energy: Energy, dataset: Dataset, normaliser: LogZ) -> dict[s
 
     ``nll`` in nats per point, with the error of the mean over test points and of ``log_z``; where
     there is a sandwich its ``log_z_lower`` and ``log_z_upper``; in one and two dimensions the
-    ``temperature``, and where the law of the data is known ``kl`` (data to model, on the test
-    points), ``kl_reverse`` and ``fisher``, by quadrature.
+    ``temperature`` (NaN when none fits), and where the law of the data is known ``kl`` (data to
+    model, on the test points), ``kl_reverse`` and ``fisher``, by quadrature.
     """
     grid = plane(dataset)
     values = tabulate(energy, dataset.test)
@@ -83,7 +85,7 @@ def density_scores(energy: Energy, dataset: Dataset, normaliser: LogZ) -> dict[s
     }
     if grid is None:
         return scores | {"log_z_lower": normaliser.lower, "log_z_upper": normaliser.upper}
-    scores["temperature"] = grid_temperature(energy, dataset.test, grid)
+    scores["temperature"] = _found(grid_temperature, energy, dataset.test, grid)
     if dataset.target is not None:
         scores |= _divergences(energy, dataset, grid)
     return scores
@@ -120,10 +122,7 @@ def temperature(energy: Energy, data: Tensor, samples: Tensor) -> float:
 
     NaN when no temperature fits.
     """
-    try:
-        return best_temperature(tabulate(energy, data), tabulate(energy, samples))
-    except ValueError:
-        return math.nan
+    return _found(best_temperature, tabulate(energy, data), tabulate(energy, samples))
 
 
 def mode_error(x: Tensor, target: GaussianMixture) -> float:
@@ -142,3 +141,11 @@ def _divergences(energy: Energy, dataset: Dataset, grid: Grid) -> dict[str, floa
         "kl_reverse": float(kl_both(energy, target.log_prob, grid).reverse),
         "fisher": float(fisher(target, energy, grid)),
     }
+
+
+def _found(search: Callable[..., float], *args: Any) -> float:
+    """The root that a search finds, NaN where there is none."""
+    try:
+        return search(*args)
+    except ValueError:
+        return math.nan
