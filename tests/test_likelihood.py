@@ -61,7 +61,7 @@ def test_schedule_is_dense_at_both_ends():
 )
 def test_bennett_is_right_and_knows_its_error(sigma, n, m):
     generator = seeded(1)
-    runs = [bennett(*works(sigma, n, m, generator)) for _ in range(400)]
+    runs = [bennett(*works(sigma, n, m, generator)) for _ in range(250)]
     values, errors = double(runs).T
     assert abs(float(z_score(values, C))) < 4
     assert float(errors.square().mean().sqrt() / values.std()) == pytest.approx(1, abs=0.25)

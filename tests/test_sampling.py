@@ -53,7 +53,7 @@ def test_wrong_masses_become_right():
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_population_of_another_energy_by_any_sampler(name):
     wide = Gaussian([0.5, 0.5], [[9.0, 0.0], [0.0, 2.0]])
-    p = population(wide, 2000, 2, SAMPLERS[name])
+    p = population(wide, 1000, 2, SAMPLERS[name])
     x = draw(TARGET, p, 2000, MALA(0.1), rounds=20, chunk=700, generator=seeded(3))
     assert x.shape == (2000, 2)
     assert_law(x)
