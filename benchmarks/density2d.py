@@ -127,9 +127,11 @@ COMPETITORS: dict[str, Callable[[str, int], Trained]] = {
     "wgflow": flow,
     "oracle": oracle,
     "PCD": variant(MaximumLikelihood(PERSISTENT), 480),
+    "PCD, energies regularised": variant(MaximumLikelihood(PERSISTENT, 0.1), 480),
     "gradient norm": variant(GradientNorm(PERSISTENT), 480),
     "PCD with global moves": variant(MaximumLikelihood(JUMPING), 1100),
     "wgflow without global moves": variant(NearProximal(ALONE), 650),
+    "wgflow with one inner step": variant(NearProximal(inner_steps=1), 1000),
     **{name: peer(name) for name in PEERS},
 }
 

@@ -138,7 +138,7 @@ class Training:
 
     steps: int = 700
     batch_size: int = 1024
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
     warmup: int = 50
