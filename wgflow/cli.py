@@ -447,7 +447,7 @@ def write_table(file: Path, x: "np.ndarray") -> None:
 
 
 def write_images(file: Path, x: "np.ndarray") -> None:
-    """Points as a square grid of images, from the least value (black) to the greatest (white)."""
+    """Points as a square grid of images; the darkest and brightest hundredth are clipped."""
     import numpy as np
     from PIL import Image
 
@@ -458,7 +458,8 @@ def write_images(file: Path, x: "np.ndarray") -> None:
         )
     across = math.ceil(math.sqrt(len(x)))
     down = math.ceil(len(x) / across)
-    grey = np.uint8((x - x.min()) / np.ptp(x) * 255)
+    dark, bright = np.quantile(x, [0.01, 0.99])
+    grey = np.uint8(np.clip((x - dark) / (bright - dark), 0, 1) * 255)
     blank = np.zeros((down * across - len(x), *x.shape[1:]), np.uint8)
     grid = np.concatenate([grey, blank]).reshape(down, across, *x.shape[1:])
     pixels = grid.transpose(0, 3, 1, 4, 2).reshape(down * x.shape[2], across * x.shape[3], -1)

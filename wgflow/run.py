@@ -39,6 +39,12 @@ ROUNDS = 50
 CHAINS = 1000
 """Annealed chains, each way."""
 
+
+def temperatures(dim: int) -> int:
+    """Intermediate laws of the annealing: works spread with the dimension, up to a budget."""
+    return min(max(200, 16 * dim), 2000)
+
+
 __all__ = ["Diverged", "Interrupted", "Listener", "Run", "fit", "load", "read_config", "resume"]
 
 
@@ -119,7 +125,14 @@ class Run:
         energy = self.energy.energy
         draws = draw(energy, start, CHAINS, step, rounds=ROUNDS, generator=generator)
         reference = moment_match(trained.x, trained.weights)
-        return annealed_log_z(energy, draws, reference, sampler=step, generator=generator)
+        return annealed_log_z(
+            energy,
+            draws,
+            reference,
+            temperatures=temperatures(math.prod(self.event_shape)),
+            sampler=step,
+            generator=generator,
+        )
 
     def _population(self) -> Particles:
         if self.particles is None:
