@@ -8,7 +8,7 @@ import torch
 
 from wgflow.data import Batches, load
 from wgflow.energy import Confined
-from wgflow.health import History, Limits, Trouble, examine, leaves, reach
+from wgflow.health import History, Limits, Trouble, examine, leaves, reach, risen
 from wgflow.nets import MLP
 from wgflow.particles import Particles
 from wgflow.samplers.langevin import LangevinState
@@ -136,6 +136,14 @@ def test_reach_holds_the_first_particles():
         limits = Limits(radius=reach(LIMITS, [wide]))
         assert limits.radius == pytest.approx(30.0, rel=0.05)
         assert verdict(groups=[wide], limits=limits) is None
+
+
+def test_a_validation_may_not_rise_far_above_its_best():
+    limit = LIMITS.rise * 3  # four coordinates
+    assert risen(LIMITS, 7, "kl", limit + 0.9, 1.0, 4) is None
+    assert risen(LIMITS, 7, "kl", 1e9, math.inf, 4) is None  # the first one
+    trouble = risen(LIMITS, 7, "kl", limit + 1.1, 1.0, 4)
+    assert trouble == Trouble(7, "rise of kl over its best", pytest.approx(limit + 0.1), limit)
 
 
 def test_a_verdict_reads_as_a_sentence():

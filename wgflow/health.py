@@ -30,6 +30,8 @@ class Limits:
             standardised units of training. By Chebyshev's inequality at most 1/36 of any data
             lies beyond 6.
         share: share of the population, by weight, that may be outside.
+        rise: a validation, in nats, may exceed the best so far by this multiple of ``1 + √d``.
+            The particles can hide in a well that they dug themselves; test points cannot.
     """
 
     gap: float = 10.0
@@ -38,6 +40,7 @@ class Limits:
     patience: int = 10
     radius: float = 6.0
     share: float = 0.05
+    rise: float = 5.0
 
 
 class History(NamedTuple):
@@ -112,6 +115,16 @@ def leaves(tree: Any) -> Iterator[Tensor]:
     elif isinstance(tree, dict | list | tuple):
         for part in tree.values() if isinstance(tree, dict) else tree:
             yield from leaves(part)
+
+
+def risen(
+    limits: Limits, step: int, name: str, value: float, best: float, dim: int
+) -> Trouble | None:
+    """The verdict on a validation of points with ``dim`` coordinates, against the best so far."""
+    limit = limits.rise * (1 + math.sqrt(dim))
+    if value - best > limit:
+        return Trouble(step, f"rise of {name} over its best", value - best, limit)
+    return None
 
 
 def _finite(step, metrics, populations, tensors) -> Iterator[Trouble]:

@@ -14,7 +14,7 @@ import torch
 
 from wgflow import checkpoint, folder
 from wgflow.config import Training
-from wgflow.health import History, Limits, Trouble, examine, leaves, reach
+from wgflow.health import History, Limits, Trouble, examine, leaves, reach, risen
 from wgflow.learning import RECORDS, Learner
 from wgflow.particles import Particles
 from wgflow.recording import Clock, Recorder, update_environment
@@ -155,7 +155,11 @@ class Runner:
         except ValueError as error:
             return progress, Trouble(progress.step, f"validation: {error}", math.nan, math.inf)
         metrics |= found
-        value = next(iter(found.values()), -math.inf)
+        name, value = next(iter(found.items()), ("", -math.inf))
+        dim = math.prod(self.learner.dataset.event_shape)
+        trouble = risen(Limits(), progress.step, name, value, progress.best, dim)
+        if trouble is not None:
+            return progress, trouble
         if value < progress.best:
             return progress._replace(best=value, stale=0), None
         return progress._replace(stale=progress.stale + bool(found)), None
