@@ -15,7 +15,7 @@ from wgflow.config import DTYPES, Config, dumps, loads
 from wgflow.data import TOYS, Dataset
 from wgflow.energy import Rescaled
 from wgflow.grid import box, log_z
-from wgflow.learning import Learner, load_data, load_state, network
+from wgflow.learning import LARGEST, Learner, load_data, load_state, network
 from wgflow.likelihood import LogZ, moment_match
 from wgflow.likelihood import log_z as annealed_log_z
 from wgflow.particles import Particles
@@ -194,9 +194,10 @@ def load(path: Path | str) -> Run:
     learned, (particles, held_out) = state["learner"], populations(state["carry"])
     event_shape = tuple(learned["event_shape"])
     averaged = _averaged(learned["average"])
-    known = "whitener" in averaged
-    placeholder = torch.eye(math.prod(event_shape)) if known else None
-    energy = network(config.energy, event_shape, placeholder).to(DTYPES[config.dtype])
+    dim = math.prod(event_shape)
+    # Values come with the state; here only the shape matters.
+    covariance = torch.eye(dim) if dim <= LARGEST else None
+    energy = network(config.energy, event_shape, covariance).to(DTYPES[config.dtype])
     load_state(energy, averaged)
     original = Rescaled(energy, learned["shift"], learned["scale"]).eval().requires_grad_(False)
     progress = state["progress"]
