@@ -274,8 +274,15 @@ class Fragile(nn.Module):
 
 def use_fragile(monkeypatch, kind, bad):
     make = learning.network
-    monkeypatch.setattr(learning, "network", lambda *a, **k: Fragile(make(*a, **k), kind, bad))
-    monkeypatch.setattr("wgflow.run.network", lambda *a: Fragile(make(*a), "none", ()))
+
+    def fragile(kind, bad, *args, **options):
+        # Inside the confinement, from whose law the particles start.
+        confined = make(*args, **options)
+        confined.energy = Fragile(confined.energy, kind, bad)
+        return confined
+
+    monkeypatch.setattr(learning, "network", lambda *a, **k: fragile(kind, bad, *a, **k))
+    monkeypatch.setattr("wgflow.run.network", lambda *a: fragile("none", (), *a))
 
 
 @pytest.mark.parametrize(("kind", "call"), [("loss", 0), ("values", 5), ("values", 9)])
