@@ -1,7 +1,7 @@
 """Schemes: how an energy learns, one contract."""
 
 from wgflow.schemes.base import Loss, Scheme
-from wgflow.schemes.dynamics import Carry, Dynamics, FromData, FromNoise, Population
+from wgflow.schemes.dynamics import Carry, Dynamics, Population
 from wgflow.schemes.gradient_norm import GradientNorm
 from wgflow.schemes.likelihood import MaximumLikelihood
 from wgflow.schemes.proximal import (
@@ -13,6 +13,7 @@ from wgflow.schemes.proximal import (
     NearProximal,
     Reverse,
 )
+from wgflow.schemes.restarted import FromData, FromNoise
 
 __all__ = [
     "Carry",

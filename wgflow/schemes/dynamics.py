@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from wgflow._tensor import sum_event
 from wgflow.energy import Confined, Energy
 from wgflow.particles import Particles, populate, react, resample, transport
-from wgflow.samplers import MALA, Independence, Sampler, advance
+from wgflow.samplers import MALA, Independence, Sampler
 from wgflow.samplers.base import check_fraction, check_positive
 from wgflow.samplers.independence import silverman
 
@@ -131,7 +130,7 @@ class Population(Dynamics):
         seed, done = _seed(generator), torch.zeros((), dtype=torch.int64)
         own = _stream(seed, done, batch.device)
         held_out = self._draw(energy, batch, self.held_out, own) if self.held_out else None
-        return Carry(batch, _values(energy, batch), train, held_out, done, seed, {}, {})
+        return Carry(batch, values_at(energy, batch), train, held_out, done, seed, {}, {})
 
     def advance(self, energy, batch, carry, *, generator=None) -> Carry:
         """Reaction, resampling, global moves and transport under the new energy."""
@@ -147,7 +146,7 @@ class Population(Dynamics):
             held_out, shown = self.follow(energy, jump, held_out, generator=own)
             shown["log_z"] = held_out.log_z
             metrics |= {f"held_out_{name}": value for name, value in shown.items()}
-        values = _values(energy, batch)
+        values = values_at(energy, batch)
         return Carry(batch, values, train, held_out, done, carry.seed, {}, metrics)
 
     def time(self, carry) -> float:
@@ -202,97 +201,6 @@ class Population(Dynamics):
         return p._replace(state=type(p.state)(*rows))
 
 
-@dataclass(frozen=True)
-class FromData(Dynamics):
-    """Chains that start at the batch at every learning step: contrastive divergence, CD-k.
-
-    Args:
-        sampler: the transport.
-        steps: k.
-
-    Raises:
-        ValueError: when ``steps`` is not positive.
-    """
-
-    sampler: Sampler[Any] = field(default_factory=MALA)
-    steps: int = 10
-
-    def __post_init__(self):
-        check_positive("FromData", steps=self.steps)
-
-    def init(self, energy, batch, *, generator=None) -> Carry:
-        """The first chains."""
-        return _short_run(self.sampler, self.steps, energy, batch, batch, None, generator)
-
-    def advance(self, energy, batch, carry, *, generator=None) -> Carry:
-        """New chains from the new batch."""
-        return _short_run(self.sampler, self.steps, energy, batch, batch, carry, generator)
-
-    def time(self, carry) -> float:
-        """τ = k × the sampler's time per step."""
-        return self.steps * self.sampler.time(carry.particles.state)
-
-
-@dataclass(frozen=True)
-class FromNoise(Dynamics):
-    """Chains that start from noise at every learning step: short-run learning.
-
-    Args:
-        sampler: the transport.
-        steps: its steps per learning step.
-        size: number of chains.
-        scale: standard deviation of the noise, in the units of x; the chains of a `Confined`
-            energy start from its own reference instead.
-
-    Raises:
-        ValueError: when a hyper-parameter is not positive.
-    """
-
-    sampler: Sampler[Any] = field(default_factory=MALA)
-    steps: int = 50
-    size: int = 512
-    scale: float = 2.0
-
-    def __post_init__(self):
-        check_positive("FromNoise", steps=self.steps, size=self.size, scale=self.scale)
-
-    def init(self, energy, batch, *, generator=None) -> Carry:
-        """The first chains."""
-        x, _ = start_law(energy, batch, self.size, self.scale, generator=generator)
-        return _short_run(self.sampler, self.steps, energy, batch, x, None, generator)
-
-    def advance(self, energy, batch, carry, *, generator=None) -> Carry:
-        """New chains from new noise."""
-        x, _ = start_law(energy, batch, self.size, self.scale, generator=generator)
-        return _short_run(self.sampler, self.steps, energy, batch, x, carry, generator)
-
-    def time(self, carry) -> float:
-        """τ = steps × the sampler's time per step."""
-        return self.steps * self.sampler.time(carry.particles.state)
-
-
-def _short_run(
-    sampler: Sampler[Any],
-    steps: int,
-    energy: Energy,
-    batch: Tensor,
-    x: Tensor,
-    carry: Carry | None,
-    generator: torch.Generator | None,
-) -> Carry:
-    """Equally weighted chains after ``steps`` moves from x; the step size goes on adapting."""
-    state = sampler.init(energy, x, generator=generator)
-    if carry is not None:
-        state = state._replace(step_size=carry.particles.state.step_size)
-    *_, (state, info) = islice(advance(sampler, energy, state, generator), steps)
-    equal = torch.zeros_like(state.energy)
-    p = Particles(state, equal, equal.new_zeros((), dtype=torch.float64))
-    metrics = {"acceptance": info.acceptance.mean(), "step_size": state.step_size}
-    zero = torch.zeros((), dtype=torch.int64)
-    done = zero if carry is None else carry.done + 1
-    return Carry(batch, _values(energy, batch), p, None, done, zero, {}, metrics)
-
-
 def _seed(generator: torch.Generator | None) -> Tensor:
     """A seed drawn from ``generator``."""
     device = None if generator is None else generator.device
@@ -330,6 +238,7 @@ def _zero(x: Tensor) -> Tensor:
     return x.new_zeros(len(x))
 
 
-def _values(energy: Energy, x: Tensor) -> Tensor:
+def values_at(energy: Energy, x: Tensor) -> Tensor:
+    """``E(x)``, outside the graph."""
     with torch.no_grad():
         return energy(x)
