@@ -10,7 +10,8 @@ exact points, 1000 projections; its floor is the same number between two exact s
 are of this process, on one thread, training alone. Each finished row is appended to a JSON-lines
 file and is not repeated when the command is given again.
 
-The oracle is the same network with the same optimiser, schedule, batches and number of updates,
+The oracle is the same network with the same optimiser, schedule, batches and number of updates
+(learning steps times inner steps, of which WGFlow may take fewer when it loses trust),
 but with the gradient of log Z by quadrature over the plane: what no particles could improve on.
 """
 
@@ -77,9 +78,10 @@ def oracle(data: str, seed: int) -> Trained:
     start = time.process_time()
     for _ in range(learner.config.training.steps):
         batch = next(learner.batches)
-        values = learner.energy(torch.cat([batch, grid.nodes]))
-        loss = values[: len(batch)].mean() + torch.logsumexp(-values[len(batch) :], 0)
-        descend(loss, learner.energy, learner.optimizer, None)
+        for _ in range(learner.config.scheme.inner_steps):
+            values = learner.energy(torch.cat([batch, grid.nodes]))
+            loss = values[: len(batch)].mean() + torch.logsumexp(-values[len(batch) :], 0)
+            descend(loss, learner.energy, learner.optimizer, None)
         learner.scheduler.step()
         learner.average.update_parameters(learner.energy)
     seconds = time.process_time() - start

@@ -144,7 +144,8 @@ class Population(Dynamics):
         if held_out is not None and int(done) % self.held_out_every == 0:
             own = _stream(carry.seed, done, batch.device)
             held_out, shown = self.follow(energy, jump, held_out, generator=own)
-            shown["log_z"] = held_out.log_z
+            if self.reaction:  # without weights there is no log Z
+                shown["log_z"] = held_out.log_z
             metrics |= {f"held_out_{name}": value for name, value in shown.items()}
         values = values_at(energy, batch)
         return Carry(batch, values, train, held_out, done, carry.seed, {}, metrics)
