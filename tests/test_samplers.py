@@ -22,7 +22,7 @@ from wgflow.samplers import (
     refresh,
     sample,
 )
-from wgflow.samplers.independence import silverman
+from wgflow.samplers.independence import exchangeable, silverman
 from wgflow.targets import two_gaussians_50d
 
 ANCHORS = 1.5 * torch.randn(6, 2, dtype=F64, generator=seeded(9)) + 0.5
@@ -554,3 +554,13 @@ ERRORS = [
 def test_errors_name_rule_expected_and_got(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+def test_exchangeable_proposals_can_trade_places():
+    t, r = normal(200, seed=1), normal(200, seed=2)
+    group = exchangeable(t, r)
+    assert t[group].max() < r[group].min()
+    assert not (group & (t >= r)).any()
+    sizes = [int(((t < c) & (c <= r)).sum()) for c in r]
+    assert int(group.sum()) == max(sizes) > 20
+    assert not exchangeable(r.clamp(min=9), r).any()

@@ -92,7 +92,19 @@ def transport(
 ) -> tuple[Particles, Info]:
     """One move of every particle; its weight takes what the kernel says it owes."""
     state, info = sampler.step(energy, p.state, generator=generator)
-    return p._replace(state=state, log_weight=p.log_weight + info.log_weight), info
+    p = p._replace(state=state, log_weight=p.log_weight + info.log_weight)
+    return (p if info.exchangeable is None else forget(p, info.exchangeable)), info
+
+
+def forget(p: Particles, exchangeable: Tensor) -> Particles:
+    """Exchangeable particles share their weight: ``A_i ← log mean exp(A)`` over them.
+
+    Which of their positions goes with which of their weights is pure chance. The mean over all
+    ways to match them keeps every weighted average unbiased, and log Z what it was, and lowers
+    its variance (Rao-Blackwell).
+    """
+    mean = p.log_weight[exchangeable].logsumexp(0) - exchangeable.sum().log()
+    return p._replace(log_weight=torch.where(exchangeable, mean, p.log_weight))
 
 
 def resample(p: Particles, *, generator: torch.Generator | None = None) -> Particles:

@@ -21,10 +21,14 @@ class Info(NamedTuple):
         acceptance: probability with which the move was, or would have been, accepted, (batch,).
         log_weight: what to add to the chain's log-weight so that weighted averages stay exact;
             zero for a kernel that leaves ``exp(-E)`` invariant, (batch,).
+        exchangeable: chains whose new positions are exchangeable among them, given which chains
+            these are and where they came from, (batch,), bool; None for none. Their weights say
+            nothing about their positions any more and may be replaced by the mean.
     """
 
     acceptance: Tensor
     log_weight: Tensor
+    exchangeable: Tensor | None = None
 
 
 class Sampler(ABC, Generic[S]):
@@ -91,24 +95,27 @@ def sample(
 
 
 def metropolis(
-    state: Any, proposal: Any, log_ratio: Tensor, *, generator: torch.Generator | None = None
+    state: Any, proposal: Any, log_ratio: Tensor, log_uniform: Tensor
 ) -> tuple[Any, Info]:
     """Accept chain i's proposal with probability ``min(1, exp(log_ratio_i))``.
 
-    The one accept/reject. Fields with a row per chain are selected row by row, scalar ones are
-    the proposal's. A ratio that is NaN (a proposal of infinite energy) is a rejection.
+    The one accept/reject, by ``log_uniform_i < log_ratio_i`` (see `log_uniform_like`). Fields with
+    a row per chain are selected row by row, scalar ones are the proposal's. A ratio that is NaN
+    (a proposal of infinite energy) is a rejection.
     """
     log_ratio = torch.where(log_ratio.isnan(), -torch.inf, log_ratio)
-    uniform = torch.rand(
-        log_ratio.shape, generator=generator, device=log_ratio.device, dtype=log_ratio.dtype
-    )
-    accept = uniform.log() < log_ratio
+    accept = log_uniform < log_ratio
     fields = (
         new if new.ndim == 0 else torch.where(per_point(accept, new), new, old)
         for new, old in zip(proposal, state, strict=True)
     )
     info = Info(log_ratio.clamp(max=0).exp(), torch.zeros_like(log_ratio))
     return type(state)(*fields), info
+
+
+def log_uniform_like(x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    """Logarithms of uniform numbers, shaped like x."""
+    return torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype).log()
 
 
 def take(state: Any, index: Tensor) -> Any:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wgflow.energy import Energy, energy_and_grad
-from wgflow.samplers.base import Info, Sampler, check_positive, metropolis
+from wgflow.samplers.base import Info, Sampler, check_positive, log_uniform_like, metropolis
 from wgflow.samplers.langevin import LangevinState
 
 
@@ -45,10 +45,13 @@ class Independence(Sampler[Any]):
         """One proposal per chain, accepted or not."""
         y = self.propose(len(state.x), generator=generator)
         value, grad = energy_and_grad(energy, y)
+        # log p/q, where the chains stand and where they are to go.
         log_q = self.log_density(torch.cat([state.x, y]))
-        log_ratio = state.energy - value + log_q[: len(y)] - log_q[len(y) :]
+        here, there = -state.energy - log_q[: len(y)], -value - log_q[len(y) :]
+        log_uniform = log_uniform_like(value, generator=generator)
         proposal = state._replace(x=y, energy=value, grad=grad)
-        return metropolis(state, proposal, log_ratio, generator=generator)
+        state, info = metropolis(state, proposal, there - here, log_uniform)
+        return state, info._replace(exchangeable=exchangeable(log_uniform + here, there))
 
     def time(self, state: Any) -> float:
         """0: a jump moves along no path."""
@@ -75,6 +78,26 @@ class Independence(Sampler[Any]):
             for c in chunks
         ]
         return torch.cat(rows) - log_norm
+
+
+def exchangeable(threshold: Tensor, ratio: Tensor) -> Tensor:
+    """The largest set of accepted chains, (batch,) bool, whose proposals can trade places.
+
+    Chain i takes its proposal when ``t_i < r_i``, with ``t_i = log(u_i p(x_i)/q(x_i))`` and
+    ``r_i = log p(x'_i)/q(x'_i)``. Given the t's and the unordered r's, every assignment of
+    proposals to chains that keeps the inequalities is equally likely. Those with
+    ``t_i < c ≤ r_i``, for any c that is a function of the unordered t's and r's, keep them under
+    all permutations: nothing about a chain's past says which of their positions it took. The c
+    that most chains satisfy depends on the unordered values alone, since
+    ``#{t < c ≤ r} = #{t < c} - #{r < c}`` among accepted chains.
+    """
+    accepted = threshold < ratio
+    t, r = threshold[accepted].sort().values, ratio[accepted].sort().values
+    if not len(r):
+        return accepted
+    size = torch.searchsorted(t, r) - torch.searchsorted(r, r)
+    c = r[size.argmax()]
+    return accepted & (threshold < c) & (c <= ratio)
 
 
 def silverman(x: Tensor) -> float:

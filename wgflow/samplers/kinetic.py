@@ -15,6 +15,7 @@ from wgflow.samplers.base import (
     adapt,
     check_fraction,
     check_positive,
+    log_uniform_like,
     metropolis,
 )
 
@@ -105,7 +106,8 @@ class HMC(Sampler[KineticState]):
         state = _refresh_momentum(state, 0.0, generator)
         proposal = _leapfrog(energy, state, self.leapfrog)
         log_ratio = _hamiltonian(state) - _hamiltonian(proposal)
-        state, info = metropolis(state, proposal, log_ratio, generator=generator)
+        log_uniform = log_uniform_like(log_ratio, generator=generator)
+        state, info = metropolis(state, proposal, log_ratio, log_uniform)
         return adapt(state, info, self.target, self.adaptation), info
 
     def time(self, state) -> float:

@@ -14,6 +14,7 @@ from wgflow.samplers.base import (
     adapt,
     check_fraction,
     check_positive,
+    log_uniform_like,
     metropolis,
 )
 
@@ -94,7 +95,8 @@ class MALA(Sampler[LangevinState]):
     def step(self, energy, state, *, generator=None) -> tuple[LangevinState, Info]:
         """Accept each proposal with ``min(1, e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x))``."""
         proposal, log_ratio = _propose(energy, state, generator)
-        state, info = metropolis(state, proposal, log_ratio, generator=generator)
+        log_uniform = log_uniform_like(log_ratio, generator=generator)
+        state, info = metropolis(state, proposal, log_ratio, log_uniform)
         return adapt(state, info, self.target, self.adaptation), info
 
     def time(self, state) -> float:
