@@ -8,11 +8,11 @@ from dataclasses import fields, replace
 
 import pytest
 
+from wgflow.architectures import Network, Perceptron
 from wgflow.config import (
     KINDS,
     Config,
     Data,
-    Network,
     Training,
     build,
     dumps,
@@ -35,6 +35,7 @@ from wgflow.schemes import (
 )
 
 PLACES = {
+    Network: "energy",
     Scheme: "scheme",
     Dynamics: "scheme.dynamics",
     Sampler: "scheme.dynamics.sampler",
@@ -65,9 +66,10 @@ def test_every_kind_builds_with_its_defaults_and_returns(name):
 
 
 def test_every_public_choice_has_a_kind():
-    from wgflow import samplers, schemes
+    from wgflow import architectures, samplers, schemes
 
-    classes = [getattr(module, name) for module in (samplers, schemes) for name in module.__all__]
+    names = {m: getattr(m, "__all__", dir(m)) for m in (samplers, schemes, architectures)}
+    classes = [getattr(module, name) for module in names for name in names[module]]
     choices = {
         c
         for c in classes
@@ -107,7 +109,7 @@ def test_values_arrive():
     )
     assert (config.seed, config.dtype) == (7, "float64")
     assert config.data == replace(Data(), name='a "b" \\ ü.csv', size=100)
-    assert config.energy == replace(Network(), confined=False)
+    assert config.energy == replace(Perceptron(), confined=False)
     assert isinstance(config.scheme, NearProximal)
     assert isinstance(config.scheme.dynamics, Population)
     assert config.scheme.form == Reverse()

@@ -10,7 +10,8 @@ import torch
 from problems import double, seeded, z_score
 
 from wgflow import evaluation, folder
-from wgflow.config import Config, Data, Network, Training
+from wgflow.architectures import Perceptron
+from wgflow.config import Config, Data, Training
 from wgflow.data import Dataset, load
 from wgflow.energy import Tempered
 from wgflow.evaluation import (
@@ -32,7 +33,7 @@ from wgflow.targets import Gaussian, GaussianMixture
 TINY = Config(
     seed=3,
     data=Data(size=2000),
-    energy=Network(width=16, depth=1, features=8),
+    energy=Perceptron(width=16, depth=1, features=8),
     scheme=NearProximal(dynamics=Population(size=256, held_out=128)),
     training=Training(steps=3, batch_size=100, evaluate_every=3),
 )

@@ -9,7 +9,7 @@ import wgflow
 
 LAYERS = [
     ["_version", "_tensor", "readers", "targets", "toys", "data"],
-    ["energy", "nets", "grid", "exact", "calibration", "metrics"],
+    ["energy", "nets", "image_nets", "grid", "exact", "calibration", "metrics"],
     ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],
     ["samplers", "particles", "sampling", "likelihood"],
     [
@@ -19,8 +19,17 @@ LAYERS = [
         "schemes.likelihood",
         "schemes.gradient_norm",
     ],
-    ["schemes.proximal", "schemes", "train"],
-    ["config", "folder", "checkpoint", "health", "learning", "recording", "validation"],
+    ["schemes.proximal", "schemes.matching", "schemes.joint", "schemes", "train"],
+    [
+        "architectures",
+        "config",
+        "folder",
+        "checkpoint",
+        "health",
+        "learning",
+        "recording",
+        "validation",
+    ],
     ["runner", "run", "evaluation", "plots", "report", "cli", "__main__", "__init__"],
 ]
 ORDER = [name for layer in LAYERS for name in layer]

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from wgflow import folder, learning
-from wgflow.config import Config, Data, Network, Training, loads
+from wgflow.architectures import Perceptron
+from wgflow.config import Config, Data, Training, loads
 from wgflow.data import TOYS
 from wgflow.data import load as load_data
 from wgflow.energy import Confined
@@ -33,7 +34,7 @@ STEPS = 16
 CONFIG = Config(
     seed=3,
     data=Data(size=2000),
-    energy=Network(width=16, depth=1, features=8),
+    energy=Perceptron(width=16, depth=1, features=8),
     scheme=NearProximal(dynamics=SMALL),
     training=Training(
         steps=STEPS, batch_size=100, warmup=4, evaluate_every=4, checkpoint_every=5, patience=None
@@ -338,7 +339,7 @@ def test_the_grid_of_the_live_kl_is_fine_enough(name):
     """KL of the target to a Gaussian agrees with that on a finer grid."""
     data = load_data(name, size=20_000)
     finer = box_around(data.train, 3 * CELLS if name == "checkerboard" else CELLS * 5 // 4)
-    gaussian = Confined(learning.network(CONFIG.energy, (2,)), 1.0)
+    gaussian = Confined(CONFIG.energy.build((2,)), 1.0)
     target = log_density(lambda x: -data.target.log_prob(x), finer)
     model = log_density(lambda x: gaussian(data.standardise(x)), finer)
     found = exact(data, torch.device("cpu"))(gaussian, gaussian, None)["kl"]
@@ -349,7 +350,7 @@ def test_nll_of_the_first_energy_is_exact(run):
     """In other dimensions: E is the confinement, whose log Z and mean energy are known."""
     data = replace(run.dataset, target=None)
     validate = validator(data, CONFIG.scheme, torch.device("cpu"))
-    energy = learning.network(CONFIG.energy, (2,))
+    energy = CONFIG.energy.build((2,))
     scheme = replace(CONFIG.scheme, dynamics=Population(size=4, held_out=64))
     carry = scheme.init(energy, data.standardise(data.train[:10]))
     found = validate(energy, energy, carry.held_out)["nll"]
@@ -361,7 +362,7 @@ def test_nll_of_the_first_energy_is_exact(run):
 
 def test_no_nll_without_weights_or_without_held_out_particles(run):
     data = replace(run.dataset, target=None)
-    cpu, energy = torch.device("cpu"), learning.network(CONFIG.energy, (2,))
+    cpu, energy = torch.device("cpu"), CONFIG.energy.build((2,))
     assert validator(data, SCHEMES["restarts"], cpu)(energy, energy, run.held_out) == {}
     assert validator(data, CONFIG.scheme, cpu)(energy, energy, None) == {}
 

@@ -19,16 +19,18 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import torch
 
 from wgflow._version import __version__
-from wgflow.nets import ACTIVATIONS
+from wgflow.architectures import ImageResNet, ImageUNet, Network, Perceptron
 from wgflow.samplers import HMC, MALA, ULA, Underdamped
 from wgflow.samplers.base import check_fraction, check_positive
 from wgflow.schemes import (
+    EnergyMatching,
     FirstOrder,
     Forward,
     FromData,
     FromNoise,
     GradientNorm,
     InnerDescent,
+    Joint,
     MaximumLikelihood,
     NearProximal,
     Population,
@@ -37,9 +39,14 @@ from wgflow.schemes import (
 )
 
 KINDS: dict[str, type] = {
+    "mlp": Perceptron,
+    "unet": ImageUNet,
+    "resnet": ImageResNet,
     "near-proximal": NearProximal,
     "maximum-likelihood": MaximumLikelihood,
     "gradient-norm": GradientNorm,
+    "energy-matching": EnergyMatching,
+    "joint": Joint,
     "population": Population,
     "from-data": FromData,
     "from-noise": FromNoise,
@@ -54,8 +61,8 @@ KINDS: dict[str, type] = {
 }
 """Names of everything that can be chosen: the only table from strings to classes."""
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
-"""Names of the precisions."""
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16-mixed": torch.float32}
+"""Names of the precisions, and the type of the weights and points in each."""
 
 
 @dataclass(frozen=True)
@@ -80,40 +87,6 @@ class Data:
         if self.size is not None and self.size < 2:
             raise ValueError(f"Data need spread: expected a size ≥ 2, got {self.size}.")
         _check_between("Data", test_fraction=self.test_fraction)
-
-
-@dataclass(frozen=True)
-class Network:
-    """The energy: an `MLP` in standardised units, plus a confinement ``uᵀC⁻¹u/(2s²)``.
-
-    C is the covariance of the standardised data. With ``s = 1 + √(2/d)`` the confinement is
-    wider than a Gaussian of that covariance by 0.6 (d = 2) to 2 nats of relative entropy, so the
-    start does not move away from the data as the dimension d grows.
-
-    Args:
-        width, depth, features, frequency, activation: see `wgflow.nets.MLP`.
-        confinement: s; None for ``1 + √(2/d)``.
-        confined: whether there is a confinement; without it Z may be infinite.
-
-    Raises:
-        ValueError: when a setting is out of its range.
-    """
-
-    width: int = 128
-    depth: int = 2
-    features: int = 64
-    frequency: float = 4.0
-    activation: str = "silu"
-    confinement: float | None = None
-    confined: bool = True
-
-    def __post_init__(self):
-        check_positive("Network", width=self.width, depth=self.depth, frequency=self.frequency)
-        _check_count("Network", features=self.features)
-        if self.confinement is not None:
-            check_positive("Network", confinement=self.confinement)
-        if self.activation not in ACTIVATIONS:
-            raise _unknown("activation", self.activation, ACTIVATIONS)
 
 
 @dataclass(frozen=True)
@@ -178,7 +151,8 @@ class Config:
     Args:
         seed: of every random number, at least 0.
         device: a torch device, such as cpu or cuda:0.
-        dtype: float32 or float64.
+        dtype: float32, float64, or bf16-mixed: float32 with the convolutions of image networks in
+            bfloat16 while they learn, which is several times faster where the processor has it.
         data, energy, scheme, training: what to learn from, what learns, how, and how long.
 
     Raises:
@@ -189,7 +163,7 @@ class Config:
     device: str = "cpu"
     dtype: str = "float32"
     data: Data = field(default_factory=Data)
-    energy: Network = field(default_factory=Network)
+    energy: Network = field(default_factory=Perceptron)
     scheme: Scheme = field(default_factory=NearProximal)
     training: Training = field(default_factory=Training)
 

@@ -13,19 +13,20 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from wgflow import data
-from wgflow.config import DTYPES, Config, Network, Training
+from wgflow.config import DTYPES, Config, Training
 from wgflow.data import Batches, Dataset
-from wgflow.energy import Confined
-from wgflow.nets import MLP
 from wgflow.particles import Particles
 from wgflow.samplers.kinetic import KineticState
 from wgflow.samplers.langevin import LangevinState
-from wgflow.schemes import Carry
+from wgflow.schemes import Carry, Pair, Paths
 from wgflow.train import Step, train
 
-RECORDS = (Carry, Particles, LangevinState, KineticState)
+RECORDS = (Carry, Pair, Paths, Particles, LangevinState, KineticState)
 """The named tuples of a carry that a checkpoint may hold."""
 
+
+MIXED = "bf16-mixed"
+"""The precision with convolutions in bfloat16."""
 
 LARGEST = 1024
 """Coordinates up to which the confinement knows their covariance."""
@@ -58,7 +59,8 @@ class Learner:
         weights, order = (stream(config.seed, i) for i in range(2))
         covariance = covariance_of(dataset.standardise(dataset.train))
         shape = dataset.event_shape
-        energy = network(config.energy, shape, covariance, generator=weights)
+        mixed = config.dtype == MIXED
+        energy = config.energy.build(shape, covariance, mixed=mixed, generator=weights)
         energy = energy.to(device, DTYPES[config.dtype])
         x = dataset.standardise(dataset.train).to(device)
         rate = training.learning_rate
@@ -138,29 +140,6 @@ class Learner:
                 f"{shift.tolist()} and deviation {scale.tolist()}, "
                 f"got {self.dataset.shift.tolist()} and {self.dataset.scale.tolist()}."
             )
-
-
-def network(
-    settings: Network,
-    event_shape: tuple[int, ...],
-    covariance: Tensor | None = None,
-    *,
-    generator: torch.Generator | None = None,
-) -> nn.Module:
-    """The energy in standardised units; ``covariance`` is that of the data in them."""
-    free = MLP(
-        event_shape,
-        settings.width,
-        settings.depth,
-        settings.features,
-        settings.frequency,
-        settings.activation,
-        generator=generator,
-    )
-    if not settings.confined:
-        return free
-    scale = settings.confinement or 1 + math.sqrt(2 / math.prod(event_shape))
-    return Confined(free, scale, covariance=covariance)
 
 
 def covariance_of(u: Tensor) -> Tensor | None:

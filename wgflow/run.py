@@ -15,7 +15,7 @@ from wgflow.config import DTYPES, Config, dumps, loads
 from wgflow.data import TOYS, Dataset
 from wgflow.energy import Rescaled
 from wgflow.grid import box, log_z
-from wgflow.learning import LARGEST, Learner, load_data, load_state, network
+from wgflow.learning import LARGEST, Learner, load_data, load_state
 from wgflow.likelihood import LogZ, moment_match
 from wgflow.likelihood import log_z as annealed_log_z
 from wgflow.particles import Particles
@@ -197,7 +197,8 @@ def load(path: Path | str) -> Run:
     dim = math.prod(event_shape)
     # Values come with the state; here only the shape matters.
     covariance = torch.eye(dim) if dim <= LARGEST else None
-    energy = network(config.energy, event_shape, covariance).to(DTYPES[config.dtype])
+    # In full precision, whatever it was trained in: log Z and acceptance need the digits.
+    energy = config.energy.build(event_shape, covariance).to(DTYPES[config.dtype])
     load_state(energy, averaged)
     original = Rescaled(energy, learned["shift"], learned["scale"]).eval().requires_grad_(False)
     progress = state["progress"]

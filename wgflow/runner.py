@@ -18,7 +18,7 @@ from wgflow.health import History, Limits, Trouble, examine, leaves, reach, rise
 from wgflow.learning import RECORDS, Learner
 from wgflow.particles import Particles
 from wgflow.recording import Clock, Recorder, update_environment
-from wgflow.schemes import Carry
+from wgflow.schemes import Carry, Pair
 from wgflow.train import Step
 from wgflow.validation import Validator, validator
 
@@ -264,6 +264,8 @@ def populations(carry: Any) -> tuple[Particles | None, Particles | None]:
     match carry:
         case Carry(particles=particles, held_out=held_out):
             return particles, held_out
+        case Pair(equilibrium=equilibrium):
+            return populations(equilibrium)
     return None, None
 
 

@@ -1,7 +1,7 @@
 """The contract of samplers, and the one sampling loop."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -141,3 +141,9 @@ def check_fraction(owner: str, **values: int | float) -> None:
     for name, value in values.items():
         if not 0 <= value <= 1:
             raise ValueError(f"{owner} needs a fraction {name}: expected 0 to 1, got {value}.")
+
+
+def check_choice(what: str, got: str, known: Iterable[str]) -> None:
+    """Raise ValueError unless ``got`` is one of the known names."""
+    if got not in known:
+        raise ValueError(f"No such {what}: expected one of {', '.join(known)}, got {got!r}.")

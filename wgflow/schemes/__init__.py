@@ -3,7 +3,9 @@
 from wgflow.schemes.base import Loss, Scheme
 from wgflow.schemes.dynamics import Carry, Dynamics, Population
 from wgflow.schemes.gradient_norm import GradientNorm
+from wgflow.schemes.joint import Joint, Pair
 from wgflow.schemes.likelihood import MaximumLikelihood
+from wgflow.schemes.matching import EnergyMatching, Paths
 from wgflow.schemes.proximal import (
     Envelope,
     FirstOrder,
@@ -18,6 +20,7 @@ from wgflow.schemes.restarted import FromData, FromNoise
 __all__ = [
     "Carry",
     "Dynamics",
+    "EnergyMatching",
     "Envelope",
     "FirstOrder",
     "Form",
@@ -26,9 +29,12 @@ __all__ = [
     "FromNoise",
     "GradientNorm",
     "InnerDescent",
+    "Joint",
     "Loss",
     "MaximumLikelihood",
     "NearProximal",
+    "Pair",
+    "Paths",
     "Population",
     "Reverse",
     "Scheme",

@@ -97,6 +97,7 @@ class Population(Dynamics):
         bandwidth: their noise, as a multiple of Silverman's bandwidth of the batch.
         restart: share of the particles redrawn from the start law per learning step; only for
             particles without weights.
+        settle: steps of the sampler that particles take from the start law before they count.
 
     Raises:
         ValueError: when a hyper-parameter is out of its range.
@@ -113,8 +114,11 @@ class Population(Dynamics):
     global_moves: int = 1
     bandwidth: float = 1.0
     restart: float = 0.0
+    settle: int = 0
 
     def __post_init__(self):
+        if self.settle < 0:
+            raise ValueError(f"Population needs settle ≥ 0: expected ≥ 0, got {self.settle}.")
         counts = {"steps": self.steps, "size": self.size, "held_out_every": self.held_out_every}
         check_positive("Population", scale=self.scale, bandwidth=self.bandwidth, **counts)
         check_fraction("Population", resample_below=self.resample_below, restart=self.restart)
@@ -187,6 +191,8 @@ class Population(Dynamics):
     def _draw(self, energy: Energy, like: Tensor, count: int, generator) -> Particles:
         x, log_q = start_law(energy, like, count, self.scale, generator=generator)
         p = populate(self.sampler, energy, x, log_q, generator=generator)
+        for _ in range(self.settle):
+            p, _ = transport(p, self.sampler, energy, generator=generator)
         return p if self.reaction else _unweighted(p)
 
     def _restart(self, energy: Energy, p: Particles, generator) -> Particles:

@@ -1,0 +1,181 @@
+"""Energies of images: exact derivatives, invariances, precision, and the law they begin with."""
+
+import re
+
+import pytest
+import torch
+from problems import F64, seeded
+
+from wgflow.architectures import ImageResNet, ImageUNet
+from wgflow.config import to_table
+from wgflow.energy import Confined, check_energy, energy_and_grad
+from wgflow.image_nets import BOUND, Mixed, ResNet, UNet, pad
+
+SMALL = {"widths": (4, 6), "blocks": 1, "patch": 2}
+NETS = {
+    "unet": lambda **k: UNet((1, 8, 8), **SMALL, **k),
+    "norm": lambda **k: UNet((1, 8, 8), **SMALL, head="norm", **k),
+    "attention": lambda **k: UNet((1, 8, 8), **SMALL, attention=True, **k),
+    "resnet": lambda **k: ResNet((1, 8, 8), **SMALL, **k),
+    "resnet attention": lambda **k: ResNet((1, 8, 8), **SMALL, attention=True, **k),
+}
+
+
+def images(n, shape=(1, 8, 8), seed=3, dtype=F64):
+    return torch.randn(n, *shape, generator=seeded(seed), dtype=dtype)
+
+
+def made(name, dtype=F64):
+    """A net whose layers are none of them zero."""
+    net = NETS[name](generator=seeded(0)).to(dtype)
+    with torch.no_grad():
+        for p in net.parameters():
+            p += 0.05 * torch.randn(p.shape, generator=seeded(p.numel()), dtype=dtype)
+    return net
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_gradients_are_finite_differences(name):
+    net, x = made(name), images(2)
+    direction = images(2, seed=4)
+    _, grad = energy_and_grad(net, x)
+    h = 1e-5
+    slope = (net(x + h * direction) - net(x - h * direction)) / (2 * h)
+    torch.testing.assert_close((grad * direction).flatten(1).sum(1), slope, rtol=1e-6, atol=1e-7)
+    assert slope.abs().min() > 1e-3
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_second_derivatives_exist(name):
+    net, x = made(name), images(1)
+    assert torch.autograd.gradgradcheck(net, (x.requires_grad_(),), nondet_tol=1e-9)
+    _, grad = energy_and_grad(net, x, create_graph=True)
+    parts = torch.autograd.grad((grad**2).sum(), list(net.parameters()), allow_unused=True)
+    assert all(p is not None for p in parts[:-1])  # the last bias shifts V, or ⟨x, f⟩ linearly
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_it_begins_as_zero_and_learns_from_there(name):
+    net, x = NETS[name](generator=seeded(0)).to(F64), images(3)
+    assert torch.equal(net(x), torch.zeros(3, dtype=F64))
+    grads = torch.autograd.grad(net(x).sum(), list(net.parameters()), allow_unused=True)
+    assert any(g is not None and g.abs().sum() > 0 for g in grads)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_images_of_a_batch_do_not_see_each_other(name):
+    net, x = made(name), images(4)
+    torch.testing.assert_close(net(x)[1:3], net(x[1:3]))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_memory_layout_does_not_matter(name):
+    net, x = made(name, torch.float32), images(4, dtype=torch.float32)
+    expected = net(x)
+    found = net.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_mixed_precision_is_close_and_keeps_the_dtype(name):
+    net, x = made(name, torch.float32), images(64, dtype=torch.float32)
+    exact, near = net(x), Mixed(net)(x)
+    assert near.dtype == torch.float32
+    error = (near - exact).square().mean().sqrt() / exact.std()
+    assert 1e-6 < error < 0.03
+    torch.testing.assert_close(Mixed(net, enabled=False)(x), exact)
+    _, g = energy_and_grad(net, x)
+    _, h = energy_and_grad(Mixed(net), x)
+    assert (g - h).norm() / g.norm() < 0.03
+
+
+@pytest.mark.parametrize("head", ["dot", "norm"])
+def test_heads_are_their_definitions(head):
+    net = UNet((1, 8, 8), **SMALL, head=head, generator=seeded(0)).to(F64)
+    torch.nn.init.normal_(net.out.weight, generator=seeded(1))
+    x = images(3)
+    y = BOUND * torch.tanh(x / BOUND)
+    f = net.field(y)
+    dot = (y * f).flatten(1).sum(1)
+    norm = ((y - f).square() - y.square()).flatten(1).sum(1) / 2
+    torch.testing.assert_close(net(x), dot if head == "dot" else norm)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_far_out_the_network_is_constant(name):
+    net = made(name)
+    x = 1e3 * images(2).sign()
+    torch.testing.assert_close(net(x), net(10 * x))
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 7), (3, 9, 12), (1, 28, 28)])
+def test_any_size_of_image(shape):
+    for net in (UNet(shape, **SMALL), ResNet(shape, **SMALL)):
+        check_energy(net, images(2, shape, dtype=torch.float32))
+
+
+def test_padding_repeats_the_border():
+    x = images(1, (1, 3, 5))
+    y = pad(x, 4)
+    assert y.shape == (1, 1, 4, 8)
+    assert torch.equal(y[..., :3, :5], x)
+    assert torch.equal(y[..., 3, :5], x[..., 2, :])
+    assert torch.equal(y[..., 5:], y[..., 4:5].expand(1, 1, 4, 3))
+    assert pad(x, 1) is x
+
+
+@pytest.mark.parametrize("net", [UNet, ResNet])
+def test_spectral_normalisation_bounds_every_inner_convolution(net):
+    energy = net((1, 8, 8), **SMALL, spectral=True, generator=seeded(0))
+    twin = net((1, 8, 8), **SMALL, spectral=True, generator=seeded(0))
+    for a, b in zip(energy.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(a, b)
+    for _ in range(200):  # the power iteration converges as it is used
+        energy(images(1, dtype=torch.float32))
+    weights = [m.weight.detach() for m in energy.modules() if hasattr(m, "parametrizations")]
+    assert len(weights) > 3
+    for w in weights:
+        assert float(torch.linalg.matrix_norm(w.flatten(1), 2)) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", [ImageUNet, ImageResNet])
+def test_an_architecture_builds_its_energy(kind):
+    settings = kind(temperature=0.1, widths=(4, 6), confinement=1.5)
+    energy = settings.build((1, 8, 8), generator=seeded(0))
+    x = images(5, dtype=torch.float32)
+    assert isinstance(energy, Confined)
+    torch.testing.assert_close(energy(x), x.flatten(1).square().sum(1) / (2 * 1.5**2))
+    inner = energy.energy.energy.energy
+    with torch.no_grad():
+        inner.out.weight += 0.1
+    free = inner(x) / 0.1
+    torch.testing.assert_close(energy(x), free + x.flatten(1).square().sum(1) / 4.5)
+    bare = kind(temperature=0.1, widths=(4, 6), confined=False).build((1, 8, 8))
+    torch.testing.assert_close(bare(x), torch.zeros(5))
+    assert to_table(settings)["kind"] in ("unet", "resnet")
+
+
+def test_sizes_go_up_to_fifty_million():
+    def size(**settings):
+        net = ImageUNet(**settings).potential((3, 32, 32), None)
+        return sum(p.numel() for p in net.parameters())
+
+    assert 1e5 < size(widths=(32, 64), patch=2) < 2e5
+    assert 4e7 < size(widths=(256, 512, 768), blocks=2, patch=1) < 8e7
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: UNet((2,)), "expected events of shape (channels, height, width), got (2,)"),
+        (lambda: UNet((1, 8, 8), widths=()), "widths, blocks and patch of at least 1"),
+        (lambda: UNet((1, 8, 8), head="sum"), "expected one of ('dot', 'norm'), got 'sum'"),
+        (lambda: ResNet((1, 8, 8), blocks=0), "of at least 1: got (64, 128, 128), 0 and 2"),
+        (lambda: ImageUNet(head="sum"), "No such head: expected one of dot, norm, got 'sum'"),
+        (lambda: ImageUNet(temperature=0.0), "ImageUNet needs a positive temperature"),
+        (lambda: ImageResNet(widths=(4, 0)), "ImageResNet needs a positive widths"),
+    ],
+)
+def test_bad_settings_are_refused(make, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make()

@@ -1,0 +1,225 @@
+"""Architectures: records of hyper-parameters that build the energy of points of a given shape."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from wgflow.energy import Confined, Tempered
+from wgflow.image_nets import HEADS, Mixed, ResNet, UNet
+from wgflow.nets import ACTIVATIONS, MLP
+from wgflow.samplers.base import check_choice, check_positive
+
+
+@dataclass(frozen=True)
+class Network(ABC):
+    """An energy in standardised units: a free part plus a confinement ``uᵀC⁻¹u/(2s²)``.
+
+    Args:
+        confinement: s; None for the architecture's own.
+        confined: whether there is a confinement; without it Z may be infinite.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    confinement: float | None = None
+    confined: bool = True
+
+    def __post_init__(self):
+        if self.confinement is not None:
+            check_positive(type(self).__name__, confinement=self.confinement)
+
+    def build(
+        self,
+        event_shape: tuple[int, ...],
+        covariance: Tensor | None = None,
+        *,
+        mixed: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> nn.Module:
+        """The energy; ``covariance`` is that of the standardised data, flattened.
+
+        ``mixed`` asks for convolutions in bfloat16, of architectures that have some.
+        """
+        free = self.free(event_shape, mixed, generator)
+        if not self.confined:
+            return free
+        return self.confine(free, event_shape, covariance)
+
+    @abstractmethod
+    def free(
+        self, event_shape: tuple[int, ...], mixed: bool, generator: torch.Generator | None
+    ) -> nn.Module:
+        """The free part, zero at first."""
+
+    @abstractmethod
+    def confine(
+        self, free: nn.Module, event_shape: tuple[int, ...], covariance: Tensor | None
+    ) -> Confined:
+        """The free part with its confinement."""
+
+
+@dataclass(frozen=True)
+class Perceptron(Network):
+    """An `MLP`, confined with the covariance C of the standardised data.
+
+    With ``s = 1 + √(2/d)`` the confinement is wider than a Gaussian of that covariance by 0.6
+    (d = 2) to 2 nats of relative entropy, so the start does not move away from the data as the
+    dimension d grows.
+
+    Args:
+        confinement, confined: see `Network`.
+        width, depth, features, frequency, activation: see `wgflow.nets.MLP`.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    width: int = 128
+    depth: int = 2
+    features: int = 64
+    frequency: float = 4.0
+    activation: str = "silu"
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive("Network", width=self.width, depth=self.depth, frequency=self.frequency)
+        if self.features < 0:
+            raise ValueError(f"Network needs features ≥ 0: got {self.features}.")
+        check_choice("activation", self.activation, ACTIVATIONS)
+
+    def free(self, event_shape, mixed, generator) -> nn.Module:
+        """The perceptron."""
+        return MLP(
+            event_shape,
+            self.width,
+            self.depth,
+            self.features,
+            self.frequency,
+            self.activation,
+            generator=generator,
+        )
+
+    def confine(self, free, event_shape, covariance) -> Confined:
+        """``E(u) + uᵀC⁻¹u/(2s²)``."""
+        scale = self.confinement or 1 + math.sqrt(2 / math.prod(event_shape))
+        return Confined(free, scale, covariance=covariance)
+
+
+@dataclass(frozen=True)
+class Convolutional(Network):
+    """What convolutional energies share: ``E(u) = V(u)/ε + |u|²/(2s²)``, with s = 1.
+
+    V is of the order of squared distances between images, ε of the variance of the finest detail
+    that the density resolves. The confinement alone is the law of white noise, from which
+    transport starts.
+
+    Args:
+        confinement, confined: see `Network`.
+        temperature: ε > 0, in squared standardised units.
+        widths: channels per level; each level halves the resolution.
+        patch: side of the square of pixels that the first layer sees as one.
+        attention: self-attention at the lowest level.
+        spectral: whether convolutions are normalised to spectral norm one.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    temperature: float = 0.0125
+    widths: tuple[int, ...] = (64, 128, 128)
+    patch: int = 2
+    attention: bool = False
+    spectral: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive(type(self).__name__, temperature=self.temperature, patch=self.patch)
+        for width in self.widths or (0,):
+            check_positive(type(self).__name__, widths=width)
+
+    def free(self, event_shape, mixed, generator) -> nn.Module:
+        """``V/ε``."""
+        potential = self.potential(event_shape, generator)
+        return Tempered(Mixed(potential, mixed), self.temperature)
+
+    @abstractmethod
+    def potential(
+        self, event_shape: tuple[int, ...], generator: torch.Generator | None
+    ) -> nn.Module:
+        """V."""
+
+    def confine(self, free, event_shape, covariance) -> Confined:
+        """``E(u) + |u|²/(2s²)``."""
+        return Confined(free, self.confinement or 1.0)
+
+
+@dataclass(frozen=True)
+class ImageUNet(Convolutional):
+    """A scalar `UNet`.
+
+    Args:
+        confinement, confined: see `Network`.
+        temperature, widths, patch, attention, spectral: see `Convolutional`.
+        blocks: residual blocks per level, down and up.
+        head: see `wgflow.image_nets.UNet`.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    blocks: int = 1
+    head: str = "dot"
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive("ImageUNet", blocks=self.blocks)
+        check_choice("head", self.head, HEADS)
+
+    def potential(self, event_shape, generator) -> nn.Module:
+        """V."""
+        return UNet(
+            event_shape,
+            self.widths,
+            self.blocks,
+            self.patch,
+            self.head,
+            self.attention,
+            self.spectral,
+            generator=generator,
+        )
+
+
+@dataclass(frozen=True)
+class ImageResNet(Convolutional):
+    """A residual convolutional `ResNet`.
+
+    Args:
+        confinement, confined: see `Network`.
+        temperature, widths, patch, attention, spectral: see `Convolutional`.
+        blocks: residual blocks per level.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    blocks: int = 2
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive("ImageResNet", blocks=self.blocks)
+
+    def potential(self, event_shape, generator) -> nn.Module:
+        """V."""
+        return ResNet(
+            event_shape,
+            self.widths,
+            self.blocks,
+            self.patch,
+            self.attention,
+            self.spectral,
+            generator=generator,
+        )

@@ -1,0 +1,76 @@
+"""Two schemes at once: the sum of their losses on one energy."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from wgflow.energy import Energy
+from wgflow.samplers.base import check_positive
+from wgflow.schemes.base import Loss, Scheme
+from wgflow.schemes.matching import EnergyMatching
+from wgflow.schemes.proximal import NearProximal
+
+
+class Pair(NamedTuple):
+    """The carries of two schemes.
+
+    Attributes:
+        transport: of the first.
+        equilibrium: of the second.
+        metrics: of both.
+    """
+
+    transport: Any
+    equilibrium: Any
+    metrics: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Joint(Scheme[Pair]):
+    """``L(θ) = L_transport(θ) + a L_equilibrium(θ)``: the path to the data, and the law there.
+
+    The transport keeps noise flowing to the data while the equilibrium makes the long-run law of
+    the particles that of the data. Dropping the first lets samples from noise decay; dropping the
+    second leaves wells that no path ends in.
+
+    Args:
+        transport: a scheme, energy matching by default.
+        equilibrium: a scheme with particles, near-proximal by default.
+        weight: a > 0. Energy matching is in squared units of x, the other in nats, so the default
+            is the order of a temperature.
+        inner_steps: optimiser steps per learning step, in place of those of the parts.
+
+    Raises:
+        ValueError: when a hyper-parameter is not positive.
+    """
+
+    transport: Scheme[Any] = field(default_factory=EnergyMatching)
+    equilibrium: Scheme[Any] = field(default_factory=NearProximal)
+    weight: float = 0.01
+    inner_steps: int = 1
+
+    def __post_init__(self):
+        check_positive("Joint", weight=self.weight, inner_steps=self.inner_steps)
+
+    def init(self, energy, batch, *, generator=None) -> Pair:
+        """Both carries."""
+        first = self.transport.init(energy, batch, generator=generator)
+        return Pair(first, self.equilibrium.init(energy, batch, generator=generator), {})
+
+    def loss(self, energy: Energy, carry: Pair, *, generator=None) -> Loss:
+        """The sum, and the metrics of both."""
+        first = self.transport.loss(energy, carry.transport, generator=generator)
+        second = self.equilibrium.loss(energy, carry.equilibrium, generator=generator)
+        value = first.value + self.weight * second.value
+        return Loss(value, first.metrics | second.metrics)
+
+    def advance(self, energy, batch, carry, *, generator=None) -> Pair:
+        """Both carries, from the same batch."""
+        first = self.transport.advance(energy, batch, carry.transport, generator=generator)
+        second = self.equilibrium.advance(energy, batch, carry.equilibrium, generator=generator)
+        return Pair(first, second, first.metrics | second.metrics)
+
+    def trusted(self, loss: Loss) -> bool:
+        """What the equilibrium says."""
+        return self.equilibrium.trusted(loss)
