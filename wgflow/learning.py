@@ -56,11 +56,11 @@ class Learner:
         device, training = torch.device(config.device), config.training
         dataset = load_data(config)
         weights, order = (stream(config.seed, i) for i in range(2))
-        covariance = covariance_of(dataset.standardise(dataset.train))
-        shape = dataset.event_shape
-        energy = network(config.energy, shape, covariance, generator=weights)
+        u = dataset.standardise(dataset.train)
+        center, shape = center_of(dataset, u), dataset.event_shape
+        energy = network(config.energy, shape, covariance_of(u), center, generator=weights)
         energy = energy.to(device, DTYPES[config.dtype])
-        x = dataset.standardise(dataset.train).to(device)
+        x = u.to(device)
         rate = training.learning_rate
         decay = training.weight_decay
         optimizer = AdamW(energy.parameters(), rate, training.betas, weight_decay=decay)
@@ -71,7 +71,7 @@ class Learner:
             optimizer,
             LambdaLR(optimizer, schedule(training)),
             AveragedModel(energy, multi_avg_fn=averaging(training.average)),
-            Batches(x, training.batch_size, generator=order),
+            batches_of(config, dataset, x, generator=order),
             stream(config.seed, 2, device),
         )
 
@@ -144,10 +144,11 @@ def network(
     settings: Network,
     event_shape: tuple[int, ...],
     covariance: Tensor | None = None,
+    center: Tensor | None = None,
     *,
     generator: torch.Generator | None = None,
 ) -> nn.Module:
-    """The energy in standardised units; ``covariance`` is that of the data in them."""
+    """The energy in standardised units; covariance and center are the data's in them."""
     free = MLP(
         event_shape,
         settings.width,
@@ -160,7 +161,16 @@ def network(
     if not settings.confined:
         return free
     scale = settings.confinement or 1 + math.sqrt(2 / math.prod(event_shape))
-    return Confined(free, scale, covariance=covariance)
+    return Confined(free, scale, 0.0 if center is None else center, covariance)
+
+
+def center_of(dataset: Dataset, u: Tensor) -> Tensor | None:
+    """The mean of standardised points, (*event), float64; None where it is zero by their units.
+
+    Images scaled by range have a mean of their own in every pixel. A confinement around the
+    origin would cost them thousands of nats in the pixels that hardly vary.
+    """
+    return None if dataset.shift.ndim else u.mean(0, dtype=torch.float64)
 
 
 def covariance_of(u: Tensor) -> Tensor | None:
@@ -188,7 +198,25 @@ def load_data(config: Config) -> Dataset:
         test_fraction=config.data.test_fraction,
         seed=config.seed,
         dtype=DTYPES[config.dtype],
+        image_size=config.data.image_size,
+        scaling=config.data.scaling,
     )
+
+
+def batches_of(
+    config: Config, dataset: Dataset, x: Tensor, *, generator: torch.Generator
+) -> Batches:
+    """The stream of batches of ``x``, the standardised train points.
+
+    Raises ValueError for flips of points whose units differ from pixel to pixel.
+    """
+    flips = config.data.flips
+    if flips and dataset.shift.ndim:
+        raise ValueError(
+            "Flips need one unit for all pixels: expected images scaled by range "
+            f'(data.scaling = "range"), got {dataset.name} scaled by coordinate.'
+        )
+    return Batches(x, config.training.batch_size, flips=flips, generator=generator)
 
 
 def load_state(module: nn.Module, state: dict[str, Tensor]) -> None:

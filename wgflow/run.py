@@ -197,7 +197,8 @@ def load(path: Path | str) -> Run:
     dim = math.prod(event_shape)
     # Values come with the state; here only the shape matters.
     covariance = torch.eye(dim) if dim <= LARGEST else None
-    energy = network(config.energy, event_shape, covariance).to(DTYPES[config.dtype])
+    center = None if learned["shift"].ndim else torch.zeros(event_shape)
+    energy = network(config.energy, event_shape, covariance, center).to(DTYPES[config.dtype])
     load_state(energy, averaged)
     original = Rescaled(energy, learned["shift"], learned["scale"]).eval().requires_grad_(False)
     progress = state["progress"]

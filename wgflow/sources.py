@@ -35,6 +35,9 @@ class Source:
         test: the source's own test points, like x; None without such a split.
         test_labels: integers (m,), None where unknown.
         columns: names of the coordinates, for a table.
+
+    Raises:
+        ValueError: test points have another shape, or the labels another number than points.
     """
 
     x: np.ndarray
@@ -42,6 +45,18 @@ class Source:
     test: np.ndarray | None = None
     test_labels: np.ndarray | None = None
     columns: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        if self.test is not None and self.test.shape[1:] != self.x.shape[1:]:
+            raise ValueError(
+                f"Test points must be like the others: expected shape {self.x.shape[1:]}, "
+                f"got {self.test.shape[1:]}."
+            )
+        for x, labels in ((self.x, self.labels), (self.test, self.test_labels)):
+            if x is not None and labels is not None and len(x) != len(labels):
+                raise ValueError(
+                    f"Every point has one label: expected {len(x)} labels, got {len(labels)}."
+                )
 
 
 def open_source(name: str | Path, dtype: np.dtype, side: int | None = None) -> Source:
@@ -98,11 +113,6 @@ def read_idx_folder(folder: Path) -> Source:
         raise ValueError(
             "A folder of IDX files must hold images to learn from: "
             f"expected train-images-idx3-ubyte or its .gz, got none in {folder}."
-        )
-    if test is not None and test.shape[1:] != x.shape[1:]:
-        raise ValueError(
-            f"Test images must be like the others: expected shape {x.shape[1:]}, "
-            f"got {test.shape[1:]} in {folder}."
         )
     return Source(x, labels, test, test_labels)
 
@@ -200,14 +210,7 @@ def _idx_pair(folder: Path, part: str) -> tuple[np.ndarray | None, np.ndarray | 
     files = _idx_file(folder, part, "images", 3), _idx_file(folder, part, "labels", 1)
     images = None if files[0] is None else read_idx(files[0], 3)[:, None]
     labels = None if files[1] is None else read_idx(files[1], 1)
-    if images is None:
-        return None, None
-    if labels is not None and len(labels) != len(images):
-        raise ValueError(
-            f"Every image has one label: expected {len(images)} labels in {files[1]}, "
-            f"got {len(labels)}."
-        )
-    return images, labels
+    return images, (None if images is None else labels)
 
 
 def _idx_file(folder: Path, part: str, what: str, axes: int) -> Path | None:
