@@ -11,7 +11,7 @@ import wgflow
 from wgflow import readers
 from wgflow.config import Config, Data, Network, Training
 from wgflow.data import Batches, load
-from wgflow.images import dequantise
+from wgflow.images import dequantise, resize
 from wgflow.learning import Learner, covariance_of
 from wgflow.schemes import MaximumLikelihood
 from wgflow.sources import read_cifar, read_idx
@@ -228,6 +228,16 @@ def test_images_of_unequal_sizes_are_cut_to_their_central_square(tmp_path):
     # A ramp keeps its values away from the ends of the filter.
     assert rows
     assert all(k[1:7] == (18, 26, 34, 42, 50, 58) for k in rows)
+
+
+def test_resizing_averages_and_does_not_ring():
+    pixels = np.zeros((2, 1, 32, 32), np.uint8)
+    pixels[0, :, :, ::2] = 100  # fine stripes become their mean
+    pixels[1, :, :, 16:] = 100  # an edge stays between its two sides
+    stripes, edge = resize(pixels, 8)
+    assert set(stripes[:, :, 1:-1].ravel().tolist()) == {50}
+    assert (np.diff(edge.astype(int)) >= 0).all()
+    assert (edge.min(), edge.max()) == (0, 100)
 
 
 def test_files_of_images_are_resized_like_folders(tmp_path):
