@@ -59,14 +59,14 @@ def fake_run(folder, *, scores=None, **config):
     return folder
 
 
-@pytest.mark.parametrize("verb", [[], ["train"], ["compare"]])
+@pytest.mark.parametrize("verb", [[], ["train"], ["compare"], ["data"]])
 def test_help_does_not_import_torch(verb):
     command = [sys.executable, "-X", "importtime", "-m", "wgflow", *verb, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "wgflow.cli" in imported
     assert not imported & {"torch", "numpy", "scipy", "sklearn", "matplotlib"}
-    assert "wgflow train" in done.stdout or verb == ["compare"]
+    assert "wgflow train" in done.stdout or verb in (["compare"], ["data"])
 
 
 def test_every_verb_has_help_with_an_example():
@@ -167,10 +167,24 @@ def test_list(tmp_path):
     assert "finished" in shown
 
 
-def test_list_data():
-    names = json.loads(succeed("list", "--data", "--json").stdout)["data"]
-    assert {"moons", "eight-gaussians", "digits"} <= set(names)
-    assert succeed("list", "--data").stdout.split() == names
+def test_list_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("WGFLOW_DATA", str(tmp_path))
+    found = json.loads(succeed("list", "--data", "--json").stdout)
+    assert {"moons", "eight-gaussians", "digits"} <= set(found["data"])
+    assert found["not_fetched"] == ["mnist", "fashion-mnist"]
+    lines = succeed("list", "--data").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == found["data"]
+    assert "mnist  (not fetched: wgflow data fetch mnist)" in lines
+
+
+def test_fetching_says_what_it_cannot_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("WGFLOW_DATA", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "expected mnist or fashion-mnist, got 'cifar'" in refused("data", "fetch", "cifar")
+    assert "run `wgflow data fetch mnist`" in refused("train", "mnist")
+    failed = run("data", "fetch", "mnist")
+    assert (failed.exit_code, failed.stdout) == (1, "")
+    assert "expected npm on the PATH, got no npm" in failed.stderr
 
 
 def test_compare(tmp_path):

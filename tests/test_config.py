@@ -283,6 +283,16 @@ REFUSED = {
     "no data": ({"data": {"name": ""}}, "In [data]: Data need a source"),
     "data size": ({"data": {"size": 1}}, "In [data]: Data need spread", "got 1."),
     "test fraction": ({"data": {"test_fraction": 1}}, "test_fraction between 0 and 1: got 1.0."),
+    "image size": ({"data": {"image_size": 0}}, "In [data]: Data needs a positive image_size"),
+    "scaling": (
+        {"data": {"scaling": "rnage"}},
+        "No such scaling: expected one of coordinate, range",
+        "Did you mean 'range'?",
+    ),
+    "flips": (
+        {"data": {"flips": True, "scaling": "coordinate"}},
+        "In [data]: Flips need one unit for all pixels: expected scaling range, got coordinate.",
+    ),
     "width": ({"energy": {"width": 0}}, "In [energy]: Network needs a positive width"),
     "features": ({"energy": {"features": -1}}, "Network needs features ≥ 0"),
     "confinement": ({"energy": {"confinement": 0.0}}, "needs a positive confinement"),

@@ -8,7 +8,8 @@ import pytest
 import wgflow
 
 LAYERS = [
-    ["_version", "_tensor", "readers", "targets", "toys", "data"],
+    ["_version", "_tensor", "folder", "fetch", "images", "readers", "sources"],
+    ["targets", "toys", "data"],
     ["energy", "nets", "image_nets", "grid", "exact", "calibration", "metrics"],
     ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],
     ["samplers", "particles", "sampling", "likelihood"],
@@ -20,16 +21,7 @@ LAYERS = [
         "schemes.gradient_norm",
     ],
     ["schemes.proximal", "schemes.matching", "schemes.joint", "schemes", "train"],
-    [
-        "architectures",
-        "config",
-        "folder",
-        "checkpoint",
-        "health",
-        "learning",
-        "recording",
-        "validation",
-    ],
+    ["architectures", "config", "checkpoint", "health", "learning", "recording", "validation"],
     ["runner", "run", "evaluation", "plots", "report", "cli", "__main__", "__init__"],
 ]
 ORDER = [name for layer in LAYERS for name in layer]

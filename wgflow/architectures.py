@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,9 @@ class Network(ABC):
         ValueError: when a setting is out of its range.
     """
 
+    whitened: ClassVar[bool] = False
+    """Whether the confinement has the mean and the covariance of the data."""
+
     confinement: float | None = None
     confined: bool = True
 
@@ -36,18 +40,19 @@ class Network(ABC):
         self,
         event_shape: tuple[int, ...],
         covariance: Tensor | None = None,
+        center: Tensor | None = None,
         *,
         mixed: bool = False,
         generator: torch.Generator | None = None,
     ) -> nn.Module:
-        """The energy; ``covariance`` is that of the standardised data, flattened.
+        """The energy; covariance (of flattened points) and center are the standardised data's.
 
         ``mixed`` asks for convolutions in bfloat16, of architectures that have some.
         """
         free = self.free(event_shape, mixed, generator)
         if not self.confined:
             return free
-        return self.confine(free, event_shape, covariance)
+        return self.confine(free, event_shape, covariance, center)
 
     @abstractmethod
     def free(
@@ -57,7 +62,11 @@ class Network(ABC):
 
     @abstractmethod
     def confine(
-        self, free: nn.Module, event_shape: tuple[int, ...], covariance: Tensor | None
+        self,
+        free: nn.Module,
+        event_shape: tuple[int, ...],
+        covariance: Tensor | None,
+        center: Tensor | None,
     ) -> Confined:
         """The free part with its confinement."""
 
@@ -77,6 +86,8 @@ class Perceptron(Network):
     Raises:
         ValueError: when a setting is out of its range.
     """
+
+    whitened: ClassVar[bool] = True
 
     width: int = 128
     depth: int = 2
@@ -103,10 +114,10 @@ class Perceptron(Network):
             generator=generator,
         )
 
-    def confine(self, free, event_shape, covariance) -> Confined:
+    def confine(self, free, event_shape, covariance, center) -> Confined:
         """``E(u) + uᵀC⁻¹u/(2s²)``."""
         scale = self.confinement or 1 + math.sqrt(2 / math.prod(event_shape))
-        return Confined(free, scale, covariance=covariance)
+        return Confined(free, scale, 0.0 if center is None else center, covariance)
 
 
 @dataclass(frozen=True)
@@ -152,7 +163,7 @@ class Convolutional(Network):
     ) -> nn.Module:
         """V."""
 
-    def confine(self, free, event_shape, covariance) -> Confined:
+    def confine(self, free, event_shape, covariance, center) -> Confined:
         """``E(u) + |u|²/(2s²)``."""
         return Confined(free, self.confinement or 1.0)
 

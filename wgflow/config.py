@@ -20,6 +20,7 @@ import torch
 
 from wgflow._version import __version__
 from wgflow.architectures import ImageResNet, ImageUNet, Network, Perceptron
+from wgflow.images import SCALINGS
 from wgflow.samplers import HMC, MALA, ULA, Underdamped
 from wgflow.samplers.base import check_fraction, check_positive
 from wgflow.schemes import (
@@ -72,6 +73,9 @@ class Data:
     Args:
         name, size, test_fraction: source, number of train points and share held out; see
             `wgflow.data.load`.
+        image_size: side to which images are cut and resized; None keeps their size.
+        scaling: ``coordinate`` or ``range``; None chooses by the data; see `wgflow.data.load`.
+        flips: whether images are mirrored left to right at random; they must be scaled by range.
 
     Raises:
         ValueError: when a setting is out of its range.
@@ -80,6 +84,9 @@ class Data:
     name: str = "eight-gaussians"
     size: int | None = None
     test_fraction: float = 0.1
+    image_size: int | None = None
+    scaling: str | None = None
+    flips: bool = False
 
     def __post_init__(self):
         if not self.name:
@@ -87,6 +94,14 @@ class Data:
         if self.size is not None and self.size < 2:
             raise ValueError(f"Data need spread: expected a size ≥ 2, got {self.size}.")
         _check_between("Data", test_fraction=self.test_fraction)
+        if self.image_size is not None:
+            check_positive("Data", image_size=self.image_size)
+        if self.scaling not in (None, *SCALINGS):
+            raise _unknown("scaling", str(self.scaling), SCALINGS)
+        if self.flips and self.scaling == "coordinate":
+            raise ValueError(
+                "Flips need one unit for all pixels: expected scaling range, got coordinate."
+            )
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,17 @@ from sklearn.datasets import load_digits
 from torch import Generator, Tensor
 
 from wgflow._tensor import Points
-from wgflow.readers import read
+from wgflow.fetch import SETS, local
+from wgflow.images import SCALINGS, dequantise
+from wgflow.sources import HUB, Source, open_source
 from wgflow.targets import Target
 from wgflow.toys import TOYS
 
 TOY_TRAIN = 500_000  # enough for a toy set to behave like an endless source
 TOY_TEST = 10_000
 PIXEL_FLOOR = 0.1
+SMALL_SIDE = 8
+"""Pixels of a side up to which images are scaled per pixel unless told otherwise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +32,15 @@ class Dataset:
         name: of the toy set, or of the file or folder.
         train: points, shape (n, *event).
         test: held-out points, shape (m, *event).
-        shift: mean ``m`` of train.
+        shift: mean ``m`` of train; one number 1/2 for images scaled by their range.
         scale: standard deviation ``s`` of train, per coordinate. In events with several axes
             (images) it is at least a tenth of the root mean square over the pixels, so that a
-            margin that hardly varies is not blown up.
+            margin that hardly varies is not blown up. One number 1/2 for images scaled by their
+            range.
         columns: names of the coordinates, for a table.
         target: the exact law of the points, in the same units, for a toy set.
+        train_labels, test_labels: classes of the points, shape (n,) and (m,), int64; None where
+            unknown.
     """
 
     name: str
@@ -43,6 +50,8 @@ class Dataset:
     scale: Tensor
     columns: tuple[str, ...] | None = None
     target: Target | None = None
+    train_labels: Tensor | None = None
+    test_labels: Tensor | None = None
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -50,7 +59,7 @@ class Dataset:
         return tuple(self.train.shape[1:])
 
     def standardise(self, x: Points) -> Points:
-        """``u = (x - m)/s``, with mean 0 and variance 1 over train."""
+        """``u = (x - m)/s``: mean 0 and variance 1 over train, or images in [-1, 1]."""
         return (x - self.shift) / self.scale
 
     def unstandardise(self, u: Points) -> Points:
@@ -65,33 +74,54 @@ def load(
     test_fraction: float = 0.1,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
+    image_size: int | None = None,
+    scaling: str | None = None,
 ) -> Dataset:
-    """A toy set or ``digits`` by name, or points from a file or folder.
+    """A data set by name, or points from a file or folder.
+
+    Images of eight bits become points by `wgflow.images.dequantise`.
 
     Args:
-        source: a name of `TOYS`, ``digits``, or the path of an .npy, .npz, .csv or .parquet file
-            or of a folder of png or jpg images.
+        source: a name of `TOYS`, ``digits``, a name of `wgflow.fetch.SETS` once fetched, the path
+            of an .npy, .npz, .csv or .parquet file, of a folder of png or jpg images, of IDX
+            files or of CIFAR-10's binary version, or ``hf:`` and what Hugging Face datasets opens.
         size: number of train points; default 500,000 for a toy set, otherwise all there are.
-        test_fraction: share of the points held out; a toy set draws 10,000 test points instead.
-        seed: of the draws of a toy set, of the noise of the digits, and of the split.
+        test_fraction: share of the points held out; a toy set draws 10,000 test points instead,
+            and a source with test points of its own keeps those.
+        seed: of the draws of a toy set, of the noise of images, and of the split.
         dtype: of all tensors; the numbers of a file are rounded to it.
+        image_size: side to which images are resized, after a cut to their central square; None
+            keeps their sizes, which must be one.
+        scaling: ``coordinate``, by mean and standard deviation per coordinate; ``range``, images
+            from [0, 1] to [-1, 1], so that all pixels share one unit; None is ``range`` for images
+            in [0, 1] with a side over 8 pixels, else ``coordinate``.
 
     Raises:
         ValueError: the name is unknown, the file cannot be read as finite numbers, a coordinate
-            is constant, or there are too few points.
+            is constant, there are too few points, or an option does not suit them.
     """
     if size is not None and size < 2:
         raise ValueError(f"A train set needs spread: expected size >= 2, got {size}.")
+    if scaling not in (None, *SCALINGS):
+        raise ValueError(
+            f"Points are scaled in few ways: expected {' or '.join(SCALINGS)}, got {scaling!r}."
+        )
+    if image_size is not None and (source in TOYS or source == "digits"):
+        raise ValueError(
+            f"An image size is for images of eight bits: expected none for {source}, "
+            f"got {image_size}."
+        )
     generator = torch.Generator().manual_seed(seed)
     if source in TOYS:
-        return _toy(str(source), size or TOY_TRAIN, dtype, generator)
-    if source == "digits":
-        x, columns = digits(dtype=dtype, generator=generator), None
-    else:
-        array, columns = read(_existing(source), _numpy_dtype(dtype))
-        x = torch.from_numpy(array)
-    train, test = _split(x, size, test_fraction, generator)
-    return _standardised(Path(source).name, train, test, columns=columns)
+        return _toy(str(source), size or TOY_TRAIN, dtype, generator, scaling)
+    held = _open(source, dtype, image_size, generator)
+    (train, train_labels), (test, test_labels) = _split(held, size, test_fraction, generator)
+    name = Path(source).name
+    _check_varies(name, train, held.columns)
+    # Test first, so that its noise does not depend on the size of train.
+    test, train = _points(test, dtype, generator), _points(train, dtype, generator)
+    shift, scale = units(train, scaling)
+    return Dataset(name, train, test, shift, scale, held.columns, None, train_labels, test_labels)
 
 
 def digits(*, dtype: torch.dtype = torch.float32, generator: Generator | None = None) -> Tensor:
@@ -117,14 +147,24 @@ class Batches(Iterator[Tensor]):
     Args:
         x: points, shape (n, *event); a batch is gathered by index.
         size: points per batch, at most n.
+        flips: whether each image (channels, height, width) is mirrored left to right with
+            probability 1/2, anew in each epoch.
         generator: for the seed.
     """
 
-    def __init__(self, x: Tensor, size: int, *, generator: Generator | None = None):
+    def __init__(
+        self, x: Tensor, size: int, *, flips: bool = False, generator: Generator | None = None
+    ):
         if not 1 <= size <= len(x):
             raise ValueError(f"A batch must fit in the data: expected 1 to {len(x)}, got {size}.")
+        if flips and x.ndim != 4:
+            raise ValueError(
+                "Flips are of images: expected points of shape (channels, height, width), "
+                f"got {tuple(x.shape[1:])}."
+            )
         self.x = x
         self.size = size
+        self.flips = flips
         device = generator.device if generator else None
         seed = torch.randint(2**63 - 1, (), device=device, generator=generator)
         self._generator = torch.Generator().manual_seed(int(seed))
@@ -135,7 +175,11 @@ class Batches(Iterator[Tensor]):
             self._begin(self._generator.get_state(), 0)
         index = self._permutation[self._position : self._position + self.size]
         self._position += self.size
-        return self.x[index.to(self.x.device)]
+        batch = self.x[index.to(self.x.device)]
+        if not self.flips:
+            return batch
+        mirrored = self._mirrored[index].to(batch.device)
+        return torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The state as tensors: generator at the epoch's start, position, number of points."""
@@ -157,26 +201,60 @@ class Batches(Iterator[Tensor]):
         self._begin(state["epoch"].cpu(), int(state["position"]))
 
     def _begin(self, epoch: Tensor, position: int) -> None:
-        # The permutation follows from the generator, so the state need not hold it.
+        # Permutation and flips follow from the generator, so the state need not hold them.
         self._epoch = epoch.clone()
         self._generator.set_state(self._epoch)
         self._permutation = torch.randperm(len(self.x), generator=self._generator)
+        if self.flips:
+            self._mirrored = torch.rand(len(self.x), generator=self._generator) < 0.5
         self._position = position
 
 
-def _toy(name: str, size: int, dtype: torch.dtype, generator: Generator) -> Dataset:
+def units(train: Tensor, scaling: str | None = None) -> tuple[Tensor, Tensor]:
+    """Shift and scale of points (n, *event): see `Dataset`, and ``scaling`` of `load`."""
+    fits = train.ndim == 4 and train.shape[1] in (1, 3) and 0 <= train.min() <= train.max() <= 1
+    if scaling == "range" and not fits:
+        raise ValueError(
+            "Scaling by range is for images: expected points of shape (1 or 3, height, width) in "
+            f"[0, 1], got shape {tuple(train.shape[1:])} in "
+            f"[{float(train.min()):.3g}, {float(train.max()):.3g}]."
+        )
+    if scaling == "range" or (scaling is None and fits and max(train.shape[2:]) > SMALL_SIDE):
+        return torch.tensor(0.5, dtype=train.dtype), torch.tensor(0.5, dtype=train.dtype)
+    shift = train.mean(0, dtype=torch.float64).to(train.dtype)
+    scale = (train - shift).square_().mean(0, dtype=torch.float64).sqrt().to(train.dtype)
+    if train.ndim > 2:
+        # A pixel that hardly varies is not blown up, so that the noise on it stays small.
+        scale = scale.clamp(min=PIXEL_FLOOR * scale.square().mean().sqrt())
+    return shift, scale
+
+
+def _toy(
+    name: str, size: int, dtype: torch.dtype, generator: Generator, scaling: str | None
+) -> Dataset:
     target = TOYS[name]()
     # Test first, so that it does not depend on the size of train.
     test = target.sample(TOY_TEST, dtype=dtype, generator=generator)
     train = target.sample(size, dtype=dtype, generator=generator)
-    return _standardised(name, train, test, target=target)
+    return Dataset(name, train, test, *units(train, scaling), target=target)
 
 
-def _existing(source: str | Path) -> Path:
-    path = Path(source)
+def _open(
+    source: str | Path, dtype: torch.dtype, image_size: int | None, generator: Generator
+) -> Source:
+    if source == "digits":
+        _, labels = load_digits(return_X_y=True)
+        return Source(digits(dtype=dtype, generator=generator).numpy(), labels)
+    return open_source(_existing(source), _numpy_dtype(dtype), image_size)
+
+
+def _existing(source: str | Path) -> str | Path:
+    if str(source).startswith(HUB):
+        return source
+    path = local(str(source)) if source in SETS else Path(source)
     if path.exists():
         return path
-    names = [*TOYS, "digits"]
+    names = [*TOYS, "digits", *SETS]
     near = difflib.get_close_matches(str(source), names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(names)}."
     raise ValueError(
@@ -191,46 +269,53 @@ def _numpy_dtype(dtype: torch.dtype) -> np.dtype:
     return np.dtype(np.float32 if dtype == torch.float32 else np.float64)
 
 
+Part = tuple[Tensor, Tensor | None]
+"""Points or levels, and labels where they are known."""
+
+
 def _split(
-    x: Tensor, size: int | None, test_fraction: float, generator: Generator
-) -> tuple[Tensor, Tensor]:
+    held: Source, size: int | None, test_fraction: float, generator: Generator
+) -> tuple[Part, Part]:
+    """Train and test: the source's own, or drawn from its points."""
     if not 0 < test_fraction < 1:
         raise ValueError(
             f"A test fraction must lie between 0 and 1: expected 0 to 1, got {test_fraction}."
         )
-    held_out = max(1, round(test_fraction * len(x)))
-    most = len(x) - held_out
+    n = len(held.x)
+    held_out = max(1, round(test_fraction * n)) if held.test is None else 0
+    most = n - held_out
     size = most if size is None else size
     if not 2 <= size <= most:
         raise ValueError(
-            f"A train set comes from the {len(x)} points less {held_out} held out: "
+            f"A train set comes from the {n} points less {held_out} held out: "
             f"expected a size of 2 to {most}, got {size}."
         )
-    order = torch.randperm(len(x), generator=generator)
-    return x[order[held_out : held_out + size]], x[order[:held_out]]
+    order = torch.randperm(n, generator=generator)
+    train = _part(held.x, held.labels, order[held_out : held_out + size])
+    if held.test is None:
+        return train, _part(held.x, held.labels, order[:held_out])
+    return train, _part(held.test, held.test_labels, torch.arange(len(held.test)))
 
 
-def _standardised(
-    name: str,
-    train: Tensor,
-    test: Tensor,
-    *,
-    columns: tuple[str, ...] | None = None,
-    target: Target | None = None,
-) -> Dataset:
-    shift = train.mean(0, dtype=torch.float64).to(train.dtype)
-    scale = (train - shift).square_().mean(0, dtype=torch.float64).sqrt().to(train.dtype)
-    # Not scale == 0: the mean of equal numbers may round, and leave a tiny scale.
+def _part(x: np.ndarray, labels: np.ndarray | None, index: Tensor) -> Part:
+    known = None if labels is None else torch.from_numpy(labels.astype(np.int64))[index]
+    return torch.from_numpy(x)[index], known
+
+
+def _points(x: Tensor, dtype: torch.dtype, generator: Generator) -> Tensor:
+    return dequantise(x, dtype=dtype, generator=generator) if x.dtype == torch.uint8 else x
+
+
+def _check_varies(name: str, train: Tensor, columns: tuple[str, ...] | None) -> None:
+    """Raise ValueError for constant coordinates, or images that are all the same."""
+    # Not scale == 0: the mean of equal numbers may round, and leave a tiny scale. And before the
+    # noise, which would make any image vary.
     constant = train.amax(0) == train.amin(0)
-    if train.ndim > 2:
-        # A pixel that hardly varies is not blown up, so that the noise on it stays small.
-        floor = PIXEL_FLOOR * scale.square().mean().sqrt()
-        scale, constant = scale.clamp(min=floor), constant.all()[None]
-    which = constant.reshape(-1).nonzero().flatten().tolist()
+    constant = constant.all()[None] if train.ndim > 2 else constant
+    which = constant.nonzero().flatten().tolist()
     if which:
         labels = [columns[j] if columns else j for j in which] if train.ndim == 2 else "all"
         raise ValueError(
             f"A coordinate must vary over the train points of {name}: "
             f"expected two different values, got constant {labels}."
         )
-    return Dataset(name, train, test, shift, scale, columns, target)

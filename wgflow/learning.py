@@ -57,12 +57,15 @@ class Learner:
         device, training = torch.device(config.device), config.training
         dataset = load_data(config)
         weights, order = (stream(config.seed, i) for i in range(2))
-        covariance = covariance_of(dataset.standardise(dataset.train))
-        shape = dataset.event_shape
+        u = dataset.standardise(dataset.train)
+        flips, shape = config.data.flips, dataset.event_shape
+        center = covariance = None
+        if config.energy.whitened:
+            center, covariance = center_of(dataset, u, flips=flips), covariance_of(u, flips=flips)
         mixed = config.dtype == MIXED
-        energy = config.energy.build(shape, covariance, mixed=mixed, generator=weights)
+        energy = config.energy.build(shape, covariance, center, mixed=mixed, generator=weights)
         energy = energy.to(device, DTYPES[config.dtype])
-        x = dataset.standardise(dataset.train).to(device)
+        x = u.to(device)
         rate = training.learning_rate
         decay = training.weight_decay
         optimizer = AdamW(energy.parameters(), rate, training.betas, weight_decay=decay)
@@ -73,7 +76,7 @@ class Learner:
             optimizer,
             LambdaLR(optimizer, schedule(training)),
             AveragedModel(energy, multi_avg_fn=averaging(training.average)),
-            Batches(x, training.batch_size, generator=order),
+            batches_of(config, dataset, x, generator=order),
             stream(config.seed, 2, device),
         )
 
@@ -142,9 +145,24 @@ class Learner:
             )
 
 
-def covariance_of(u: Tensor) -> Tensor | None:
+def center_of(dataset: Dataset, u: Tensor, *, flips: bool = False) -> Tensor | None:
+    """The mean of standardised points, (*event), float64; None where it is zero by their units.
+
+    With flips, of the images and their mirror images.
+
+    Images scaled by range have a mean of their own in every pixel. A confinement around the
+    origin would cost them thousands of nats in the pixels that hardly vary.
+    """
+    if dataset.shift.ndim:
+        return None
+    mean = u.mean(0, dtype=torch.float64)
+    return (mean + mean.flip(-1)) / 2 if flips else mean
+
+
+def covariance_of(u: Tensor, *, flips: bool = False) -> Tensor | None:
     """The covariance of flattened points, (d, d), float64; None above `LARGEST` coordinates.
 
+    With flips, of images and their mirror images, which may lie far from the span of the images.
     A hundredth of the mean variance is added to the diagonal, so that it is never singular.
     """
     flat = u.flatten(1)
@@ -154,6 +172,10 @@ def covariance_of(u: Tensor) -> Tensor | None:
     parts = [part.double() for part in flat.split(CHUNK)]
     second = torch.stack([part.T @ part for part in parts]).sum(0) / len(flat)
     mean = torch.stack([part.sum(0) for part in parts]).sum(0) / len(flat)
+    if flips:
+        mirror = torch.arange(d).reshape(u.shape[1:]).flip(-1).flatten()
+        mean = (mean + mean[mirror]) / 2
+        second = (second + second[mirror][:, mirror]) / 2
     covariance = second - mean[:, None] * mean
     ridge = 0.01 * covariance.diagonal().mean()
     return covariance + ridge * torch.eye(d, dtype=torch.float64, device=u.device)
@@ -167,7 +189,25 @@ def load_data(config: Config) -> Dataset:
         test_fraction=config.data.test_fraction,
         seed=config.seed,
         dtype=DTYPES[config.dtype],
+        image_size=config.data.image_size,
+        scaling=config.data.scaling,
     )
+
+
+def batches_of(
+    config: Config, dataset: Dataset, x: Tensor, *, generator: torch.Generator
+) -> Batches:
+    """The stream of batches of ``x``, the standardised train points.
+
+    Raises ValueError for flips of points whose units differ from pixel to pixel.
+    """
+    flips = config.data.flips
+    if flips and dataset.shift.ndim:
+        raise ValueError(
+            "Flips need one unit for all pixels: expected images scaled by range "
+            f'(data.scaling = "range"), got {dataset.name} scaled by coordinate.'
+        )
+    return Batches(x, config.training.batch_size, flips=flips, generator=generator)
 
 
 def load_state(module: nn.Module, state: dict[str, Tensor]) -> None:

@@ -1,18 +1,15 @@
-"""Arrays, tables and folders of images from disk. Whatever cannot be read exactly is refused."""
+"""Arrays and tables from disk. Whatever cannot be read exactly is refused."""
 
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 from pyarrow import csv, parquet
 
-IMAGES = (".png", ".jpg", ".jpeg")
-GRAY = ("1", "L")
-COLOUR = ("P", "RGB", "RGBA")
+MAPPED = 2**30
+"""Bytes from which an .npy file is read through a memory map, not into memory first."""
 
 Table = tuple[np.ndarray, tuple[str, ...] | None]
 """Points (n, *event) and, for a table, the names of its columns."""
@@ -21,25 +18,29 @@ Table = tuple[np.ndarray, tuple[str, ...] | None]
 def read(path: Path, dtype: np.dtype) -> Table:
     """Points (n, *event) in ``dtype``, with the names of the columns where the file has them.
 
+    Levels of images, as in `read_array`, stay bytes.
+
     Raises ValueError if the kind of file is unknown, or a value is not a finite number.
     """
-    if path.is_dir():
-        return read_images(path, dtype), None
     suffix = path.suffix.lower()
     if suffix in (".npy", ".npz"):
         return read_array(path, dtype), None
     if suffix in (".csv", ".parquet"):
         return read_table(path, dtype)
     raise ValueError(
-        "Data come from .npy, .npz, .csv, .parquet or a folder of images: "
+        "Data come from .npy, .npz, .csv, .parquet or a folder: "
         f"expected one of these, got {str(path)!r}."
     )
 
 
 def read_array(path: Path, dtype: np.dtype) -> np.ndarray:
-    """One array (n, *event) of numbers; in an .npz the only one, or the one named x or train."""
+    """One array (n, *event) of numbers; in an .npz the only one, or the one named x or train.
+
+    Bytes of shape (n, 1 or 3, height, width) are levels of images, and stay uint8.
+    """
     try:
-        loaded = np.load(path, allow_pickle=False)
+        mode = "r" if path.stat().st_size >= MAPPED else None
+        loaded = np.load(path, mmap_mode=mode, allow_pickle=False)
         array = loaded if isinstance(loaded, np.ndarray) else _member(loaded, path)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path.name} must hold an array of numbers: {error}") from error
@@ -48,6 +49,8 @@ def read_array(path: Path, dtype: np.dtype) -> np.ndarray:
             f"{path.name} must hold an array of numbers of shape (n, *event): expected two axes "
             f"or more, none empty, got {array.dtype} of shape {array.shape}."
         )
+    if array.dtype == np.uint8 and array.ndim == 4 and array.shape[1] in (1, 3):
+        return np.array(array)  # out of the map
     with np.errstate(over="ignore"):  # what overflows is refused as infinite
         return _finite(array.astype(dtype), path.name)
 
@@ -65,21 +68,6 @@ def read_table(path: Path, dtype: np.dtype) -> Table:
     for j, name in enumerate(names):
         rows[:, j] = _column(table.column(j), dtype, f"{path.name}, column {name!r}")
     return rows, names
-
-
-def read_images(folder: Path, dtype: np.dtype) -> np.ndarray:
-    """Images (n, channels, height, width) in [0, 1], in the order of their names.
-
-    One channel if all are grey, three otherwise; transparency is dropped.
-    """
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGES)
-    if not paths:
-        raise ValueError(f"A folder of images must hold png or jpg files, got none in {folder}.")
-    gray, (width, height) = _common_form(paths)
-    pixels = np.empty((len(paths), 1 if gray else 3, height, width), dtype)
-    for i, path in enumerate(paths):
-        pixels[i] = _pixels(path, gray)
-    return pixels
 
 
 def _member(archive: np.lib.npyio.NpzFile, path: Path) -> np.ndarray:
@@ -140,43 +128,3 @@ def _column(column: pa.ChunkedArray, dtype: np.dtype, place: str) -> np.ndarray:
             f"got {values[bad[0]]} in row {bad[0]} (counted from 0) of {place}."
         )
     return values
-
-
-def _common_form(paths: Sequence[Path]) -> tuple[bool, tuple[int, int]]:
-    """Whether all are grey, and their common size, from the headers alone."""
-    with _open(paths[0]) as first:
-        gray, size = True, first.size
-    for path in paths:
-        with _open(path) as image:
-            if image.size != size:
-                raise ValueError(
-                    f"Images must have one size: expected {size} as in {paths[0].name}, "
-                    f"got {image.size} in {path.name}."
-                )
-            gray = gray and image.mode in GRAY
-    return gray, size
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        image = Image.open(path)
-    except OSError as error:
-        raise ValueError(f"{path.name} must be an image: {error}") from error
-    if image.mode not in GRAY + COLOUR:
-        image.close()
-        raise ValueError(
-            f"Images must have eight bits a channel: expected mode {' or '.join(GRAY + COLOUR)}, "
-            f"got {image.mode} in {path.name}."
-        )
-    return image
-
-
-def _pixels(path: Path, gray: bool) -> np.ndarray:
-    with _open(path) as image:
-        try:
-            # Through RGBA, since a palette may carry transparency.
-            plain = image.convert("L") if gray else image.convert("RGBA").convert("RGB")
-        except OSError as error:
-            raise ValueError(f"{path.name} must be a whole image: {error}") from error
-    values = np.asarray(plain, np.float64) / 255
-    return values[None] if gray else values.transpose(2, 0, 1)

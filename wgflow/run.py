@@ -197,8 +197,9 @@ def load(path: Path | str) -> Run:
     dim = math.prod(event_shape)
     # Values come with the state; here only the shape matters.
     covariance = torch.eye(dim) if dim <= LARGEST else None
+    center = None if learned["shift"].ndim else torch.zeros(event_shape)
     # In full precision, whatever it was trained in: log Z and acceptance need the digits.
-    energy = config.energy.build(event_shape, covariance).to(DTYPES[config.dtype])
+    energy = config.energy.build(event_shape, covariance, center).to(DTYPES[config.dtype])
     load_state(energy, averaged)
     original = Rescaled(energy, learned["shift"], learned["scale"]).eval().requires_grad_(False)
     progress = state["progress"]
