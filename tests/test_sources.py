@@ -1,6 +1,7 @@
 """Images: IDX files, CIFAR-10's binaries, folders, the hub; levels, labels, flips, refusals."""
 
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from PIL import Image
 
 import wgflow
 from wgflow import readers
-from wgflow.config import Config, Data, Network, Training
+from wgflow.architectures import Perceptron
+from wgflow.config import Config, Data, Training
 from wgflow.data import Batches, load
 from wgflow.images import dequantise, resize
-from wgflow.learning import Learner, covariance_of
+from wgflow.learning import Learner, covariance_of, load_data
 from wgflow.schemes import MaximumLikelihood
 from wgflow.sources import read_cifar, read_idx
 
@@ -287,7 +289,7 @@ def small(folder, **data):
     options = {"flips": True} | data
     return Config(
         data=Data(str(folder), **options),
-        energy=Network(width=8, depth=1, features=4),
+        energy=Perceptron(width=8, depth=1, features=4),
         scheme=MaximumLikelihood(),
         training=Training(steps=4, batch_size=8, evaluate_every=2, checkpoint_every=2),
     )
@@ -306,6 +308,41 @@ def test_a_learner_takes_the_options_of_its_data(tmp_path):
         extra = learner.energy(both) - learner.energy.energy(both)
     most = 81 / 2 / (1 + (2 / 81) ** 0.5) ** 2
     assert 0.5 * most < float(extra.mean()) <= most
+
+
+def test_smoothing_adds_fresh_noise_of_its_deviation():
+    x = torch.zeros(1000, 3, dtype=torch.float64)
+    stream = Batches(x, 500, noise=0.3, generator=generator(1))
+    first, second, third = (next(stream) for _ in range(3))
+    both = torch.cat([first, second, third])
+    for other in (second, third):
+        assert abs(float((first * other).mean())) < 4 * 0.09 / 1500**0.5
+    square = both.flatten() ** 2
+    assert abs(float(square.mean() - 0.09)) < 4 * float(square.std()) / len(square) ** 0.5
+
+
+@pytest.mark.parametrize("taken", [0, 1, 5])
+def test_smoothing_resumes_bit_for_bit(taken):
+    x = torch.rand(10, 2, generator=generator(0))
+    stream = Batches(x, 4, noise=0.1, generator=generator(1))
+    for _ in range(taken):
+        next(stream)
+    state = stream.state_dict()
+    expected = [next(stream) for _ in range(4)]
+    resumed = Batches(x, 4, noise=0.1, generator=generator(2))
+    resumed.load_state_dict(state)
+    for batch in expected:
+        assert torch.equal(next(resumed), batch)
+
+
+def test_smoothed_data_are_scored_with_their_noise():
+    config = Config(data=Data("digits", smoothing=0.5))
+    smooth, sharp = load_data(config), load_data(replace(config, data=Data("digits")))
+    assert torch.equal(smooth.train, sharp.train)
+    noise = (smooth.test - sharp.test) / sharp.scale
+    assert abs(float((noise**2).mean()) - 0.25) < 4 * 0.25 * (2 / noise.numel()) ** 0.5
+    with pytest.raises(ValueError, match="smoothing ≥ 0: expected ≥ 0, got -1"):
+        Data(smoothing=-1.0)
 
 
 def test_flips_need_one_unit_for_all_pixels(tmp_path):

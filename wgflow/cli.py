@@ -137,6 +137,9 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of every random number.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps ...")] = None,
     steps: Annotated[int | None, typer.Option(help="Learning steps.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Begin with the energy of this run.")
+    ] = None,
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print the settings as TOML and stop.")
     ] = False,
@@ -153,6 +156,7 @@ def train(
         )
     shortcuts = {"seed": seed, "device": device, "training.steps": steps}
     given = [*(setting or []), *(f"{k}={v}" for k, v in shortcuts.items() if v is not None)]
+    given += [] if init is None else [f"init={json.dumps(str(init))}"]
     settings = configure(data, config, given)
     if show_config:
         typer.echo(dumps(settings), nl=False)
@@ -227,7 +231,13 @@ A score `x` comes with `x_floor`, what two samples of the truth score against ea
 )
 def evaluate(
     folder: Folder,
-    samples: Annotated[int, typer.Option(min=2, help="Points to draw from the model.")] = 10_000,
+    samples: Annotated[
+        int | None, typer.Option(min=2, help="Points to draw; default by their cost.")
+    ] = None,
+    likelihood: Annotated[
+        bool | None,
+        typer.Option(help="Anneal for log Z; default unless the energy is convolutional."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -235,7 +245,7 @@ def evaluate(
     from wgflow.evaluation import evaluate_run
     from wgflow.run import load
 
-    scores = evaluate_run(load(folder), samples=samples, seed=seed)
+    scores = evaluate_run(load(folder), samples=samples, likelihood=likelihood, seed=seed)
     if as_json:
         say_json({"run": str(folder)} | scores)
     else:
@@ -379,11 +389,13 @@ def finish(run: "Run", *, report: bool, as_json: bool) -> None:
     """Evaluate a trained run, draw its samples, write its report, and say what is next."""
     import torch
 
-    from wgflow.evaluation import evaluate_run
+    from wgflow.evaluation import affordable, evaluate_run
 
     note("Evaluating.")
     scores = evaluate_run(run)
-    points = run.sample(10_000, generator=torch.Generator().manual_seed(run.config.seed))
+    points = run.sample(
+        affordable(run, 10_000), generator=torch.Generator().manual_seed(run.config.seed)
+    )
     write_array(run.path / SAMPLES, points.cpu().numpy())
     path = None
     if report:

@@ -76,6 +76,8 @@ class Data:
         image_size: side to which images are cut and resized; None keeps their size.
         scaling: ``coordinate`` or ``range``; None chooses by the data; see `wgflow.data.load`.
         flips: whether images are mirrored left to right at random; they must be scaled by range.
+        smoothing: σ ≥ 0 of Gaussian noise added to every batch, in standardised units; the law
+            that is learned, and scored, is that of the data with this noise.
 
     Raises:
         ValueError: when a setting is out of its range.
@@ -87,6 +89,7 @@ class Data:
     image_size: int | None = None
     scaling: str | None = None
     flips: bool = False
+    smoothing: float = 0.0
 
     def __post_init__(self):
         if not self.name:
@@ -98,6 +101,8 @@ class Data:
             check_positive("Data", image_size=self.image_size)
         if self.scaling not in (None, *SCALINGS):
             raise _unknown("scaling", str(self.scaling), SCALINGS)
+        if not 0 <= self.smoothing < float("inf"):
+            raise ValueError(f"Data need smoothing ≥ 0: expected ≥ 0, got {self.smoothing}.")
         if self.flips and self.scaling == "coordinate":
             raise ValueError(
                 "Flips need one unit for all pixels: expected scaling range, got coordinate."
@@ -168,6 +173,7 @@ class Config:
         device: a torch device, such as cpu or cuda:0.
         dtype: float32, float64, or bf16-mixed: float32 with the convolutions of image networks in
             bfloat16 while they learn, which is several times faster where the processor has it.
+        init: folder of a run whose energy this one begins with; None begins anew.
         data, energy, scheme, training: what to learn from, what learns, how, and how long.
 
     Raises:
@@ -177,6 +183,7 @@ class Config:
     seed: int = 0
     device: str = "cpu"
     dtype: str = "float32"
+    init: str | None = None
     data: Data = field(default_factory=Data)
     energy: Network = field(default_factory=Perceptron)
     scheme: Scheme = field(default_factory=NearProximal)

@@ -149,11 +149,19 @@ class Batches(Iterator[Tensor]):
         size: points per batch, at most n.
         flips: whether each image (channels, height, width) is mirrored left to right with
             probability 1/2, anew in each epoch.
+        noise: σ of Gaussian noise on every coordinate, anew in each batch: the stream is then
+            that of ``p_d * N(0, σ²)``.
         generator: for the seed.
     """
 
     def __init__(
-        self, x: Tensor, size: int, *, flips: bool = False, generator: Generator | None = None
+        self,
+        x: Tensor,
+        size: int,
+        *,
+        flips: bool = False,
+        noise: float = 0.0,
+        generator: Generator | None = None,
     ):
         if not 1 <= size <= len(x):
             raise ValueError(f"A batch must fit in the data: expected 1 to {len(x)}, got {size}.")
@@ -165,6 +173,7 @@ class Batches(Iterator[Tensor]):
         self.x = x
         self.size = size
         self.flips = flips
+        self.noise = noise
         device = generator.device if generator else None
         seed = torch.randint(2**63 - 1, (), device=device, generator=generator)
         self._generator = torch.Generator().manual_seed(int(seed))
@@ -176,10 +185,10 @@ class Batches(Iterator[Tensor]):
         index = self._permutation[self._position : self._position + self.size]
         self._position += self.size
         batch = self.x[index.to(self.x.device)]
-        if not self.flips:
-            return batch
-        mirrored = self._mirrored[index].to(batch.device)
-        return torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
+        if self.flips:
+            mirrored = self._mirrored[index].to(batch.device)
+            batch = torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
+        return self._smoothed(batch) if self.noise else batch
 
     def state_dict(self) -> dict[str, Tensor]:
         """The state as tensors: generator at the epoch's start, position, number of points."""
@@ -207,7 +216,15 @@ class Batches(Iterator[Tensor]):
         self._permutation = torch.randperm(len(self.x), generator=self._generator)
         if self.flips:
             self._mirrored = torch.rand(len(self.x), generator=self._generator) < 0.5
+        if self.noise:
+            self._seed = int(torch.randint(2**31, (), generator=self._generator))
         self._position = position
+
+    def _smoothed(self, batch: Tensor) -> Tensor:
+        # A generator of the batch's own: a function of the epoch and the position in it.
+        own = torch.Generator().manual_seed(self._seed + self._position)
+        noise = torch.randn(batch.shape, generator=own, dtype=batch.dtype)
+        return batch + self.noise * noise.to(batch.device)
 
 
 def units(train: Tensor, scaling: str | None = None) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from wgflow import folder
+from wgflow.architectures import Convolutional
 from wgflow.calibration import best_temperature, grid_temperature
 from wgflow.data import Dataset
 from wgflow.energy import Energy
@@ -34,29 +35,50 @@ DISTANCES: dict[str, Metric] = {
 }
 
 
+POINTS = 5_000
+"""Points drawn for the scores, of cheap energies."""
+
+IMAGES = 500
+"""Points drawn for the scores, of convolutional energies."""
+
 EXACT_STREAM = 2**31
 """Offset of the seeds of second references."""
 
 
-def evaluate_run(run: Run, *, samples: int = 5_000, seed: int = 0) -> dict[str, float]:
+def evaluate_run(
+    run: Run, *, samples: int | None = None, likelihood: bool | None = None, seed: int = 0
+) -> dict[str, float]:
     """All scores of a run, by stable names; they are also kept in its folder.
 
     A score that is not finite is left out: the reverse KL to a law that vanishes somewhere.
 
     Args:
         run: the run.
-        samples: points to draw from the model.
+        samples: points to draw from the model; None for as many as a minute or so allows.
+        likelihood: whether log Z is annealed for; None for yes unless the energy is
+            convolutional, where it takes very long.
         seed: of the draws.
     """
     generator = torch.Generator().manual_seed(seed)
-    x = run.sample(samples, generator=generator)
-    scores = density_scores(run.energy, run.dataset, run.normaliser)
-    if "temperature" not in scores:
+    x = run.sample(samples or affordable(run, POINTS), generator=generator)
+    likelihood = not dear(run) if likelihood is None else likelihood
+    scores = density_scores(run.energy, run.dataset, run.normaliser) if likelihood else {}
+    if "temperature" not in scores and not dear(run):
         scores["temperature"] = temperature(run.energy, run.dataset.test, x)
     scores |= sample_scores(x, run.dataset, seed)
     finite = {name: value for name, value in scores.items() if math.isfinite(value)}
     folder.write_json(run.path / folder.SCORES, finite)
     return finite
+
+
+def dear(run: Run) -> bool:
+    """Whether the energy takes long: convolutions."""
+    return isinstance(run.config.energy, Convolutional)
+
+
+def affordable(run: Run, points: int) -> int:
+    """How many points to draw, of ``points`` that would be good to have."""
+    return min(points, IMAGES) if dear(run) else points
 
 
 def plane(dataset: Dataset) -> Grid | None:

@@ -168,7 +168,9 @@ class Mixed(nn.Module):
 
     def forward(self, x: Points) -> Values:
         """The network's value."""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.enabled):
+        if not self.enabled:  # not a disabled context: a caller's own autocast goes on
+            return self.energy(x)
+        with torch.autocast(x.device.type, torch.bfloat16):
             return self.energy(x)
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from wgflow import data
 from wgflow.config import DTYPES, Config, Training
 from wgflow.data import Batches, Dataset
+from wgflow.energy import Rescaled
 from wgflow.particles import Particles
 from wgflow.samplers.kinetic import KineticState
 from wgflow.samplers.langevin import LangevinState
@@ -182,8 +183,8 @@ def covariance_of(u: Tensor, *, flips: bool = False) -> Tensor | None:
 
 
 def load_data(config: Config) -> Dataset:
-    """The data set of a configuration."""
-    return data.load(
+    """The data set of a configuration; with smoothing, its test points have the noise."""
+    dataset = data.load(
         config.data.name,
         size=config.data.size,
         test_fraction=config.data.test_fraction,
@@ -192,6 +193,12 @@ def load_data(config: Config) -> Dataset:
         image_size=config.data.image_size,
         scaling=config.data.scaling,
     )
+    if not config.data.smoothing:
+        return dataset
+    noise = torch.randn(
+        dataset.test.shape, generator=stream(config.seed, 3), dtype=dataset.test.dtype
+    )
+    return replace(dataset, test=dataset.test + config.data.smoothing * dataset.scale * noise)
 
 
 def batches_of(
@@ -207,7 +214,21 @@ def batches_of(
             "Flips need one unit for all pixels: expected images scaled by range "
             f'(data.scaling = "range"), got {dataset.name} scaled by coordinate.'
         )
-    return Batches(x, config.training.batch_size, flips=flips, generator=generator)
+    size, noise = config.training.batch_size, config.data.smoothing
+    return Batches(x, size, flips=flips, noise=noise, generator=generator)
+
+
+def initialise(learner: Learner, energy: Rescaled) -> None:
+    """Begin with an energy that another run learned; ValueError unless it fits this one."""
+    shift, scale = learner.dataset.shift, learner.dataset.scale
+    same = torch.equal(energy.shift, shift.double()) and torch.equal(energy.scale, scale.double())
+    if not same:
+        raise ValueError(
+            "A run begins with an energy in its own units: expected one of data of the same mean "
+            "and deviation as its own, got others."
+        )
+    for module in (learner.energy, learner.average.module):
+        load_state(module, energy.energy.state_dict())
 
 
 def load_state(module: nn.Module, state: dict[str, Tensor]) -> None:
@@ -216,7 +237,7 @@ def load_state(module: nn.Module, state: dict[str, Tensor]) -> None:
         module.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(
-            "A checkpoint belongs to its configuration: expected the parameters of that "
+            "An energy belongs to its configuration: expected the parameters of that "
             f"network, got {error}."
         ) from error
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from wgflow.config import DTYPES, Config, dumps, loads
 from wgflow.data import TOYS, Dataset
 from wgflow.energy import Rescaled
 from wgflow.grid import box, log_z
-from wgflow.learning import LARGEST, Learner, load_data, load_state
+from wgflow.learning import LARGEST, MIXED, Learner, initialise, load_data, load_state
 from wgflow.likelihood import LogZ, moment_match
 from wgflow.likelihood import log_z as annealed_log_z
 from wgflow.particles import Particles
@@ -30,11 +31,16 @@ from wgflow.runner import (
     read_state,
 )
 from wgflow.samplers import MALA
+from wgflow.samplers.base import check_choice
 from wgflow.samplers.kinetic import KineticState
-from wgflow.sampling import draw
+from wgflow.sampling import draw, follow
+from wgflow.schemes import matching
 
 ROUNDS = 50
 """Moves of a fresh sample, from the population that learned."""
+
+STARTS = ("noise", "population")
+"""Where samples may start."""
 
 CHAINS = 1000
 """Annealed chains, each way."""
@@ -78,15 +84,36 @@ class Run:
         return load_data(self.config)
 
     def sample(
-        self, count: int, *, rounds: int | None = None, generator: torch.Generator | None = None
+        self,
+        count: int,
+        *,
+        start: str | None = None,
+        rounds: int | None = None,
+        generator: torch.Generator | None = None,
+        **path: Any,
     ) -> Tensor:
         """``count`` fresh points of the learned density, in the original units of the data.
 
-        See `wgflow.sampling.draw`; ``rounds`` is its number of moves per point.
+        Args:
+            count: number of points.
+            start: ``population``, see `wgflow.sampling.draw`; ``noise``, see
+                `wgflow.sampling.follow`, for energies matched to paths from noise; None for noise
+                where it can be, else the population.
+            rounds: moves of a point from the population.
+            generator: source of randomness.
+            path: options of `wgflow.sampling.follow`: time, steps, langevin.
 
         Raises:
-            ValueError: the scheme kept no particles, or a number is out of its range.
+            ValueError: the scheme kept no particles, or matched no paths, or a number is out of
+                its range.
         """
+        check_choice("start", start or STARTS[0], STARTS)
+        if start == "noise" or (start is None and matching(self.config.scheme)):
+            return self._from_noise(count, path, generator)
+        if path:
+            raise ValueError(
+                f"Points of the population follow no path: expected no options, got {path}."
+            )
         particles = self._population()
         u = draw(
             self.energy.energy,
@@ -96,6 +123,28 @@ class Run:
             rounds=ROUNDS if rounds is None else rounds,
             generator=generator,
         )
+        return self._original(u)
+
+    def _from_noise(self, count: int, path: dict[str, Any], generator) -> Tensor:
+        paths = matching(self.config.scheme)
+        if paths is None:
+            raise ValueError(
+                "Only energies matched to paths lead from noise to the data: expected the scheme "
+                "energy-matching or joint; others start from their population."
+            )
+        shape = (count, *self.event_shape)
+        x = torch.randn(shape, generator=generator, dtype=DTYPES[self.config.dtype])
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.dtype == MIXED):
+            u = follow(
+                self.energy.energy,
+                paths.noise * x,
+                temperature=paths.temperature,
+                generator=generator,
+                **path,
+            )
+        return self._original(u)
+
+    def _original(self, u: Tensor) -> Tensor:
         return (self.energy.shift + self.energy.scale * u).to(u)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -153,6 +202,9 @@ def fit(config: Config, out: Path | str, *, listener: Listener | None = None) ->
     with folder.locked(path), _flushed_denormals():
         config = _anchored(config)
         learner = Learner.build(config)
+        if config.init is not None:
+            begun = load(config.init)
+            initialise(learner, begun.energy)
         _begin(path, config)
         Runner.open(path, learner, clock, listener).run(Progress(), learner.start())
     return load(path)
@@ -239,6 +291,8 @@ def _averaged(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _anchored(config: Config) -> Config:
     """The same with an absolute path to the data, so that a run resumes from anywhere."""
+    if config.init is not None:
+        config = replace(config, init=str(Path(config.init).resolve()))
     source = Path(config.data.name)
     if not source.exists() or config.data.name in {*TOYS, "digits"}:
         return config

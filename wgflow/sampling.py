@@ -1,11 +1,12 @@
-"""Fresh samples of a learned energy, from the population that learned it."""
+"""Fresh samples of a learned energy: from the population that learned it, or from noise."""
 
 import torch
 from torch import Tensor
 
-from wgflow.energy import Energy
+from wgflow.energy import Energy, energy_and_grad
 from wgflow.particles import Particles, react, resample
-from wgflow.samplers import Independence, Sampler
+from wgflow.samplers import ULA, Independence, Sampler, sample
+from wgflow.samplers.base import check_positive
 from wgflow.samplers.independence import silverman
 
 ANCHORS = 2048
@@ -52,6 +53,52 @@ def draw(
             state, _ = jump.step(energy, state, generator=generator)
             state, _ = sampler.step(energy, state, generator=generator)
         parts.append(state.x)
+    return torch.cat(parts)
+
+
+def follow(
+    energy: Energy,
+    x: Tensor,
+    *,
+    temperature: float,
+    time: float = 2.0,
+    steps: int = 80,
+    langevin: int = 0,
+    chunk: int = 256,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Points that follow the potential ``V = εE`` from x: a path to the data, then a law.
+
+    Euler steps of ``dx/dt = -∇V(x)`` over ``time``: deterministic. With an energy matched to
+    paths of unit time, noise arrives near the data at time one and settles after it. Then
+    ``langevin`` unadjusted Langevin steps at temperature ε, of the same length, draw from the
+    density. One gradient per step: ``steps + langevin`` evaluations per point.
+
+    Args:
+        energy: E, in the units of x.
+        x: where to start, (batch, *event); noise of the scale that the energy was matched to.
+        temperature: ε.
+        time: of the path.
+        steps: Euler steps.
+        langevin: Langevin steps after them.
+        chunk: points at a time; bounds the memory.
+        generator: source of the noise of the Langevin steps.
+
+    Raises:
+        ValueError: when a number is out of its range.
+    """
+    check_positive("A path", temperature=temperature, time=time, steps=steps)
+    if langevin < 0:
+        raise ValueError(f"A path has Langevin steps: expected at least 0, got {langevin}.")
+    h = temperature * time / steps
+    parts = []
+    for part in x.split(chunk):
+        for _ in range(steps):
+            _, grad = energy_and_grad(energy, part)
+            part = part - h * grad
+        if langevin:
+            part = sample(ULA(h), energy, part, langevin, generator=generator)
+        parts.append(part)
     return torch.cat(parts)
 
 

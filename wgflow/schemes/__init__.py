@@ -5,7 +5,7 @@ from wgflow.schemes.dynamics import Carry, Dynamics, Population
 from wgflow.schemes.gradient_norm import GradientNorm
 from wgflow.schemes.joint import Joint, Pair
 from wgflow.schemes.likelihood import MaximumLikelihood
-from wgflow.schemes.matching import EnergyMatching, Paths
+from wgflow.schemes.matching import EnergyMatching, Paths, matching
 from wgflow.schemes.proximal import (
     Envelope,
     FirstOrder,
@@ -38,4 +38,5 @@ __all__ = [
     "Population",
     "Reverse",
     "Scheme",
+    "matching",
 ]

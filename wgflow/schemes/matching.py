@@ -6,7 +6,7 @@ is regressed on them.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ot
 import torch
@@ -103,3 +103,10 @@ def coupling(x: Tensor, y: Tensor) -> Tensor:
     cost = torch.cdist(x.flatten(1).double(), y.flatten(1).double()).square()
     plan = ot.emd([], [], cost.cpu().numpy())
     return torch.as_tensor(plan).argmax(1).to(x.device)
+
+
+def matching(scheme: Scheme[Any]) -> EnergyMatching | None:
+    """The energy matching in a scheme: itself, or a part of it; None if there is none."""
+    if isinstance(scheme, EnergyMatching):
+        return scheme
+    return getattr(scheme, "transport", None)
