@@ -9,7 +9,7 @@ import wgflow
 
 LAYERS = [
     ["_version", "_tensor", "readers", "targets", "toys", "data"],
-    ["energy", "nets", "grid", "exact", "calibration", "metrics"],
+    ["energy", "nets", "grid", "exact", "calibration", "metrics", "neighbours"],
     ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],
     ["samplers", "particles", "sampling", "likelihood"],
     [
@@ -20,7 +20,8 @@ LAYERS = [
         "schemes.gradient_norm",
     ],
     ["schemes.proximal", "schemes", "train"],
-    ["config", "folder", "checkpoint", "health", "learning", "recording", "validation"],
+    ["config", "folder", "checkpoint", "features", "classifier", "fidelity"],
+    ["health", "learning", "recording", "validation"],
     ["runner", "run", "evaluation", "plots", "report", "cli", "__main__", "__init__"],
 ]
 ORDER = [name for layer in LAYERS for name in layer]
