@@ -109,7 +109,7 @@ def inception(weights: str | Path) -> Features:
     """
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # pyright: ignore
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # the latter from another torch's torchvision
         raise ImportError(
             "Inception features need torch-fidelity and torchvision: "
             f"expected `pip install 'wgflow[inception]'`, got: {error}."
