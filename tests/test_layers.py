@@ -10,7 +10,7 @@ import wgflow
 LAYERS = [
     ["_version", "_tensor", "folder", "fetch", "images", "readers", "sources"],
     ["targets", "toys", "data"],
-    ["energy", "nets", "image_nets", "grid", "exact", "calibration", "metrics"],
+    ["energy", "nets", "image_nets", "grid", "exact", "calibration", "metrics", "neighbours"],
     ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],
     ["samplers", "particles", "sampling", "likelihood"],
     [
@@ -21,7 +21,8 @@ LAYERS = [
         "schemes.gradient_norm",
     ],
     ["schemes.proximal", "schemes.matching", "schemes.joint", "schemes", "train"],
-    ["architectures", "config", "checkpoint", "health", "learning", "recording", "validation"],
+    ["architectures", "config", "checkpoint", "features", "classifier", "fidelity"],
+    ["health", "learning", "recording", "validation"],
     ["runner", "run", "evaluation", "plots", "report", "cli", "__main__", "__init__"],
 ]
 ORDER = [name for layer in LAYERS for name in layer]

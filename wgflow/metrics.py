@@ -47,7 +47,7 @@ class SlicedWasserstein:
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """The distance, a scalar."""
-        x, y = _flat_pair(x, y)
+        x, y = centred_pair(x, y)
         directions = torch.randn(x.shape[1], self.projections, generator=_seeded(self.seed)).to(x)
         directions = directions / torch.linalg.vector_norm(directions, dim=0)
         parts = directions.split(self.chunk, 1)
@@ -74,7 +74,7 @@ class Wasserstein:
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """The distance, a scalar."""
-        x, y = _flat_pair(x, y)
+        x, y = centred_pair(x, y)
         generator = _seeded(self.seed)
         x, y = (_subsample(side, self.points, generator) for side in (x, y))
         cost = pairwise_distances(x, y) ** 2
@@ -99,7 +99,7 @@ class EnergyDistance:
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """The distance, a scalar."""
-        x, y = _flat_pair(x, y, least=2)
+        x, y = centred_pair(x, y, least=2)
         return -_u_statistic(x, y, lambda r: r, self.chunk)
 
 
@@ -134,7 +134,7 @@ class MMD:
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """The squared discrepancy, a scalar."""
-        x, y = _flat_pair(x, y, least=2)
+        x, y = centred_pair(x, y, least=2)
         sigma = self.bandwidth
         if sigma is None:
             sigma = median_distance(_subsample(y, self.points, _seeded(self.seed)))
@@ -193,7 +193,7 @@ def mode_occupancy(x: Tensor, means: Tensor, weights: Tensor | None = None) -> T
     Raises:
         ValueError: on empty, non-finite or differently shaped arguments, or invalid weights.
     """
-    flat, centers = _flat_pair(x, means)
+    flat, centers = centred_pair(x, means)
     weights = flat.new_ones(len(flat)) if weights is None else weights.to(flat)
     if weights.shape != (len(flat),) or not (weights >= 0).all() or not weights.sum() > 0:
         raise ValueError(
@@ -265,8 +265,8 @@ def _mean_within(x: Tensor, kernel: Callable[[Tensor], Tensor], chunk: int) -> T
     return torch.stack(sums).sum() / (len(x) * (len(x) - 1))
 
 
-def _flat_pair(x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
-    """Both sides as float64 (n, d) and (m, d), moved so that the mean of y is the origin."""
+def flat_pair(x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
+    """Both sides as float64 (n, d) and (m, d); refuses what cannot be compared."""
     if x.ndim < 1 or y.ndim < 1 or x.shape[1:] != y.shape[1:]:
         raise ValueError(
             "Points and reference must have events of one shape: "
@@ -284,8 +284,13 @@ def _flat_pair(x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
             "Points must be finite: expected no NaN or infinity, "
             f"got {bad[0]} bad points and {bad[1]} bad reference points."
         )
-    center = y.mean(0)
-    return x - center, y - center
+    return x, y
+
+
+def centred_pair(x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
+    """`flat_pair`, moved so that the mean of y is the origin."""
+    x, y = flat_pair(x, y, least)
+    return x - y.mean(0), y - y.mean(0)
 
 
 def _subsample(x: Tensor, points: int, generator: torch.Generator) -> Tensor:
