@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from wgflow.data import TOYS, Batches, digits, load
+from wgflow.data import TOYS, Batches, load
+from wgflow.sources import digits
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(50, 3)) * [1.0, 10.0, 0.1] + [0.0, 5.0, -1.0]

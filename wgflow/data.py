@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Generator, Tensor
 
 from wgflow._tensor import Points
 from wgflow.fetch import SETS, local
 from wgflow.images import SCALINGS, dequantise
-from wgflow.sources import HUB, Source, open_source
+from wgflow.sources import HUB, Source, open_digits, open_source
 from wgflow.targets import Target
 from wgflow.toys import TOYS
 
@@ -22,6 +21,9 @@ TOY_TEST = 10_000
 PIXEL_FLOOR = 0.1
 SMALL_SIDE = 8
 """Pixels of a side up to which images are scaled per pixel unless told otherwise."""
+
+Part = tuple[Tensor, Tensor | None]
+"""Points or levels, and labels where they are known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,17 +102,7 @@ def load(
         ValueError: the name is unknown, the file cannot be read as finite numbers, a coordinate
             is constant, there are too few points, or an option does not suit them.
     """
-    if size is not None and size < 2:
-        raise ValueError(f"A train set needs spread: expected size >= 2, got {size}.")
-    if scaling not in (None, *SCALINGS):
-        raise ValueError(
-            f"Points are scaled in few ways: expected {' or '.join(SCALINGS)}, got {scaling!r}."
-        )
-    if image_size is not None and (source in TOYS or source == "digits"):
-        raise ValueError(
-            f"An image size is for images of eight bits: expected none for {source}, "
-            f"got {image_size}."
-        )
+    _check_options(source, size, image_size, scaling)
     generator = torch.Generator().manual_seed(seed)
     if source in TOYS:
         return _toy(str(source), size or TOY_TRAIN, dtype, generator, scaling)
@@ -122,18 +114,6 @@ def load(
     test, train = _points(test, dtype, generator), _points(train, dtype, generator)
     shift, scale = units(train, scaling)
     return Dataset(name, train, test, shift, scale, held.columns, None, train_labels, test_labels)
-
-
-def digits(*, dtype: torch.dtype = torch.float32, generator: Generator | None = None) -> Tensor:
-    """The 1,797 handwritten digits of scikit-learn, shape (1797, 1, 8, 8).
-
-    Grey levels ``k = 0..16`` with uniform noise: ``x = (k + u)/17`` in [0, 1], ``u ~ U[0, 1)``.
-    A log-density in these units is the one in grey levels plus ``64 log 17``.
-    """
-    pixels, _ = load_digits(return_X_y=True)
-    levels = torch.as_tensor(pixels, dtype=torch.float64).reshape(-1, 1, 8, 8)
-    noise = torch.rand(levels.shape, dtype=torch.float64, generator=generator)
-    return ((levels + noise) / 17).to(dtype)
 
 
 class Batches(Iterator[Tensor]):
@@ -246,6 +226,22 @@ def units(train: Tensor, scaling: str | None = None) -> tuple[Tensor, Tensor]:
     return shift, scale
 
 
+def _check_options(
+    source: str | Path, size: int | None, image_size: int | None, scaling: str | None
+) -> None:
+    if size is not None and size < 2:
+        raise ValueError(f"A train set needs spread: expected size >= 2, got {size}.")
+    if scaling not in (None, *SCALINGS):
+        raise ValueError(
+            f"Points are scaled in few ways: expected {' or '.join(SCALINGS)}, got {scaling!r}."
+        )
+    if image_size is not None and (source in TOYS or source == "digits"):
+        raise ValueError(
+            f"An image size is for images of eight bits: expected none for {source}, "
+            f"got {image_size}."
+        )
+
+
 def _toy(
     name: str, size: int, dtype: torch.dtype, generator: Generator, scaling: str | None
 ) -> Dataset:
@@ -260,8 +256,7 @@ def _open(
     source: str | Path, dtype: torch.dtype, image_size: int | None, generator: Generator
 ) -> Source:
     if source == "digits":
-        _, labels = load_digits(return_X_y=True)
-        return Source(digits(dtype=dtype, generator=generator).numpy(), labels)
+        return open_digits(dtype, generator)
     return open_source(_existing(source), _numpy_dtype(dtype), image_size)
 
 
@@ -284,10 +279,6 @@ def _numpy_dtype(dtype: torch.dtype) -> np.dtype:
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"Data are kept in float32 or float64: expected either, got {dtype}.")
     return np.dtype(np.float32 if dtype == torch.float32 else np.float64)
-
-
-Part = tuple[Tensor, Tensor | None]
-"""Points or levels, and labels where they are known."""
 
 
 def _split(

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import Generator, Tensor
 
 from wgflow.images import read_images, resize, stack
 from wgflow.readers import read
@@ -76,6 +79,24 @@ def open_source(name: str | Path, dtype: np.dtype, side: int | None = None) -> S
     if path.is_dir() and not _has_arrays(path):
         return Source(read_images(path, side))
     return _resized(_read_arrays(path, dtype), side, path.name)
+
+
+def open_digits(dtype: torch.dtype, generator: Generator) -> Source:
+    """The points of `digits` and their labels."""
+    _, labels = load_digits(return_X_y=True)
+    return Source(digits(dtype=dtype, generator=generator).numpy(), labels)
+
+
+def digits(*, dtype: torch.dtype = torch.float32, generator: Generator | None = None) -> Tensor:
+    """The 1,797 handwritten digits of scikit-learn, shape (1797, 1, 8, 8).
+
+    Grey levels ``k = 0..16`` with uniform noise: ``x = (k + u)/17`` in [0, 1], ``u ~ U[0, 1)``.
+    A log-density in these units is the one in grey levels plus ``64 log 17``.
+    """
+    pixels, _ = load_digits(return_X_y=True)
+    levels = torch.as_tensor(pixels, dtype=torch.float64).reshape(-1, 1, 8, 8)
+    noise = torch.rand(levels.shape, dtype=torch.float64, generator=generator)
+    return ((levels + noise) / 17).to(dtype)
 
 
 def read_idx(path: Path, axes: int) -> np.ndarray:
