@@ -452,7 +452,13 @@ class Progress:
             note(f"step {step}/{self.steps}  {numbers}")
 
 
-LIVE = {"kl": "KL", "nll": "NLL", "ess": "ESS", "acceptance": "acceptance"}
+LIVE = {
+    "kl": "KL",
+    "nll": "NLL",
+    "matching": "matching",
+    "ess": "ESS",
+    "acceptance": "acceptance",
+}
 """What the progress shows, if the run reports it."""
 
 

@@ -105,7 +105,7 @@ def reach(limits: Limits, particles: Sequence[Particles]) -> float:
     It is never below ``limits.radius``.
     """
     start = [float(p.x.square().mean().sqrt()) for p in particles]
-    return max(limits.radius, *(3 * scale for scale in start))
+    return max([limits.radius, *(3 * scale for scale in start)])
 
 
 def leaves(tree: Any) -> Iterator[Tensor]:
