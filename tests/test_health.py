@@ -88,12 +88,19 @@ def test_a_gap_that_fluctuates_or_decays_is_none():
     assert follow(14.0 * 0.99**k for k in range(400)) is None
 
 
-def test_the_first_gap_may_grow_with_the_root_of_the_dimension():
+def test_the_first_gap_is_what_it_is():
+    history, trouble = examine(LIMITS, History(), 0, {"energy_gap": 1e6}, [normal()], WEIGHTS)
+    assert trouble is None
+    assert history == History(seen=1, gap=1e6)
+
+
+def test_the_gap_may_grow_with_the_root_of_the_dimension():
     for dim in (1, 4, 64):
-        limit = LIMITS.gap * math.sqrt(dim)
-        groups = [normal(dim=dim)]
-        assert verdict({"energy_gap": -0.99 * limit}, groups) is None
-        trouble = verdict({"energy_gap": -1.01 * limit}, groups)
+        limit, past = LIMITS.gap * (math.sqrt(dim) + 2.0), History(seen=1, gap=2.0)
+        for factor in (0.99, 1.01):
+            metrics = {"energy_gap": -factor * limit}
+            _, trouble = examine(LIMITS, past, 0, metrics, [normal(dim=dim)], WEIGHTS)
+            assert (trouble is None) == (factor < 1)
         assert trouble.limit == pytest.approx(limit)
         assert trouble.value == pytest.approx(1.01 * limit)
 

@@ -141,8 +141,10 @@ def _finite(step, metrics, populations, tensors) -> Iterator[Trouble]:
 
 def _runaway(limits, history, step, metrics, populations) -> Iterator[Trouble]:
     dim = max((p.x[0].numel() for p in populations), default=1)
-    limit = limits.gap * (math.sqrt(dim) + history.gap)
     gap = abs(metrics.get("energy_gap", 0.0))
+    # The first gap is what it is: particles of an energy learned elsewhere begin far away.
+    past = history.gap if history.seen else gap
+    limit = limits.gap * (math.sqrt(dim) + past)
     if gap > limit:
         yield Trouble(step, "runaway energy gap |E_d - E_particles|", gap, limit)
 

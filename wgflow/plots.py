@@ -79,6 +79,7 @@ class Panel(NamedTuple):
 
 PANELS = (
     Panel("Global relative entropy, nats", {"kl": "KL(data‖model)"}, "log"),
+    Panel("Energy matching, per coordinate", {"matching": "squared error"}, "log"),
     Panel("Held-out cost, nats per point", {"nll": "negative log-likelihood"}),
     Panel("Dissipation, nats per unit of time", {"dissipation": "dissipation"}, "log"),
     Panel("Effective share of the particles", {"ess": "training", "held_out_ess": "held out"}),
