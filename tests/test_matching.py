@@ -12,6 +12,7 @@ from torch import nn
 from wgflow.architectures import ImageUNet, Perceptron
 from wgflow.config import Config, Data, Training
 from wgflow.learning import Learner, initialise
+from wgflow.report import gather
 from wgflow.run import fit, load
 from wgflow.samplers import ULA
 from wgflow.sampling import follow
@@ -265,3 +266,15 @@ def test_where_samples_start(tmp_path):
         other.sample(2, steps=3)
     with pytest.raises(ValueError, match="No such start: expected one of noise, population"):
         other.sample(2, start="nowhere")
+
+
+def test_the_path_ends_at_the_sample(tmp_path):
+    run = fit(replace(CONFIG, scheme=EnergyMatching()), tmp_path / "matched")
+    stages = list(run.path(3, generator=seeded(4), steps=5))
+    assert len(stages) == 6
+    torch.testing.assert_close(stages[-1], run.sample(3, generator=seeded(4), steps=5))
+    noise = torch.randn(3, 1, 8, 8, generator=seeded(4))
+    torch.testing.assert_close(stages[0], run.dataset.unstandardise(noise))
+    film = gather(run).film
+    assert film.x.shape == (9, 200, 1, 8, 8)
+    assert film.steps[[0, -1]].tolist() == [0, 80]

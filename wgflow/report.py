@@ -28,6 +28,7 @@ from wgflow.data import Dataset
 from wgflow.metrics import mode_occupancy, occupancy_error
 from wgflow.plots import Box, Chart
 from wgflow.run import Run, load
+from wgflow.schemes import matching
 from wgflow.targets import GaussianMixture, Target
 
 Records = list[dict[str, Any]]
@@ -61,6 +62,9 @@ SCORE_HEADER = (
 )
 GRADES = ("", "good", "fair", "poor")
 ALARMS = ("rollback", "diverged")
+PATHS, STAGES = 200, 9
+"""Points whose paths from noise are shown, and the stages of them."""
+
 TRANSPORTS = ("sliced_w2", "w2")  # with a positive floor, so that a ratio makes sense
 
 
@@ -69,6 +73,7 @@ class Film(NamedTuple):
 
     steps: np.ndarray
     x: np.ndarray
+    clock: str = "learning step"
 
 
 class Occupancy(NamedTuple):
@@ -171,7 +176,7 @@ def gather(run: Run) -> Material:
         names=_names(data),
         reference=data.test.numpy(),
         samples=samples,
-        film=_film(path / folder.FRAMES),
+        film=_film(path / folder.FRAMES) or _path(run),
         view=_view(run) if math.prod(data.event_shape) <= 2 else None,
         occupancy=None if samples is None else _occupancy(data.target, samples),
         scores=_json(path / folder.SCORES),
@@ -223,6 +228,16 @@ def _occupancy(target: Target | None, samples: np.ndarray) -> Occupancy | None:
     sampled = mode_occupancy(torch.from_numpy(samples).double(), means.double())
     error = occupancy_error(masses, float(len(samples)))
     return Occupancy(masses.numpy(), sampled.numpy(), error.numpy())
+
+
+def _path(run: Run) -> Film | None:
+    """Points on their way from noise, for a run whose scheme has no particles but paths."""
+    if matching(run.config.scheme) is None:
+        return None
+    stages = list(run.path(PATHS, generator=torch.Generator().manual_seed(run.config.seed)))
+    steps = np.linspace(0, len(stages) - 1, STAGES).round().astype(int)
+    x = torch.stack([stages[step] for step in steps])
+    return Film(steps, x.numpy(), "evaluation of the gradient")
 
 
 def _film(path: Path) -> Film | None:
@@ -410,7 +425,7 @@ def _motion_section(material: Material) -> Section:
     if material.pictorial:
         limits = float(material.reference.min()), float(material.reference.max())
         strip = plots.filmstrip(film.steps, film.x, limits)
-        note = "Each column is one particle; time runs downwards, by learning step."
+        note = f"Each column is one particle; time runs downwards, by {film.clock}."
         return Section("motion", title, _note(note) + _figure(strip, "Particles over time"))
     shown = _project(material, film)
     ground = material.view.true if material.view and shown.frames.shape[2] == 2 else None

@@ -33,8 +33,8 @@ from wgflow.runner import (
 from wgflow.samplers import MALA
 from wgflow.samplers.base import check_choice
 from wgflow.samplers.kinetic import KineticState
-from wgflow.sampling import draw, follow
-from wgflow.schemes import matching
+from wgflow.sampling import descent, draw, follow
+from wgflow.schemes import EnergyMatching, matching
 
 ROUNDS = 50
 """Moves of a fresh sample, from the population that learned."""
@@ -125,24 +125,37 @@ class Run:
         )
         return self._original(u)
 
+    def path(
+        self, count: int, *, generator: torch.Generator | None = None, **options: Any
+    ) -> Iterator[Tensor]:
+        """``count`` points on their way from noise, after 0, 1 ... evaluations of the gradient.
+
+        In original units; options and errors as in `sample` from noise, without Langevin steps.
+        """
+        paths, x = self._noise(count, generator)
+        options = {"temperature": paths.temperature} | options
+        with self._mixed():
+            yield from map(self._original, descent(self.energy.energy, x, **options))
+
     def _from_noise(self, count: int, path: dict[str, Any], generator) -> Tensor:
+        paths, x = self._noise(count, generator)
+        path = {"temperature": paths.temperature, "generator": generator} | path
+        with self._mixed():
+            return self._original(follow(self.energy.energy, x, **path))
+
+    def _noise(self, count: int, generator) -> tuple[EnergyMatching, Tensor]:
+        """The energy matching of the scheme, and noise from which its paths start."""
         paths = matching(self.config.scheme)
         if paths is None:
             raise ValueError(
                 "Only energies matched to paths lead from noise to the data: expected the scheme "
                 "energy-matching or joint; others start from their population."
             )
-        shape = (count, *self.event_shape)
-        x = torch.randn(shape, generator=generator, dtype=DTYPES[self.config.dtype])
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.dtype == MIXED):
-            u = follow(
-                self.energy.energy,
-                paths.noise * x,
-                temperature=paths.temperature,
-                generator=generator,
-                **path,
-            )
-        return self._original(u)
+        shape, dtype = (count, *self.event_shape), DTYPES[self.config.dtype]
+        return paths, paths.noise * torch.randn(shape, generator=generator, dtype=dtype)
+
+    def _mixed(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.config.dtype == MIXED)
 
     def _original(self, u: Tensor) -> Tensor:
         return (self.energy.shift + self.energy.scale * u).to(u)

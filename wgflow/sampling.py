@@ -1,5 +1,7 @@
 """Fresh samples of a learned energy: from the population that learned it, or from noise."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -87,19 +89,28 @@ def follow(
     Raises:
         ValueError: when a number is out of its range.
     """
-    check_positive("A path", temperature=temperature, time=time, steps=steps)
     if langevin < 0:
         raise ValueError(f"A path has Langevin steps: expected at least 0, got {langevin}.")
-    h = temperature * time / steps
     parts = []
     for part in x.split(chunk):
-        for _ in range(steps):
-            _, grad = energy_and_grad(energy, part)
-            part = part - h * grad
+        *_, end = descent(energy, part, temperature=temperature, time=time, steps=steps)
         if langevin:
-            part = sample(ULA(h), energy, part, langevin, generator=generator)
-        parts.append(part)
+            sampler = ULA(temperature * time / steps)
+            end = sample(sampler, energy, end, langevin, generator=generator)
+        parts.append(end)
     return torch.cat(parts)
+
+
+def descent(
+    energy: Energy, x: Tensor, *, temperature: float, time: float = 2.0, steps: int = 80
+) -> Iterator[Tensor]:
+    """The points after 0, 1 ... ``steps`` Euler steps of ``dx/dt = -ε∇E(x)``: see `follow`."""
+    check_positive("A path", temperature=temperature, time=time, steps=steps)
+    yield x
+    for _ in range(steps):
+        _, grad = energy_and_grad(energy, x)
+        x = x - temperature * time / steps * grad
+        yield x
 
 
 def _members(size: int, count: int, generator: torch.Generator | None) -> Tensor:
