@@ -270,7 +270,7 @@ def test_where_samples_start(tmp_path):
 
 def test_the_path_ends_at_the_sample(tmp_path):
     run = fit(replace(CONFIG, scheme=EnergyMatching()), tmp_path / "matched")
-    stages = list(run.path(3, generator=seeded(4), steps=5))
+    stages = list(run.stages(3, generator=seeded(4), steps=5))
     assert len(stages) == 6
     torch.testing.assert_close(stages[-1], run.sample(3, generator=seeded(4), steps=5))
     noise = torch.randn(3, 1, 8, 8, generator=seeded(4))

@@ -234,7 +234,7 @@ def _path(run: Run) -> Film | None:
     """Points on their way from noise, for a run whose scheme has no particles but paths."""
     if matching(run.config.scheme) is None:
         return None
-    stages = list(run.path(PATHS, generator=torch.Generator().manual_seed(run.config.seed)))
+    stages = list(run.stages(PATHS, generator=torch.Generator().manual_seed(run.config.seed)))
     steps = np.linspace(0, len(stages) - 1, STAGES).round().astype(int)
     x = torch.stack([stages[step] for step in steps])
     return Film(steps, x.numpy(), "evaluation of the gradient")

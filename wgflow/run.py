@@ -125,7 +125,7 @@ class Run:
         )
         return self._original(u)
 
-    def path(
+    def stages(
         self, count: int, *, generator: torch.Generator | None = None, **options: Any
     ) -> Iterator[Tensor]:
         """``count`` points on their way from noise, after 0, 1 ... evaluations of the gradient.
