@@ -183,10 +183,10 @@ def train(
 
 
 @app.command(
-    epilog="""The result is the same, bit for bit on a CPU, as if the run had never stopped.
+    epilog="""The result is the same, bit for bit on a CPU, as if the run had never stopped. It
+goes on with as many processes as it began with, on one machine unless --nodes says otherwise.
 
 - `wgflow resume runs/moons-0`
-- `wgflow resume runs/moons-0 --devices 2`: a run that began on two processes
 """
 )
 def resume(
@@ -201,8 +201,9 @@ def resume(
     from wgflow.launch import launched
 
     config = read_config(folder)
+    usual = read_json(folder / ENVIRONMENT).get("ranks", 1) if nodes is None else 1
     with (
-        launched(devices, nodes, config["device"]) as ranks,
+        launched(devices, nodes, config["device"], usual=usual) as ranks,
         progressing(config["training.steps"], shown=ranks.first) as progress,
     ):
         resumed = run.resume(folder, listener=progress, ranks=ranks)

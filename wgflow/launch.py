@@ -34,7 +34,12 @@ AGREED = (Led, Diverged, Interrupted)
 
 @contextlib.contextmanager
 def launched(
-    devices: int | None, nodes: int | None, device: str, *, timeout: float = TIMEOUT
+    devices: int | None,
+    nodes: int | None,
+    device: str,
+    *,
+    usual: int = 1,
+    timeout: float = TIMEOUT,
 ) -> Iterator[Ranks]:
     """The ranks of this run: on every machine as many processes as devices.
 
@@ -42,15 +47,18 @@ def launched(
     command, unless torchrun or a cluster did, and waits for their end.
 
     Args:
-        devices: processes per machine, and GPUs if ``device`` is one; None for torchrun's, or 1.
+        devices: processes per machine, and GPUs if ``device`` is one; None for torchrun's or the
+            usual number.
         nodes: machines, on each of which the command runs; None for torchrun's, or 1.
         device: torch device of the configuration, without an index.
+        usual: processes per machine unless somebody says otherwise.
         timeout: seconds after which a silent rank counts as lost.
 
     Raises:
         ValueError: Fabric is not installed, or the devices or processes are not there.
     """
-    devices, nodes = _counted(devices, "LOCAL_WORLD_SIZE"), _counted(nodes, "GROUP_WORLD_SIZE")
+    devices = _counted(devices, "LOCAL_WORLD_SIZE", usual)
+    nodes = _counted(nodes, "GROUP_WORLD_SIZE", 1)
     if devices * nodes == 1:
         yield ALONE
         return
@@ -69,11 +77,11 @@ def launched(
         dist.destroy_process_group()
 
 
-def _counted(given: int | None, variable: str) -> int:
-    """What was given, checked against torchrun's environment where there is one."""
+def _counted(given: int | None, variable: str, usual: int) -> int:
+    """What was given, or what torchrun's environment says, or what is usual."""
     started = os.environ.get(variable) if "TORCHELASTIC_RUN_ID" in os.environ else None
     if given is None or started is None:
-        return int(started or 1) if given is None else given
+        return int(started or usual) if given is None else given
     if given != int(started):
         raise ValueError(
             f"torchrun counts the processes: expected {variable} = {started} or no option, "
@@ -90,8 +98,8 @@ def _fabric(devices: int, nodes: int, device: str, timeout: float) -> Any:
             f"got {device}."
         )
     try:
-        from lightning_fabric import Fabric
-        from lightning_fabric.strategies.ddp import DDPStrategy
+        from lightning_fabric import Fabric  # pyright: ignore
+        from lightning_fabric.strategies.ddp import DDPStrategy  # pyright: ignore
     except ImportError as error:
         raise ValueError(
             "Several ranks are launched by Lightning Fabric: expected the package "

@@ -158,5 +158,6 @@ def answered() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        (why, *_) = str(error).splitlines() or ["no reason given"]
+        # Of the form "[file:line] reason. Advice"; whoever wants all of it asks for the traceback.
+        why = str(error).partition("\n")[0].rpartition("] ")[2].partition(". ")[0]
         raise Lost(f"Another rank ended or did not answer in time: {why}") from error

@@ -213,7 +213,7 @@ def fit(
         Interrupted: a signal came; the run can be resumed.
     """
     path, clock = Path(out), Clock.start()
-    ranks.lead(lambda: folder.check_new(path))
+    ranks.lead(lambda: (folder.check_new(path), share(config, ranks)))
     with _held(path, ranks), _flushed_denormals():
         config = _anchored(config)
         learner = Learner.build(share(config, ranks), ranks)

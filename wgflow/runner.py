@@ -172,13 +172,10 @@ class Runner:
     def check(self, progress, carry, metrics) -> tuple[Progress, Trouble | None]:
         """Validate: adds to ``metrics``, and counts validations without improvement."""
         average = self.learner.average.module
+        found, trouble = {}, None
         try:
-            found, trouble = (
-                self.validate(self.learner.energy, average, populations(carry)[1]),
-                None,
-            )
+            found = self.validate(self.learner.energy, average, populations(carry)[1])
         except ValueError as error:
-            found = {}
             trouble = Trouble(progress.step, f"validation: {error}", math.nan, math.inf)
         trouble = self.agreed(trouble)
         if trouble is not None:
@@ -270,8 +267,7 @@ class Runner:
             update_environment(self.path, status="interrupted", steps=step, **self.clock.read())
         raise Lost(
             f"{error} (seen by rank {self.ranks.rank} of {self.ranks.size}). The last checkpoint, "
-            f"of step {step}, is whole; continue on {self.ranks.size} ranks with: "
-            f"wgflow resume {self.path}"
+            f"of step {step}, is whole; continue with: wgflow resume {self.path}"
         ) from error
 
     def finish(self, progress: Progress, carry: Any) -> None:
