@@ -235,6 +235,8 @@ def test_two_ranks_under_torchrun_take_the_steps_and_learn_the_law_of_one(tmp_pa
 
 
 RUNS = """
+from wgflow import runner
+from wgflow.health import Trouble
 def listener(step, metrics):
     if step == 8:
         raise Killed
@@ -245,6 +247,16 @@ with launched(2, 1, "cpu") as ranks:
     except Killed:
         ranks.lead(lambda: shutil.copytree(here / "killed", here / "left") and None)
     resume(here / "killed", ranks=ranks)
+    examine = runner.examine
+    def doubt(limits, history, step, *rest):
+        history, trouble = examine(limits, history, step, *rest)
+        seen.append(step)
+        ill = not ranks.first and seen.count(7) == 1 and step == 7
+        return history, Trouble(step, "a doubt", 1.0, 0.0) if ill else trouble
+    seen = []
+    runner.examine = doubt
+    fit(read(), here / "doubted", ranks=ranks)
+    assert seen == [1, 2, 3, 4, 5, 6, 7, *range(6, 17)]
 """
 
 
@@ -270,6 +282,14 @@ def test_resumed_is_uninterrupted_on_two_ranks(runs):
     last = lines(runs / "whole")[-1]
     assert last["step"] == CONFIG.training.steps
     assert whole.sample(10).isfinite().all()
+
+
+@fabric
+def test_what_one_rank_finds_rolls_all_of_them_back(runs):
+    run = load(runs / "doubted")
+    assert (run.steps, run.rollbacks) == (CONFIG.training.steps, 1)
+    (event,) = lines(run.path, folder.EVENTS)
+    assert (event["what"], event["step"], event["back_to"]) == ("a doubt", 7, 5)
 
 
 @fabric
@@ -342,6 +362,12 @@ def test_devices_that_are_not_there_are_refused():
     if not torch.cuda.is_available():
         told = refused("train", "moons", "--devices", "2", "--device", "cuda")
         assert "expected 2 of kind cuda" in told
+
+
+@fabric
+def test_machines_without_a_meeting_point_are_refused():
+    told = refused("train", "moons", "--nodes", "2")
+    assert "expected the environment variables NODE_RANK, MASTER_ADDR, MASTER_PORT" in told
 
 
 def test_a_missing_fabric_is_told_with_its_cure(monkeypatch):

@@ -28,6 +28,9 @@ TIMEOUT = 300.0
 GRACE = 10.0
 """Seconds that the processes started here have to end after the first has."""
 
+MEETING = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""Number of this machine, from 0, and address and free port of the first."""
+
 AGREED = (Led, Diverged, Interrupted)
 """Ends that all ranks come to together; the first alone speaks of them."""
 
@@ -55,7 +58,8 @@ def launched(
         timeout: seconds after which a silent rank counts as lost.
 
     Raises:
-        ValueError: Fabric is not installed, or the devices or processes are not there.
+        ValueError: Fabric is not installed, the devices are not there, or nobody says where the
+            machines meet.
     """
     devices = _counted(devices, "LOCAL_WORLD_SIZE", usual)
     nodes = _counted(nodes, "GROUP_WORLD_SIZE", 1)
@@ -125,6 +129,12 @@ def _others(environment: Any, devices: int, nodes: int) -> Iterator[None]:
     if environment.creates_processes_externally:
         yield
         return
+    missing = [name for name in MEETING if name not in os.environ]
+    if nodes > 1 and missing:
+        raise ValueError(
+            "Machines that no cluster manages meet at an address: expected the environment "
+            f"variables {', '.join(MEETING)} on each, got no {', '.join(missing)}."
+        )
     os.environ |= {
         "MASTER_ADDR": environment.main_address,
         "MASTER_PORT": str(environment.main_port),

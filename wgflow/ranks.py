@@ -108,7 +108,9 @@ class Ranks:
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on any rank."""
-        return any(self.gather(flag))
+        if self.alone:
+            return flag
+        return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
 
     def lead(self, act: Callable[[], T]) -> T:
         """What ``act`` returns on the first rank, which alone does it.

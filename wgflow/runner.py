@@ -167,7 +167,9 @@ class Runner:
 
     def agreed(self, trouble: Trouble | None) -> Trouble | None:
         """The first trouble that any rank has."""
-        return next((t for t in self.ranks.gather(trouble) if t is not None), None)
+        if not self.ranks.any(trouble is not None):
+            return None
+        return next(t for t in self.ranks.gather(trouble) if t is not None)
 
     def check(self, progress, carry, metrics) -> tuple[Progress, Trouble | None]:
         """Validate: adds to ``metrics``, and counts validations without improvement."""
