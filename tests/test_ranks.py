@@ -50,11 +50,11 @@ def read():
 """
 
 
-def start(tmp_path, script, *launcher):
+def start(tmp_path, script):
     """Two processes on a script, which gets the folder and the configuration of these tests."""
     (tmp_path / "script.py").write_text(PREAMBLE + script)
     (tmp_path / "config.toml").write_text(dumps(CONFIG))
-    return spawn(tmp_path, *launcher, tmp_path / "script.py", tmp_path)
+    return spawn(tmp_path, tmp_path / "script.py", tmp_path)
 
 
 def spawn(tmp_path, *arguments):
@@ -140,94 +140,12 @@ def test_another_number_of_ranks_is_refused():
         part(state, ALONE)
 
 
-COLLECTIVES = """
-from wgflow.energy import Confined
-from wgflow.schemes import NearProximal, Population
-from wgflow.samplers import MALA
-from wgflow.train import descend, train
-
-def network():
-    g = torch.Generator().manual_seed(0)
-    energy = Confined(torch.nn.Sequential(torch.nn.Linear(2, 9), torch.nn.SiLU(),
-                                          torch.nn.Linear(9, 1), torch.nn.Flatten(0)), 2.0)
-    for p in energy.parameters():
-        p.data = torch.randn(p.shape, generator=g).double()
-    return energy.double()
-
-def loss(energy, x, rank, size):  # second derivatives, and two calls for one loss
-    rows = len(x) // size
-    own = x[rank * rows:(rank + 1) * rows].requires_grad_()
-    (grad,) = torch.autograd.grad(energy(own).sum(), own, create_graph=True)
-    return energy(own.detach()).mean() + grad.square().sum(1).mean()
-
-def stepped(ranks):
-    energy, x = network(), torch.randn(40, 2, generator=torch.Generator().manual_seed(1)).double()
-    optimizer = torch.optim.SGD(energy.parameters(), 0.1)
-    for _ in range(3):
-        descend(loss(energy, x, ranks.rank, ranks.size), energy, optimizer, 1.0, ranks)
-    return energy
-
-class Location(torch.nn.Module):  # E(x) = |x - m|^2/2
-    def __init__(self):
-        super().__init__()
-        self.m = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
-    def forward(self, x):
-        return (x - self.m).square().sum(1) / 2
-
-def constant(batch):
-    while True:
-        yield batch
-
-def learned(ranks, seed):
-    # All the data at every step, so that nothing but the particles is random.
-    data = torch.randn(400, 2, generator=torch.Generator().manual_seed(2)).double() + 1.0
-    own = data[ranks.rank::ranks.size]
-    energy = Location()
-    sampler = MALA(step_size=0.7, adaptation=0.0)
-    dynamics = Population(sampler, 3, 400 // ranks.size, held_out=0, global_moves=0)
-    scheme = NearProximal(dynamics=dynamics, inner_steps=2)
-    steps = train(energy, scheme, constant(own), torch.optim.SGD(energy.parameters(), 0.5),
-                  generator=torch.Generator().manual_seed(seed + ranks.rank), ranks=ranks)
-    path = [next(steps) and energy.m.detach().clone() for _ in range(330)][30:]
-    blocks = torch.stack(path).view(15, 20, 2).mean(1) - data.mean(0)
-    return (blocks.mean(0) / (blocks.std(0) / 15**0.5)).tolist()
-
-def fails(act, kind):
-    try:
-        act()
-    except kind as error:
-        return str(error)
-    raise AssertionError(f"expected {kind.__name__}")
-
-def refuse():
-    raise ValueError("bad input")
-
-with launched(None, None, "cpu") as ranks:
-    assert (ranks.size, ranks.device, ranks.rank) == (2, "cpu", int(os.environ["RANK"]))
-    both, alone = stepped(ranks), stepped(ALONE)
-    for p, q in zip(both.parameters(), alone.parameters(), strict=True):
-        assert torch.allclose(p, q, rtol=1e-13, atol=1e-14), (p - q).abs().max()
-    ranks.check_same(list(both.parameters()))
-    before = [p.clone() for p in both.parameters()]
-    bad = both(torch.zeros(1, 2).double()).sum() * (float("nan") if ranks.rank else 1.0)
-    sgd = torch.optim.SGD(both.parameters(), 0.1)
-    fails(lambda: descend(bad, both, sgd, None, ranks), FloatingPointError)
-    assert all(torch.equal(p, q) for p, q in zip(both.parameters(), before, strict=True))
-    assert ranks.any(ranks.rank == 1) and not ranks.any(False)
-    assert ranks.gather(ranks.rank) == [0, 1]
-    told = fails(lambda: ranks.lead(refuse), ValueError if ranks.first else Led)
-    assert "bad input" in told
-    assert "rank 1" in fails(lambda: ranks.check_same([torch.ones(1) + ranks.rank]), Apart)
-    z = learned(ranks, 0) + (learned(ALONE, 7) if ranks.first else [])
-    (here / f"z{ranks.rank}").write_text(repr(z))
-"""
-
-
 @fabric
 def test_two_ranks_under_torchrun_take_the_steps_and_learn_the_law_of_one(tmp_path):
     """Gradients are those of the whole batch; the location learned is the mean of the data."""
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    code, errors = end(start(tmp_path, COLLECTIVES, *torchrun))
+    script = Path(__file__).with_name("two_ranks.py")
+    code, errors = end(spawn(tmp_path, *torchrun, script, tmp_path))
     assert code == 0, errors
     for rank in range(2):
         z = eval((tmp_path / f"z{rank}").read_text())
