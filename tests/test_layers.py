@@ -20,10 +20,10 @@ LAYERS = [
         "schemes.likelihood",
         "schemes.gradient_norm",
     ],
-    ["schemes.proximal", "schemes.matching", "schemes.joint", "schemes", "train"],
-    ["architectures", "config", "checkpoint", "features", "classifier", "fidelity"],
+    ["schemes.proximal", "schemes.matching", "schemes.joint", "schemes", "ranks", "train"],
+    ["architectures", "config", "islands", "checkpoint", "features", "classifier", "fidelity"],
     ["health", "learning", "recording", "validation"],
-    ["runner", "run", "evaluation", "plots", "report", "cli", "__main__", "__init__"],
+    ["runner", "launch", "run", "evaluation", "plots", "report", "cli", "__main__", "__init__"],
 ]
 ORDER = [name for layer in LAYERS for name in layer]
 PLACE = {name: place for place, name in enumerate(ORDER)}

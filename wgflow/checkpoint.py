@@ -23,6 +23,9 @@ FORMAT = "wgflow-1"
 Tree = Any
 """Tensor, None, bool, int, float, str, or a dict, list, tuple or named tuple of trees."""
 
+Packed = tuple[str, dict[str, Tensor]]
+"""A tree taken apart: its shape and plain values as JSON, and its tensors on the CPU."""
+
 
 def save(path: Path, tree: Tree) -> None:
     """Write a tree, the whole file or none of it.
@@ -30,8 +33,7 @@ def save(path: Path, tree: Tree) -> None:
     Raises:
         ValueError: the tree holds something else than a `Tree` may.
     """
-    tensors: dict[str, Tensor] = {}
-    structure = json.dumps(_encode(tree, tensors))
+    structure, tensors = pack(tree)
     digest = _digest(structure, tensors)
     header = {"format": FORMAT, "tree": structure, "sha256": digest}
     write_bytes(path, serialise(tensors, header))
@@ -49,12 +51,24 @@ def load(path: Path, records: Iterable[type], *, device: torch.device | str = "c
         ValueError: the file is missing, foreign, truncated or corrupt, or it holds a record that
             is not among ``records`` or has other fields.
     """
-    structure, tensors = _read(path)
+    return unpack(read(path), records, device=device)
+
+
+def pack(tree: Tree) -> Packed:
+    """A tree taken apart, as `save` writes it and other processes can be sent it."""
+    tensors: dict[str, Tensor] = {}
+    return json.dumps(_encode(tree, tensors)), tensors
+
+
+def unpack(packed: Packed, records: Iterable[type], *, device: torch.device | str = "cpu") -> Tree:
+    """The tree again; arguments as of `load`."""
+    structure, tensors = packed
     known = {record.__name__: record for record in records}
     return _Decoder(tensors, known, torch.device(device)).decode(json.loads(structure))
 
 
-def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
+def read(path: Path) -> Packed:
+    """The parts of a tree that `save` wrote; ValueError as `load`."""
     if not path.is_file():
         raise ValueError(f"A checkpoint is a file: expected one at {path}, got none.")
     try:

@@ -4,6 +4,7 @@ Results go to stdout, progress and errors to stderr. Bad input ends with one lin
 a failed run with one line and exit code 1.
 """
 
+import contextlib
 import io
 import json
 import math
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from wgflow.run import Run
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")]
+Devices = Annotated[
+    int | None, typer.Option(min=1, help="Processes, or GPUs, per machine; default 1.")
+]
+Nodes = Annotated[
+    int | None, typer.Option(min=1, help="Machines, each of which runs this command; default 1.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
@@ -117,6 +124,7 @@ def common(
 - `wgflow train moons --set scheme=maximum-likelihood`: another scheme, its own defaults
 - `wgflow train moons --show-config > moons.toml`: every setting, to edit
 - `wgflow train --config moons.toml --device cuda`
+- `wgflow train moons --devices 2`: two processes with half the particles each
 
 What comes later wins: defaults, then the config file, then DATA, then --set, then --seed,
 --device and --steps. Stop with Ctrl-C and go on with `wgflow resume DIR`.
@@ -137,6 +145,8 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of every random number.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps ...")] = None,
     steps: Annotated[int | None, typer.Option(help="Learning steps.")] = None,
+    devices: Devices = None,
+    nodes: Nodes = None,
     init: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Begin with the energy of this run.")
     ] = None,
@@ -161,31 +171,44 @@ def train(
     if show_config:
         typer.echo(dumps(settings), nl=False)
         return
+    from wgflow.launch import launched
     from wgflow.run import fit
 
-    folder = out or free_folder(Path("runs"), settings)
-    with Progress(settings.training.steps) as progress:
-        run = fit(settings, folder, listener=progress)
-    finish(run, report=not no_report, as_json=as_json)
+    with launched(devices, nodes, settings.device) as ranks:
+        folder = ranks.lead(lambda: out or free_folder(Path("runs"), settings))
+        with progressing(settings.training.steps, shown=ranks.first) as progress:
+            run = fit(settings, folder, listener=progress, ranks=ranks)
+    if ranks.first:
+        finish(run, report=not no_report, as_json=as_json)
 
 
 @app.command(
-    epilog="""The result is the same, bit for bit on a CPU, as if the run had never stopped.
+    epilog="""The result is the same, bit for bit on a CPU, as if the run had never stopped. It
+goes on with as many processes as it began with, on one machine unless --nodes says otherwise.
 
 - `wgflow resume runs/moons-0`
 """
 )
 def resume(
     folder: Folder,
+    devices: Devices = None,
+    nodes: Nodes = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was stopped or killed."""
     from wgflow import run
+    from wgflow.launch import launched
 
-    with Progress(read_config(folder)["training.steps"]) as progress:
-        resumed = run.resume(folder, listener=progress)
-    finish(resumed, report=not no_report, as_json=as_json)
+    config = read_config(folder)
+    usual = read_json(folder / ENVIRONMENT).get("ranks", 1) if nodes is None else 1
+    with (
+        launched(devices, nodes, config["device"], usual=usual) as ranks,
+        progressing(config["training.steps"], shown=ranks.first) as progress,
+    ):
+        resumed = run.resume(folder, listener=progress, ranks=ranks)
+    if ranks.first:
+        finish(resumed, report=not no_report, as_json=as_json)
 
 
 @app.command(
@@ -450,6 +473,16 @@ class Progress:
         elif step == self.steps or time.monotonic() > self._last + self.every:
             self._last = time.monotonic()
             note(f"step {step}/{self.steps}  {numbers}")
+
+
+@contextlib.contextmanager
+def progressing(steps: int, *, shown: bool) -> Iterator[Progress | None]:
+    """The progress of a run, or nothing where another process shows it."""
+    if not shown:
+        yield None
+        return
+    with Progress(steps) as progress:
+        yield progress
 
 
 LIVE = {

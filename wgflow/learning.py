@@ -17,6 +17,7 @@ from wgflow.config import DTYPES, Config, Training
 from wgflow.data import Batches, Dataset
 from wgflow.energy import Rescaled
 from wgflow.particles import Particles
+from wgflow.ranks import ALONE, Ranks
 from wgflow.samplers.kinetic import KineticState
 from wgflow.samplers.langevin import LangevinState
 from wgflow.schemes import Carry, Pair, Paths
@@ -51,13 +52,15 @@ class Learner:
     average: AveragedModel
     batches: Batches
     generator: torch.Generator
+    ranks: Ranks = ALONE
 
     @classmethod
-    def build(cls, config: Config) -> "Learner":
+    def build(cls, config: Config, ranks: Ranks = ALONE) -> "Learner":
         """Load the data and make every part anew; each random stream has its own seed."""
         device, training = torch.device(config.device), config.training
         dataset = load_data(config)
-        weights, order = (stream(config.seed, i) for i in range(2))
+        weights = stream(config.seed, 0)
+        order = stream(config.seed, 1, rank=ranks.rank)
         u = dataset.standardise(dataset.train)
         flips, shape = config.data.flips, dataset.event_shape
         center = covariance = None
@@ -78,7 +81,8 @@ class Learner:
             LambdaLR(optimizer, schedule(training)),
             AveragedModel(energy, multi_avg_fn=averaging(training.average)),
             batches_of(config, dataset, x, generator=order),
-            stream(config.seed, 2, device),
+            stream(config.seed, 2, device, rank=ranks.rank),
+            ranks,
         )
 
     def start(self) -> Any:
@@ -98,6 +102,7 @@ class Learner:
             average=self.average,
             clip=self.config.training.clip,
             generator=self.generator,
+            ranks=self.ranks,
         )
 
     def state(self) -> dict[str, Any]:
@@ -268,8 +273,11 @@ def averaging(decay: float) -> Callable[..., None]:
     return update
 
 
-def stream(seed: int, number: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Generator of one of the independent random streams of a run."""
+def stream(
+    seed: int, number: int, device: torch.device | str = "cpu", *, rank: int = 0
+) -> torch.Generator:
+    """Generator of one of the independent random streams of a run, on one of its ranks."""
     # PyTorch's generator on the CPU reads 32 bits of its seed, so the streams' are hashed to 32.
-    (word,) = np.random.SeedSequence([seed, number]).generate_state(1)
+    entropy = [seed, number, rank] if rank else [seed, number]
+    (word,) = np.random.SeedSequence(entropy).generate_state(1)
     return torch.Generator(device).manual_seed(int(word))

@@ -94,6 +94,10 @@ class Recorder:
         if p is not None and (always or step in frame_steps(self.steps)):
             self.frames[step] = snapshot(p, self.dataset, step)
 
+    def close(self) -> None:
+        """Close TensorBoard's files."""
+        self.writer.close()
+
     def save(self) -> dict[str, int]:
         """Bring frames and TensorBoard to disk; the lengths of the files that only grow."""
         self.writer.flush()
@@ -107,6 +111,19 @@ class Recorder:
             folder.truncate(self.path / name, length)
         for later in [key for key in self.frames if key > step]:
             del self.frames[later]
+
+
+class Silence:
+    """A recorder that writes nothing, for the ranks after the first."""
+
+    def ignore(self, *args: Any, **details: Any) -> None:
+        """Nothing."""
+
+    metrics = event = frame = rewind = close = ignore
+
+    def save(self) -> dict[str, int]:
+        """No files."""
+        return {}
 
 
 def frame_steps(steps: int) -> set[int]:

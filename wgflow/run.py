@@ -16,10 +16,12 @@ from wgflow.config import DTYPES, Config, dumps, loads
 from wgflow.data import TOYS, Dataset
 from wgflow.energy import Rescaled
 from wgflow.grid import box, log_z
+from wgflow.islands import carries, join, share
 from wgflow.learning import LARGEST, MIXED, Learner, initialise, load_data, load_state
 from wgflow.likelihood import LogZ, moment_match
 from wgflow.likelihood import log_z as annealed_log_z
 from wgflow.particles import Particles
+from wgflow.ranks import ALONE, Ranks
 from wgflow.recording import Clock, environment, update_environment
 from wgflow.runner import (
     Diverged,
@@ -29,6 +31,7 @@ from wgflow.runner import (
     Runner,
     populations,
     read_state,
+    recall,
 )
 from wgflow.samplers import MALA
 from wgflow.samplers.base import check_choice
@@ -202,8 +205,20 @@ class Run:
         return self.particles
 
 
-def fit(config: Config, out: Path | str, *, listener: Listener | None = None) -> Run:
+def fit(
+    config: Config,
+    out: Path | str,
+    *,
+    listener: Listener | None = None,
+    ranks: Ranks = ALONE,
+) -> Run:
     """Learn an energy as ``config`` says, into the new folder ``out``.
+
+    Args:
+        config: what to learn; its counts are totals over the ranks.
+        out: the folder, which all ranks see and the first alone writes to.
+        listener: called after every learning step.
+        ranks: the processes that learn together; every one of them calls `fit`.
 
     Raises:
         ValueError: the folder is not new or in use, or the data cannot be used.
@@ -211,37 +226,38 @@ def fit(config: Config, out: Path | str, *, listener: Listener | None = None) ->
         Interrupted: a signal came; the run can be resumed.
     """
     path, clock = Path(out), Clock.start()
-    folder.check_new(path)
-    with folder.locked(path), _flushed_denormals():
+    ranks.lead(lambda: (folder.check_new(path), share(config, ranks)))
+    with _held(path, ranks), _flushed_denormals():
         config = _anchored(config)
-        learner = Learner.build(config)
+        learner = Learner.build(share(config, ranks), ranks)
         if config.init is not None:
             begun = load(config.init)
             initialise(learner, begun.energy)
-        _begin(path, config)
+        for module in (learner.energy, learner.average):
+            ranks.spread_(list(module.state_dict().values()))
+        ranks.lead(lambda: _begin(path, config, ranks))
         Runner.open(path, learner, clock, listener).run(Progress(), learner.start())
     return load(path)
 
 
-def resume(path: Path | str, *, listener: Listener | None = None) -> Run:
+def resume(path: Path | str, *, listener: Listener | None = None, ranks: Ranks = ALONE) -> Run:
     """Go on after the latest checkpoint, as if there had been no stop: bit for bit, on a CPU.
 
-    A finished run is loaded.
+    A finished run is loaded. Any other goes on with as many ranks as it began with.
 
     Raises:
         ValueError: there is no run, it is in use, or its checkpoint is corrupt or of other data.
         Diverged, Interrupted: as `fit`.
     """
     path = Path(path)
-    folder.check_run(path)
-    if folder.read_json(path / folder.ENVIRONMENT)["status"] == "finished":
+    if ranks.lead(lambda: _finished(path)):
         return load(path)
-    with folder.locked(path), _flushed_denormals():
-        config = read_config(path)
-        state = read_state(path, config.device)
-        learner = Learner.build(config)
+    with _held(path, ranks), _flushed_denormals():
+        config = share(read_config(path), ranks)
+        state = recall(path, config.device, ranks)
+        learner = Learner.build(config, ranks)
         learner.restore(state["learner"])
-        update_environment(path, status="running")
+        ranks.lead(lambda: update_environment(path, status="running"))
         runner = Runner.open(path, learner, Clock.start(**state["clock"]), listener, state)
         runner.run(state["progress"], state["carry"])
     return load(path)
@@ -256,7 +272,9 @@ def load(path: Path | str) -> Run:
     path = Path(path)
     folder.check_run(path)
     config, state = read_config(path), read_state(path, "cpu")
-    learned, (particles, held_out) = state["learner"], populations(state["carry"])
+    learned = state["learner"]
+    islands = zip(*(populations(carry) for carry in carries(state)), strict=True)
+    particles, held_out = (join(parts) for parts in islands)
     event_shape = tuple(learned["event_shape"])
     averaged = _averaged(learned["average"])
     dim = math.prod(event_shape)
@@ -285,9 +303,23 @@ def read_config(path: Path) -> Config:
     return loads((path / folder.CONFIG).read_text())
 
 
-def _begin(path: Path, config: Config) -> None:
+def _begin(path: Path, config: Config, ranks: Ranks) -> None:
     folder.write_text(path / folder.CONFIG, dumps(config))
-    folder.write_json(path / folder.ENVIRONMENT, environment() | {"status": "running"})
+    found = environment() | {"ranks": ranks.size, "status": "running"}
+    folder.write_json(path / folder.ENVIRONMENT, found)
+
+
+def _finished(path: Path) -> bool:
+    folder.check_run(path)
+    return folder.read_json(path / folder.ENVIRONMENT)["status"] == "finished"
+
+
+@contextlib.contextmanager
+def _held(path: Path, ranks: Ranks) -> Iterator[None]:
+    """The lock of the folder, which the first rank holds for all."""
+    with contextlib.ExitStack() as stack:
+        ranks.lead(lambda: stack.enter_context(folder.locked(path)))
+        yield
 
 
 def _mala(p: Particles) -> MALA:

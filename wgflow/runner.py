@@ -15,9 +15,11 @@ import torch
 from wgflow import checkpoint, folder
 from wgflow.config import Training
 from wgflow.health import History, Limits, Trouble, examine, leaves, reach, risen
+from wgflow.islands import combine, own, part
 from wgflow.learning import RECORDS, Learner
 from wgflow.particles import Particles
-from wgflow.recording import Clock, Recorder, update_environment
+from wgflow.ranks import Lost, Ranks
+from wgflow.recording import Clock, Recorder, Silence, update_environment
 from wgflow.schemes import Carry, Pair
 from wgflow.train import Step
 from wgflow.validation import Validator, validator
@@ -59,15 +61,19 @@ class Progress(NamedTuple):
     stale: int = 0
 
 
+STATE = (*RECORDS, History, Progress)
+"""The named tuples of a checkpoint."""
+
+
 @dataclass(frozen=True, eq=False)
 class Runner:
-    """What a run is made of while it learns."""
+    """What a run is made of while it learns; ranks decide together whatever it decides."""
 
     path: Path
     learner: Learner
     clock: Clock
     listener: Listener | None
-    recorder: Recorder
+    recorder: Recorder | Silence
     validate: Validator
 
     @classmethod
@@ -75,7 +81,10 @@ class Runner:
         """A runner that writes to ``path``, after what ``state`` says was written."""
         config, dataset = learner.config, learner.dataset
         at = state["progress"].step if state else 0
-        recorder = Recorder.open(path, config.training.steps, dataset, at=at)
+        if learner.ranks.first:
+            recorder = Recorder.open(path, config.training.steps, dataset, at=at)
+        else:
+            recorder = Silence()
         if state:
             recorder.rewind(at, state["files"])
         validate = validator(dataset, config.scheme, torch.device(config.device))
@@ -83,14 +92,17 @@ class Runner:
 
     def run(self, progress: Progress, carry: Any) -> None:
         """Learn to the end; the first signal stops it in order."""
-        with contextlib.closing(self.recorder.writer), stopping() as asked:
-            if not progress.step:
-                progress = self.begin(progress, carry)
-            self.learn(progress, carry, asked)
+        with contextlib.closing(self.recorder), stopping() as asked:
+            try:
+                if not progress.step:
+                    progress = self.begin(progress, carry)
+                self.learn(progress, carry, asked)
+            except Lost as error:
+                self.lost(error)
 
     def begin(self, progress: Progress, carry: Any) -> Progress:
         """Keep the state before the first step, to which a run may have to go back."""
-        radius = reach(Limits(), alive(carry))
+        radius = max(self.ranks.gather(reach(Limits(), alive(carry))))
         progress = progress._replace(radius=radius)
         self.recorder.frame(0, populations(carry)[0])
         self.save(progress, carry)
@@ -111,7 +123,7 @@ class Runner:
                 steps = self.learner.steps(carry)
                 continue
             self.record(progress, carry, metrics | {"learning_rate": rate})
-            if asked.is_set() and not self.over(progress):
+            if not self.over(progress) and self.ranks.any(asked.is_set()):
                 self.interrupt(progress, carry)
         self.finish(progress, carry)
 
@@ -119,6 +131,11 @@ class Runner:
     def training(self) -> Training:
         """The settings of the optimisation."""
         return self.learner.config.training
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that learn together."""
+        return self.learner.ranks
 
     def over(self, progress: Progress) -> bool:
         """Whether there is nothing left to do."""
@@ -137,7 +154,8 @@ class Runner:
             step = next(steps)
         except FloatingPointError:
             return carry, {}, Trouble(number, "loss not finite", math.nan, math.inf)
-        return step.carry, {name: float(value) for name, value in step.metrics.items()}, None
+        metrics = {name: float(value) for name, value in step.metrics.items()}
+        return step.carry, combine(self.ranks.gather(metrics)), None
 
     def judge(self, progress, carry, metrics) -> tuple[Progress, Trouble | None]:
         """The progress after a step, and what the health monitor found in it."""
@@ -145,15 +163,26 @@ class Runner:
         limits = replace(Limits(), radius=progress.radius)
         tensors = {"parameters": self.learner.energy.parameters(), "carried values": leaves(carry)}
         history, trouble = examine(limits, past, number, metrics, alive(carry), tensors)
-        return progress._replace(step=number, history=history), trouble
+        return progress._replace(step=number, history=history), self.agreed(trouble)
+
+    def agreed(self, trouble: Trouble | None) -> Trouble | None:
+        """The first trouble that any rank has."""
+        if not self.ranks.any(trouble is not None):
+            return None
+        return next(t for t in self.ranks.gather(trouble) if t is not None)
 
     def check(self, progress, carry, metrics) -> tuple[Progress, Trouble | None]:
         """Validate: adds to ``metrics``, and counts validations without improvement."""
         average = self.learner.average.module
+        found, trouble = {}, None
         try:
             found = self.validate(self.learner.energy, average, populations(carry)[1])
         except ValueError as error:
-            return progress, Trouble(progress.step, f"validation: {error}", math.nan, math.inf)
+            trouble = Trouble(progress.step, f"validation: {error}", math.nan, math.inf)
+        trouble = self.agreed(trouble)
+        if trouble is not None:
+            return progress, trouble
+        found = combine(self.ranks.gather(found))
         metrics |= found
         name, value = next(iter(found.items()), ("", -math.inf))
         dim = math.prod(self.learner.dataset.event_shape)
@@ -176,20 +205,26 @@ class Runner:
             self.listener(progress.step, metrics)
 
     def save(self, progress: Progress, carry: Any) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint, with the islands of all ranks; all wait until it is written."""
+        learner = self.learner.state()
         state = {
             "progress": progress,
-            "learner": self.learner.state(),
+            "learner": learner,
             "carry": carry,
             "clock": self.clock.read(),
             "files": self.recorder.save(),
         }
-        checkpoint.save(self.path / folder.CHECKPOINT, state)
+        if not self.ranks.alone:
+            self.ranks.check_same(list(self.learner.energy.parameters()))
+            packed = self.ranks.collect(checkpoint.pack(own(learner, carry)))
+            device = self.learner.config.device
+            state["islands"] = [checkpoint.unpack(p, RECORDS, device=device) for p in packed[1:]]
+        self.ranks.lead(lambda: checkpoint.save(self.path / folder.CHECKPOINT, state))
 
     def roll_back(self, progress: Progress, trouble: Trouble, metrics: dict[str, float]):
         """Go back to the last good state with half the learning rate, and say so."""
         count = progress.rollbacks + 1
-        state = read_state(self.path, self.learner.config.device)
+        state = recall(self.path, self.learner.config.device, self.ranks)
         good = state["progress"]
         self.recorder.rewind(good.step, state["files"])
         rate = self.training.learning_rate / 2**count
@@ -224,6 +259,19 @@ class Runner:
             f"continue with: wgflow resume {self.path}"
         )
 
+    def lost(self, error: Lost) -> NoReturn:
+        """Say that a rank is gone, and what to go on from: a checkpoint has every island."""
+        if not (self.path / folder.CHECKPOINT).is_file():
+            raise error
+        step = read_state(self.path, "cpu")["progress"].step
+        self.recorder.event(step, "rank-lost", why=str(error))
+        if self.ranks.first:
+            update_environment(self.path, status="interrupted", steps=step, **self.clock.read())
+        raise Lost(
+            f"{error} (seen by rank {self.ranks.rank} of {self.ranks.size}). The last checkpoint, "
+            f"of step {step}, is whole; continue with: wgflow resume {self.path}"
+        ) from error
+
     def finish(self, progress: Progress, carry: Any) -> None:
         """Save the end of the run."""
         if progress.step < self.training.steps:
@@ -233,6 +281,8 @@ class Runner:
 
     def close(self, status: str, progress: Progress) -> None:
         """Write how the run ended."""
+        if not self.ranks.first:
+            return
         counts = {"steps": progress.step, "rollbacks": progress.rollbacks}
         update_environment(self.path, status=status, **counts, **self.clock.read())
 
@@ -275,6 +325,11 @@ def alive(carry: Any) -> list[Particles]:
 
 
 def read_state(path: Path, device: str) -> dict[str, Any]:
-    """The latest checkpoint of a run: progress, learner, carry, clock, files."""
-    records = (*RECORDS, History, Progress)
-    return checkpoint.load(path / folder.CHECKPOINT, records, device=device)
+    """The latest checkpoint of a run: progress, learner, carry, clock, files, islands."""
+    return checkpoint.load(path / folder.CHECKPOINT, STATE, device=device)
+
+
+def recall(path: Path, device: str, ranks: Ranks) -> dict[str, Any]:
+    """The same as one rank goes on from it; the first reads it for all."""
+    packed = ranks.lead(lambda: checkpoint.read(path / folder.CHECKPOINT))
+    return part(checkpoint.unpack(packed, STATE, device=device), ranks)

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
+from wgflow.ranks import ALONE, Ranks
 from wgflow.schemes.base import Scheme
 
 
@@ -38,6 +39,7 @@ def train(
     average: AveragedModel | None = None,
     clip: float | None = None,
     generator: torch.Generator | None = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Step]:
     """Learn ``energy`` by ``scheme`` for as long as the caller asks for steps.
 
@@ -51,9 +53,12 @@ def train(
         average: running average of the parameters, updated once per learning step.
         clip: greatest norm of the gradient.
         generator: source of every random number of the scheme.
+        ranks: the processes that learn together, each on its own data and particles; all take
+            the same optimiser steps, and as many inner steps as every one of them trusts.
 
     Raises:
-        FloatingPointError: when the loss is not finite; the parameters are those before it.
+        FloatingPointError: when the loss is not finite, on all ranks if it is so on any; the
+            parameters are those before it.
     """
     if carry is None:
         carry = scheme.init(energy, next(batches), generator=generator)
@@ -62,10 +67,10 @@ def train(
         taken = 0
         while taken < scheme.inner_steps:
             loss = scheme.loss(energy, carry, generator=generator)
-            if taken and not scheme.trusted(loss):
+            if taken and ranks.any(not scheme.trusted(loss)):
                 break
             shown = shown or loss.metrics
-            descend(loss.value, energy, optimizer, clip)
+            descend(loss.value, energy, optimizer, clip, ranks)
             taken += 1
         shown["inner_steps"] = torch.tensor(float(taken))
         if scheduler is not None:
@@ -76,12 +81,19 @@ def train(
         yield Step(carry, shown | carry.metrics)
 
 
-def descend(loss: Tensor, energy: nn.Module, optimizer: Optimizer, clip: float | None) -> None:
+def descend(
+    loss: Tensor,
+    energy: nn.Module,
+    optimizer: Optimizer,
+    clip: float | None,
+    ranks: Ranks = ALONE,
+) -> None:
     """One optimiser step; FloatingPointError before it when loss or gradient is not finite."""
-    if not loss.isfinite():
+    if not ranks.mean(loss).isfinite():
         raise FloatingPointError(f"The loss must be finite: got {loss.item()}.")
     optimizer.zero_grad()
     loss.backward()
+    ranks.average_([p.grad for p in energy.parameters() if p.grad is not None])
     norm = nn.utils.clip_grad_norm_(energy.parameters(), math.inf if clip is None else clip)
     if not norm.isfinite():
         raise FloatingPointError(f"The gradient must be finite: got norm {norm.item()}.")
