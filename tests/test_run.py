@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from wgflow import folder, learning
+from wgflow import folder
 from wgflow.architectures import Perceptron
 from wgflow.config import Config, Data, Training, loads
 from wgflow.data import TOYS
@@ -274,16 +274,16 @@ class Fragile(nn.Module):
 
 
 def use_fragile(monkeypatch, kind, bad):
-    make = learning.network
+    make, made = Perceptron.build, itertools.count()
 
-    def fragile(kind, bad, *args, **options):
+    def fragile(*args, **options):
         # Inside the confinement, from whose law the particles start.
         confined = make(*args, **options)
-        confined.energy = Fragile(confined.energy, kind, bad)
+        learns = next(made) == 0  # the second is loaded
+        confined.energy = Fragile(confined.energy, kind if learns else "none", bad)
         return confined
 
-    monkeypatch.setattr(learning, "network", lambda *a, **k: fragile(kind, bad, *a, **k))
-    monkeypatch.setattr("wgflow.run.network", lambda *a: fragile("none", (), *a))
+    monkeypatch.setattr(Perceptron, "build", fragile)
 
 
 @pytest.mark.parametrize(("kind", "call"), [("loss", 0), ("values", 5), ("values", 9)])
