@@ -121,7 +121,7 @@ def wgflow(data: str, seed: int, seconds: float) -> Trained:
     start = time.process_time()
     first, a = learn(config(data, seed, MATCHING), 0.6 * seconds)
     left = seconds - (time.process_time() - start)
-    second = config(data, seed, EQUILIBRIUM, learning_rate=3e-4, batch_size=64)
+    second = config(data, seed, EQUILIBRIUM, learning_rate=5e-5, batch_size=64)
     learner, b = learn(second, left, first)
     spent = time.process_time() - start
     return Trained(drawer(learner, time=2.0, steps=80), 80, spent, a + b)
