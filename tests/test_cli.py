@@ -19,10 +19,9 @@ from wgflow.cli import (
     differences,
     free_folder,
     score_table,
-    write_images,
-    write_table,
 )
 from wgflow.config import Config, Data, dumps, loads
+from wgflow.output import write_images, write_table
 
 SMALL = [
     *("--set", "training.batch_size=64", "--set", "training.evaluate_every=2"),

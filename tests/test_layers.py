@@ -13,6 +13,7 @@ LAYERS = [
     ["energy", "nets", "image_nets", "grid", "exact", "calibration", "metrics", "neighbours"],
     ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],
     ["samplers", "particles", "sampling", "likelihood"],
+    ["descent", "restoration", "interpolation", "outliers"],
     [
         "schemes.base",
         "schemes.dynamics",
@@ -23,7 +24,8 @@ LAYERS = [
     ["schemes.proximal", "schemes.matching", "schemes.joint", "schemes", "train"],
     ["architectures", "config", "checkpoint", "features", "classifier", "fidelity"],
     ["health", "learning", "recording", "validation"],
-    ["runner", "run", "evaluation", "plots", "report", "cli", "__main__", "__init__"],
+    ["runner", "run", "composition", "evaluation", "plots", "report"],
+    ["output", "cli_uses", "cli", "__main__", "__init__"],
 ]
 ORDER = [name for layer in LAYERS for name in layer]
 PLACE = {name: place for place, name in enumerate(ORDER)}
