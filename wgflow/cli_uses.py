@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,7 @@ from wgflow.output import (
 )
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from wgflow.run import Run
@@ -59,9 +60,11 @@ def inpaint(
     ] = "right",
     count: Annotated[int, typer.Option("-n", "--number", min=1, help="Points to fill in.")] = 8,
     draws: Annotated[int, typer.Option(min=1, help="Draws for each.")] = 6,
-    cooling: Annotated[
-        int, typer.Option(min=0, help="Steps from hot noise to the density.")
-    ] = 200,
+    start: Annotated[
+        str | None,
+        typer.Option(help="path, from noise as learned; or noise, cooled. Default path if any."),
+    ] = None,
+    approach: Annotated[int, typer.Option(min=1, help="Steps of the path or cooling.")] = 80,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the sampler after them.")] = 100,
     sampler: Chains = "mala",
     mode: Annotated[
@@ -75,16 +78,17 @@ def inpaint(
     import torch
 
     from wgflow import restoration
-    from wgflow.composition import from_units, hottest, to_units
-    from wgflow.descent import cooling as cool
+    from wgflow.composition import from_units, to_units
     from wgflow.run import load
 
     run = load(folder)
     file = _file(out, folder, "inpainted", run)
     x = _points(run, input_, count)
     hidden = _mask(mask, run.event_shape)
+    generator = torch.Generator().manual_seed(seed)
     u, energy = to_units(run, x), run.energy.energy
     with _precision(run, sampler):
+        options = _approach(run, start, approach, u.repeat_interleave(draws, 0), hidden, generator)
         drawn = restoration.inpaint(
             energy,
             u,
@@ -92,8 +96,8 @@ def inpaint(
             _sampler(run, sampler),
             steps,
             draws=draws,
-            temperatures=cool(hottest(run), cooling) if cooling else (),
-            generator=torch.Generator().manual_seed(seed),
+            generator=generator,
+            **options,
         )
         if mode:
             flat = restoration.complete(energy, drawn.flatten(0, 1), hidden, steps)
@@ -111,7 +115,8 @@ def inpaint(
     epilog="""Examples:
 
 - `wgflow denoise runs/mnist-0 --noise 0.3 --out clean.png`: adds the noise to test images and
-removes it; each row the image, the noisy one, the most probable one and the mean
+removes it; each row the image, the noisy one, the most probable one, the mean and, where the run
+learned paths from noise, the end of the path
 - `wgflow denoise runs/mnist-0 --noise 0.3 --input noisy.npy`: points that have the noise already
 """
 )
@@ -123,6 +128,9 @@ def denoise(
     steps: Annotated[int, typer.Option(min=1, help="Steps that the mean is over.")] = 200,
     burn_in: Annotated[int, typer.Option(min=0, help="Steps before those.")] = 100,
     draws: Annotated[int, typer.Option(min=1, help="Chains for each.")] = 1,
+    temperature: Annotated[
+        float, typer.Option(help="T of the prior exp(-E/T); above 1 trusts it less.")
+    ] = 1.0,
     sampler: Chains = "mala",
     out: Out = None,
     seed: Seed = 0,
@@ -133,6 +141,7 @@ def denoise(
 
     from wgflow import restoration
     from wgflow.composition import from_units, to_units
+    from wgflow.energy import Tempered
     from wgflow.run import load
     from wgflow.samplers.base import check_positive
 
@@ -141,30 +150,30 @@ def denoise(
     file = _file(out, folder, "denoised", run)
     generator = torch.Generator().manual_seed(seed)
     x = _points(run, input_, count)
-    known = input_ == TEST
-    y = x + noise * torch.randn(x.shape, generator=generator, dtype=x.dtype) if known else x
+    clean = {"clean": x} if input_ == TEST else {}
+    y = x + noise * torch.randn(x.shape, generator=generator, dtype=x.dtype) if clean else x
+    u, sigma = to_units(run, y), (noise / run.energy.scale).to(x)
     with _precision(run, sampler):
         found = restoration.denoise(
-            run.energy.energy,
-            to_units(run, y),
-            (noise / run.energy.scale).to(x),
+            Tempered(run.energy.energy, temperature),
+            u,
+            sigma,
             _sampler(run, sampler),
             steps,
             burn_in=burn_in,
             draws=draws,
             generator=generator,
         )
-    mode, mean = from_units(run, found.mode), from_units(run, found.mean)
-    shown = torch.stack([x, y, mode, mean] if known else [y, mode, mean], 1)
-    _write(file, mean, shown)
-    errors = {"noisy": y, "mode": mode, "mean": mean} if known else {}
-    scores = {name: _rms(z - x) for name, z in errors.items()}
+    results = {"mode": found.mode, "mean": found.mean} | _flown(run, u, sigma)
+    columns = clean | {"noisy": y} | {n: from_units(run, v) for n, v in results.items()}
+    _write(file, columns["mean"], torch.stack(list(columns.values()), 1))
+    errors = {name: _rms(z - x) for name, z in columns.items() if clean and name != "clean"}
     if as_json:
-        say_json({"path": str(file), "seed": seed, "rms": scores})
+        say_json({"path": str(file), "seed": seed, "columns": list(columns), "rms": errors})
         return
-    typer.echo(f"Wrote {len(x)} points to {file}.")
-    if scores:
-        say(rows_table([{"": "root mean squared error"} | scores]))
+    typer.echo(f"Wrote {len(x)} points to {file}; columns: {', '.join(columns)}.")
+    if errors:
+        say(rows_table([{"": "root mean squared error"} | errors]))
 
 
 @uses.command(
@@ -267,6 +276,51 @@ def ood(
         f"AUROC with intervals of 95 % (DeLong), {len(inside)} points inside: "
         "1 tells all apart, 0.5 none."
     )
+
+
+def _approach(
+    run: "Run",
+    start: str | None,
+    steps: int,
+    known: "Tensor",
+    hidden: "Tensor",
+    generator: "torch.Generator",
+) -> dict[str, Any]:
+    """Options of `wgflow.restoration.inpaint`: where chains begin, or how they cool."""
+    import torch
+
+    from wgflow.composition import hottest
+    from wgflow.descent import cooling
+    from wgflow.restoration import bridge
+    from wgflow.samplers.base import check_choice
+    from wgflow.schemes import matching
+
+    paths = matching(run.config.scheme)
+    start = start or ("noise" if paths is None else "path")
+    check_choice("start", start, ("path", "noise"))
+    if start == "noise":
+        return {"temperatures": cooling(hottest(run), steps)}
+    if paths is None:
+        raise ValueError(
+            "Only energies matched to paths lead from noise to the data: expected the scheme "
+            "energy-matching or joint, or --start noise."
+        )
+    noise = paths.noise * torch.randn(known.shape, generator=generator, dtype=known.dtype)
+    energy = run.energy.energy
+    begin = bridge(energy, known, hidden, noise, temperature=paths.temperature, steps=steps)
+    return {"start": begin}
+
+
+def _flown(run: "Run", y: "Tensor", noise: "Tensor") -> "dict[str, Tensor]":
+    """Points denoised along the learned paths, if the run has any; all in standardised units."""
+    from wgflow.restoration import flow_back
+    from wgflow.schemes import matching
+
+    paths = matching(run.config.scheme)
+    if paths is None:
+        return {}
+    energy, settings = run.energy.energy, {"temperature": paths.temperature, "noise": paths.noise}
+    return {"flow": flow_back(energy, y, noise, **settings)}
 
 
 def _interval(value: float, low: float, high: float) -> str:

@@ -16,6 +16,7 @@ from wgflow.descent import anneal, descend
 from wgflow.energy import Energy
 from wgflow.samplers import Sampler, iterate, sample
 from wgflow.samplers.base import check_positive
+from wgflow.sampling import follow
 
 
 class Conditioned(nn.Module):
@@ -227,6 +228,82 @@ def denoise(
         mean, deviation = _moments(visited, steps, draws, mode)
         parts.append(Denoised(mode, mean, deviation))
     return Denoised(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+
+
+def bridge(
+    energy: Energy,
+    x: Points,
+    mask: Tensor,
+    noise: Points,
+    *,
+    temperature: float,
+    time: float = 2.0,
+    steps: int = 80,
+) -> Points:
+    """Points whose hidden coordinates followed ``V = εE`` from noise, what is known beside them.
+
+    For energies matched to paths of unit time: Euler steps of ``dv/dt = -∂V/∂v`` over ``time``, in
+    which the known coordinates are at ``(1-t) x_0 + t x`` until t = 1, where they stay. So the
+    energy sees the noise levels that it learned from. A start for `inpaint`, one gradient a step.
+
+    Args:
+        energy: E.
+        x: points with known coordinates, (batch, *event).
+        mask: True where a coordinate is hidden, (*event,), bool.
+        noise: ``x_0``, of the law that the paths begin at, (batch, *event).
+        temperature: ε.
+        time: of the path.
+        steps: Euler steps.
+
+    Raises:
+        ValueError: on a mask or noise of another shape, or numbers out of their ranges.
+    """
+    check_positive("A bridge", temperature=temperature, time=time, steps=steps)
+    _check_start(noise, x)
+    v = Conditioned(energy, x, mask).hidden(noise)
+    h = time / steps
+    for k in range(steps):
+        law = Conditioned(energy, noise.lerp(x, min(1.0, k * h)), mask)
+        v = anneal(law, v, (0.0,), step=temperature * h)
+    return Conditioned(energy, x, mask).complete(v)
+
+
+def flow_back(
+    energy: Energy,
+    y: Points,
+    sigma: float | Tensor,
+    *,
+    temperature: float,
+    noise: float = 1.0,
+    settle: float = 0.5,
+    steps: int = 60,
+    chunk: int = 256,
+) -> Points:
+    """Denoising along the learned path, (batch, *event): no law is asked, only the flow.
+
+    For energies matched to paths ``x_t = (1-t) s ξ + t x``: ``y = x + σξ`` is the point ``y t`` of
+    such a path at ``t = s/(s + σ)``, and following ``V = εE`` for the time ``1 - t`` that is left
+    leads to its end. It does not depend on how well the depths of the wells are learned.
+
+    Args:
+        energy: E.
+        y: what was observed, (batch, *event).
+        sigma: σ > 0, in the units of y; a tensor broadcasts over events.
+        temperature: ε.
+        noise: s, the deviation of the noise that the paths begin at.
+        settle: time after the end of the path.
+        steps: Euler steps.
+        chunk: points at a time; bounds the memory.
+
+    Raises:
+        ValueError: when a number is out of its range.
+    """
+    level = torch.as_tensor(sigma, dtype=y.dtype, device=y.device)
+    check_positive("Denoising", noise=noise, sigma=float(level.min()))
+    t = noise / (noise + level)
+    # One clock for all coordinates, where their noise differs: that of the most noisy one.
+    time = 1 - float(t.min()) + settle
+    return follow(energy, t * y, temperature=temperature, time=time, steps=steps, chunk=chunk)
 
 
 def _moments(visited: Any, steps: int, draws: int, origin: Points) -> tuple[Points, Points]:
