@@ -13,7 +13,7 @@ LAYERS = [
     ["energy", "nets", "image_nets", "grid", "exact", "calibration", "metrics", "neighbours"],
     ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],
     ["samplers", "particles", "sampling", "likelihood"],
-    ["descent", "restoration", "interpolation", "outliers"],
+    ["descent", "inpainting", "denoising", "interpolation", "outliers"],
     [
         "schemes.base",
         "schemes.dynamics",
@@ -24,7 +24,7 @@ LAYERS = [
     ["schemes.proximal", "schemes.matching", "schemes.joint", "schemes", "train"],
     ["architectures", "config", "checkpoint", "features", "classifier", "fidelity"],
     ["health", "learning", "recording", "validation"],
-    ["runner", "run", "composition", "evaluation", "plots", "report"],
+    ["runner", "run", "chains", "composition", "evaluation", "plots", "report"],
     ["output", "cli_uses", "cli", "__main__", "__init__"],
 ]
 ORDER = [name for layer in LAYERS for name in layer]

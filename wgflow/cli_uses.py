@@ -1,10 +1,8 @@
 """The verbs that use a trained energy: inpaint, denoise, interpolate, tell outliers."""
 
-import contextlib
 import math
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,14 +20,11 @@ from wgflow.output import (
 )
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from wgflow.run import Run
-    from wgflow.samplers import Sampler
 
 TEST = "test"
-SIDES = ("left", "right", "top", "bottom", "center")
 
 Input = Annotated[
     str, typer.Option("--input", metavar="FILE", help="An .npy file of points, or test points.")
@@ -77,30 +72,30 @@ def inpaint(
     """Draw what is hidden of points, given the rest of them."""
     import torch
 
-    from wgflow import restoration
-    from wgflow.composition import from_units, to_units
+    from wgflow import inpainting
+    from wgflow.chains import beginning, from_units, precision, sampler_of, to_units
     from wgflow.run import load
 
     run = load(folder)
     file = _file(out, folder, "inpainted", run)
     x = _points(run, input_, count)
-    hidden = _mask(mask, run.event_shape)
+    hidden = _mask(mask, run)
     generator = torch.Generator().manual_seed(seed)
     u, energy = to_units(run, x), run.energy.energy
-    with _precision(run, sampler):
-        options = _approach(run, start, approach, u.repeat_interleave(draws, 0), hidden, generator)
-        drawn = restoration.inpaint(
+    with precision(run, sampler):
+        options = beginning(run, start, approach, u.repeat_interleave(draws, 0), hidden, generator)
+        drawn = inpainting.inpaint(
             energy,
             u,
             hidden,
-            _sampler(run, sampler),
+            sampler_of(run, sampler),
             steps,
             draws=draws,
             generator=generator,
             **options,
         )
         if mode:
-            flat = restoration.complete(energy, drawn.flatten(0, 1), hidden, steps)
+            flat = inpainting.complete(energy, drawn.flatten(0, 1), hidden, steps)
             drawn = flat.reshape(drawn.shape)
     known = torch.where(hidden, torch.zeros_like(u), u)
     shown = torch.cat([u[:, None], known[:, None], drawn], 1)
@@ -139,8 +134,8 @@ def denoise(
     """Find what is under Gaussian noise: the most probable points, and their mean."""
     import torch
 
-    from wgflow import restoration
-    from wgflow.composition import from_units, to_units
+    from wgflow import denoising
+    from wgflow.chains import flown, from_units, precision, sampler_of, to_units
     from wgflow.energy import Tempered
     from wgflow.run import load
     from wgflow.samplers.base import check_positive
@@ -153,18 +148,18 @@ def denoise(
     clean = {"clean": x} if input_ == TEST else {}
     y = x + noise * torch.randn(x.shape, generator=generator, dtype=x.dtype) if clean else x
     u, sigma = to_units(run, y), (noise / run.energy.scale).to(x)
-    with _precision(run, sampler):
-        found = restoration.denoise(
+    with precision(run, sampler):
+        found = denoising.denoise(
             Tempered(run.energy.energy, temperature),
             u,
             sigma,
-            _sampler(run, sampler),
+            sampler_of(run, sampler),
             steps,
             burn_in=burn_in,
             draws=draws,
             generator=generator,
         )
-    results = {"mode": found.mode, "mean": found.mean} | _flown(run, u, sigma)
+    results = {"mode": found.mode, "mean": found.mean} | flown(run, u, sigma)
     columns = clean | {"noisy": y} | {n: from_units(run, v) for n, v in results.items()}
     _write(file, columns["mean"], torch.stack(list(columns.values()), 1))
     errors = {name: _rms(z - x) for name, z in columns.items() if clean and name != "clean"}
@@ -198,7 +193,7 @@ def interpolate(
     import torch
 
     from wgflow import interpolation
-    from wgflow.composition import from_units, langevin_step, to_units
+    from wgflow.chains import from_units, langevin_step, to_units
     from wgflow.run import load
 
     run = load(folder)
@@ -278,51 +273,6 @@ def ood(
     )
 
 
-def _approach(
-    run: "Run",
-    start: str | None,
-    steps: int,
-    known: "Tensor",
-    hidden: "Tensor",
-    generator: "torch.Generator",
-) -> dict[str, Any]:
-    """Options of `wgflow.restoration.inpaint`: where chains begin, or how they cool."""
-    import torch
-
-    from wgflow.composition import hottest
-    from wgflow.descent import cooling
-    from wgflow.restoration import bridge
-    from wgflow.samplers.base import check_choice
-    from wgflow.schemes import matching
-
-    paths = matching(run.config.scheme)
-    start = start or ("noise" if paths is None else "path")
-    check_choice("start", start, ("path", "noise"))
-    if start == "noise":
-        return {"temperatures": cooling(hottest(run), steps)}
-    if paths is None:
-        raise ValueError(
-            "Only energies matched to paths lead from noise to the data: expected the scheme "
-            "energy-matching or joint, or --start noise."
-        )
-    noise = paths.noise * torch.randn(known.shape, generator=generator, dtype=known.dtype)
-    energy = run.energy.energy
-    begin = bridge(energy, known, hidden, noise, temperature=paths.temperature, steps=steps)
-    return {"start": begin}
-
-
-def _flown(run: "Run", y: "Tensor", noise: "Tensor") -> "dict[str, Tensor]":
-    """Points denoised along the learned paths, if the run has any; all in standardised units."""
-    from wgflow.restoration import flow_back
-    from wgflow.schemes import matching
-
-    paths = matching(run.config.scheme)
-    if paths is None:
-        return {}
-    energy, settings = run.energy.energy, {"temperature": paths.temperature, "noise": paths.noise}
-    return {"flow": flow_back(energy, y, noise, **settings)}
-
-
 def _interval(value: float, low: float, high: float) -> str:
     return f"{value:.4f} ({low:.4f} to {high:.4f})"
 
@@ -370,50 +320,15 @@ def _check_shape(x: "Tensor", run: "Run", source: str) -> None:
         )
 
 
-def _mask(name: str, event_shape: tuple[int, ...]) -> "Tensor":
-    """True where a coordinate is hidden, (*event,)."""
+def _mask(name: str, run: "Run") -> "Tensor":
+    """True where a coordinate is hidden, (*event,): of a side, or from a file."""
     import torch
 
-    if name not in SIDES:
+    from wgflow.chains import side
+
+    if name.endswith(".npy"):
         return torch.from_numpy(read_array(Path(name)) != 0)
-    if len(event_shape) != 3:
-        raise ValueError(
-            f"Sides are of images: expected a mask FILE.npy of shape {event_shape}, got {name!r}."
-        )
-    _, height, width = event_shape
-    h, w = height // 2, width // 2
-    rows, columns = {
-        "left": (slice(None), slice(0, w)),
-        "right": (slice(None), slice(w, None)),
-        "top": (slice(0, h), slice(None)),
-        "bottom": (slice(h, None), slice(None)),
-        "center": (slice(h // 2, h // 2 + h), slice(w // 2, w // 2 + w)),
-    }[name]
-    mask = torch.zeros(event_shape, dtype=torch.bool)
-    mask[:, rows, columns] = True
-    return mask
-
-
-def _sampler(run: "Run", name: str) -> "Sampler":
-    from wgflow.composition import langevin_step
-    from wgflow.samplers import MALA, ULA
-    from wgflow.samplers.base import check_choice
-
-    check_choice("sampler", name, ("mala", "ula"))
-    step = langevin_step(run)
-    return MALA(step) if name == "mala" else ULA(step)
-
-
-@contextlib.contextmanager
-def _precision(run: "Run", sampler: str) -> Iterator[None]:
-    """Half precision for ULA, where the run learned in it; acceptance needs the digits."""
-    import torch
-
-    from wgflow.learning import MIXED
-
-    half = run.config.dtype == MIXED and sampler == "ula"
-    with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        yield
+    return side(name, run.event_shape)
 
 
 def _rms(x: "Tensor") -> float:
