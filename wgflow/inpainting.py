@@ -63,7 +63,7 @@ def inpaint(
     steps: int,
     *,
     draws: int = 1,
-    start: Points | None = None,
+    start: Tensor | None = None,
     temperatures: Sequence[float] = (),
     chunk: int = 256,
     generator: torch.Generator | None = None,
@@ -138,7 +138,7 @@ def bridge(
     energy: Energy,
     x: Points,
     mask: Tensor,
-    noise: Points,
+    noise: Tensor,
     *,
     temperature: float,
     time: float = 2.0,
@@ -188,7 +188,7 @@ def _check_mask(mask: Tensor, x: Points) -> None:
         raise ValueError("A mask hides something: expected at least one True, got none.")
 
 
-def _check_start(start: Tensor, known: Points) -> None:
+def _check_start(start: Tensor, known: Tensor) -> None:
     if start.shape != known.shape:
         raise ValueError(
             "Every draw has a place to start: expected shape "

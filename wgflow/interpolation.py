@@ -87,7 +87,7 @@ def respaced(x: Points) -> Points:
     return torch.cat([flat[:1], inner, flat[-1:]]).reshape(x.shape)
 
 
-def _across(grad: Points, x: Points) -> Points:
+def _across(grad: Tensor, x: Tensor) -> Tensor:
     """The part of gradients at the inner points of x that is normal to the path."""
     along = x[2:] - x[:-2]
     share = sum_event(grad * along) / sum_event(along**2)

@@ -35,7 +35,7 @@ class Auroc(NamedTuple):
 def outlier_scores(
     energy: Energy,
     x: Points,
-    held_out: Points,
+    held_out: Tensor,
     *,
     background: Energy | None = None,
     chunk: int = 256,
@@ -122,7 +122,7 @@ def _shares_below(x: Tensor, y: Tensor) -> Tensor:
     ordered = y.sort().values
     less = torch.searchsorted(ordered, x.contiguous())
     most = torch.searchsorted(ordered, x.contiguous(), right=True)
-    return (less + most) / (2.0 * len(y))
+    return (less + most).double() / (2 * len(y))
 
 
 def _logistic(odds: float) -> float:
