@@ -153,6 +153,19 @@ def test_descent_finds_modes_of_any_stiffness_and_never_rises():
     assert descend(energy, x, 120).abs().max() < 1e-6
 
 
+def test_descent_moves_by_armijo():
+    """On ``x²/2`` the condition ``(1-h)² ≤ 1 - h/2`` holds up to h = 3/2."""
+    x = double([[1.0]])
+
+    def energy(x):
+        return x[:, 0] ** 2 / 2
+
+    assert descend(energy, x, 1, step=1.49).item() == pytest.approx(-0.49)
+    assert descend(energy, x, 1, step=1.51).item() == 1.0
+    assert descend(energy, x, 2, step=1.6).item() == pytest.approx(0.2)
+    assert descend(energy, x, 2, step=0.5).item() == pytest.approx(0.5 * 0.25)
+
+
 def test_descent_backs_out_of_undefined_places():
     def energy(x):  # undefined below zero; a mode at 1
         return (x - x.log()).sum(1)

@@ -7,7 +7,7 @@ import torch
 from problems import F64, double, seeded
 
 from wgflow.energy import energy_and_grad
-from wgflow.interpolation import interpolate, respaced, straight
+from wgflow.interpolation import across, interpolate, respaced, straight
 from wgflow.targets import Gaussian
 from wgflow.toys import Ring
 
@@ -89,6 +89,15 @@ def test_points_are_respaced_along_their_polygon():
     for _ in range(200):
         images = respaced(images)
     assert torch.allclose(spacings(images), spacings(images).mean().expand(5), rtol=1e-3)
+
+
+def test_only_what_is_across_the_path_moves_it():
+    """Points that may also slide along it end in the same place, but this is what is promised."""
+    x, g = (torch.randn(n, 1, 2, 3, generator=seeded(n), dtype=F64) for n in (6, 4))
+    along, normal = (x[2:] - x[:-2]).flatten(1), across(g, x).flatten(1)
+    assert torch.allclose((along * normal).sum(1), double([0.0] * 4), atol=1e-12)
+    cosine = torch.cosine_similarity(g.flatten(1) - normal, along)
+    assert torch.allclose(cosine.abs(), torch.ones_like(cosine))
 
 
 def test_images_are_points_too():

@@ -69,7 +69,7 @@ def interpolate(
     x = _line(a, b, points)
     for _ in range(steps):
         _, grad = energy_and_grad(energy, x[1:-1])
-        moved = x[1:-1] - step * _across(grad, x)
+        moved = x[1:-1] - step * across(grad, x)
         x = respaced(torch.cat([x[:1], moved, x[-1:]]))
     return _at(energy, x)
 
@@ -87,8 +87,8 @@ def respaced(x: Points) -> Points:
     return torch.cat([flat[:1], inner, flat[-1:]]).reshape(x.shape)
 
 
-def _across(grad: Tensor, x: Tensor) -> Tensor:
-    """The part of gradients at the inner points of x that is normal to the path."""
+def across(grad: Tensor, x: Tensor) -> Tensor:
+    """``g - (g·τ)τ/|τ|²`` with ``τ_i = x_{i+1} - x_{i-1}``: what is normal to the path x, inside it."""
     along = x[2:] - x[:-2]
     share = sum_event(grad * along) / sum_event(along**2)
     return grad - per_point(share, grad) * along
