@@ -11,6 +11,7 @@ from problems import seeded
 from typer.testing import CliRunner
 
 import wgflow
+from wgflow import denoising
 from wgflow.chains import beginning, from_units, hottest, langevin_step, side, to_units
 from wgflow.cli import app
 from wgflow.composition import compose, counted, standardised
@@ -216,6 +217,17 @@ def test_the_prior_of_denoising_has_a_temperature(runs, tmp_path):
     assert rms["mode"] == pytest.approx(rms["noisy"], rel=1e-4)
 
 
+def test_noise_is_in_the_units_of_the_data(runs, tmp_path, monkeypatch):
+    digits = runs["digits"]
+
+    def fake(energy, y, sigma, *arguments, **options):
+        assert torch.allclose(sigma, (0.25 / digits.dataset.scale).expand_as(sigma))
+        return denoising.Denoised(y, y, y)
+
+    monkeypatch.setattr(denoising, "denoise", fake)
+    succeed("denoise", digits.path, "--noise", 0.25, "--out", tmp_path / "x.npy")
+
+
 def test_paths_between_points(runs, tmp_path):
     out = tmp_path / "x.npy"
     few = ["-n", 2, "--points", 5, "--steps", 3]
@@ -223,6 +235,7 @@ def test_paths_between_points(runs, tmp_path):
     x, ends = np.load(out), runs["moons"].dataset.test[:4].numpy()
     assert x.shape == (2, 5, 2)
     assert np.allclose(x[:, [0, -1]], ends.reshape(2, 2, 2), atol=1e-5)
+    assert abs(x[:, 2] - ends.reshape(2, 2, 2).mean(1)).max() > 1e-4  # not the straight one
     assert [row["pair"] for row in found["barriers"]] == [1, 2]
     assert "straight" in succeed("interpolate", runs["digits"].path, *few)
     assert size(runs["digits"].path / "paths.png") == (8 * 5, 8 * 2 * 2)

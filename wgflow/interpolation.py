@@ -88,7 +88,7 @@ def respaced(x: Points) -> Points:
 
 
 def across(grad: Tensor, x: Tensor) -> Tensor:
-    """``g - (g·τ)τ/|τ|²`` with ``τ_i = x_{i+1} - x_{i-1}``: what is normal to the path x, inside it."""
+    """``g - (g·τ)τ/|τ|²`` with ``τ_i = x_{i+1} - x_{i-1}``, normal to x inside it."""
     along = x[2:] - x[:-2]
     share = sum_event(grad * along) / sum_event(along**2)
     return grad - per_point(share, grad) * along
