@@ -24,13 +24,13 @@ from torch import Tensor
 
 from wgflow.architectures import ImageUNet
 from wgflow.classifier import Classifier
-from wgflow.cli import write_images
 from wgflow.config import Config, Data, Training
 from wgflow.data import Dataset
 from wgflow.data import load as load_data
 from wgflow.fetch import data_folder
 from wgflow.fidelity import fidelity
 from wgflow.learning import MIXED, Learner
+from wgflow.output import write_images
 from wgflow.samplers import ULA
 from wgflow.sampling import follow
 from wgflow.schemes import EnergyMatching, Joint, NearProximal, Population, Scheme

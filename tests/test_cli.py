@@ -19,10 +19,9 @@ from wgflow.cli import (
     differences,
     free_folder,
     score_table,
-    write_images,
-    write_table,
 )
 from wgflow.config import Config, Data, dumps, loads
+from wgflow.output import write_images, write_table
 
 SMALL = [
     *("--set", "training.batch_size=64", "--set", "training.evaluate_every=2"),
@@ -59,18 +58,19 @@ def fake_run(folder, *, scores=None, **config):
     return folder
 
 
-@pytest.mark.parametrize("verb", [[], ["train"], ["compare"], ["data"]])
+@pytest.mark.parametrize("verb", [[], ["train"], ["compare"], ["data"], ["inpaint"]])
 def test_help_does_not_import_torch(verb):
     command = [sys.executable, "-X", "importtime", "-m", "wgflow", *verb, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "wgflow.cli" in imported
     assert not imported & {"torch", "numpy", "scipy", "sklearn", "matplotlib"}
-    assert "wgflow train" in done.stdout or verb in (["compare"], ["data"])
+    assert "wgflow train" in done.stdout or verb in (["compare"], ["data"], ["inpaint"])
 
 
 def test_every_verb_has_help_with_an_example():
     verbs = ["train", "resume", "sample", "evaluate", "report", "compare", "list"]
+    verbs += ["inpaint", "denoise", "interpolate", "ood"]
     for verb in verbs:
         assert f"wgflow {verb}" in succeed(verb, "--help").stdout
     assert all(f" {verb} " in succeed("--help").stdout for verb in verbs)
@@ -302,7 +302,10 @@ def test_samples_are_seeded_and_in_every_format(trained, tmp_path):
     files = [tmp_path / name for name in ("a.npy", "b.npy", "c.npy", "d.csv")]
     for file, seed in zip(files, (1, 1, 2, 1), strict=True):
         said = succeed("sample", trained, "-n", 50, "--out", file, "--seed", seed, "--json")
-        assert json.loads(said.stdout) == {"path": str(file), "shape": [50, 2], "seed": seed}
+        told = json.loads(said.stdout)
+        # The weights of 64 particles, then for each point a start and fifty rounds of two moves.
+        assert told.pop("evaluations") == 64 / 50 + 1 + 50 * 2
+        assert told == {"path": str(file), "shape": [50, 2], "seed": seed}
     a, b, c = (np.load(file) for file in files[:3])
     assert np.array_equal(a, b)
     assert not np.array_equal(a, c)

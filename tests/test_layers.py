@@ -13,6 +13,7 @@ LAYERS = [
     ["energy", "nets", "image_nets", "grid", "exact", "calibration", "metrics", "neighbours"],
     ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],
     ["samplers", "particles", "sampling", "likelihood"],
+    ["descent", "inpainting", "denoising", "interpolation", "outliers"],
     [
         "schemes.base",
         "schemes.dynamics",
@@ -23,7 +24,8 @@ LAYERS = [
     ["schemes.proximal", "schemes.matching", "schemes.joint", "schemes", "ranks", "train"],
     ["architectures", "config", "islands", "checkpoint", "features", "classifier", "fidelity"],
     ["health", "learning", "recording", "validation"],
-    ["runner", "launch", "run", "evaluation", "plots", "report", "cli", "__main__", "__init__"],
+    ["runner", "launch", "run", "chains", "composition", "evaluation", "plots", "report"],
+    ["output", "cli_uses", "cli", "__main__", "__init__"],
 ]
 ORDER = [name for layer in LAYERS for name in layer]
 PLACE = {name: place for place, name in enumerate(ORDER)}

@@ -1,18 +1,16 @@
-"""The command line. The only place that prints; everything heavy is imported inside the verbs.
+"""The command line. Everything heavy is imported inside the verbs.
 
 Results go to stdout, progress and errors to stderr. Bad input ends with one line and exit code 2,
 a failed run with one line and exit code 1.
 """
 
 import contextlib
-import io
 import json
-import math
 import os
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,24 +18,33 @@ import typer
 from typer.core import TyperGroup
 
 from wgflow._version import __version__
-from wgflow.folder import CONFIG, ENVIRONMENT, SAMPLES, SCORES, is_run, read_json, write_bytes
+from wgflow.cli_uses import uses
+from wgflow.folder import CONFIG, ENVIRONMENT, SAMPLES, SCORES, is_run, read_json
+from wgflow.output import (
+    Folder,
+    Json,
+    grid_table,
+    note,
+    rows_table,
+    say,
+    say_json,
+    write_array,
+    writer,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
     from rich.progress import Progress as Bar
     from rich.table import Table
 
     from wgflow.config import Config
     from wgflow.run import Run
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")]
 Devices = Annotated[
     int | None, typer.Option(min=1, help="Processes, or GPUs, per machine; default 1.")
 ]
 Nodes = Annotated[
     int | None, typer.Option(min=1, help="Machines, each of which runs this command; default 1.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 class Verbs(TyperGroup):
@@ -82,6 +89,7 @@ app = typer.Typer(
 - `wgflow evaluate runs/first --json`
 - `wgflow train moons --set scheme=maximum-likelihood --out runs/second`
 - `wgflow compare runs/first runs/second`
+- `wgflow ood runs/first rings`
 
 Each verb has its own help: `wgflow train --help`.
 """,
@@ -217,6 +225,9 @@ def resume(
 - `wgflow sample runs/moons-0 -n 5000 --out points.npy`
 - `wgflow sample runs/moons-0 -n 5000 --out points.csv`: one column per coordinate
 - `wgflow sample runs/digits-0 -n 64 --out digits.png`: a grid of images
+- `wgflow sample runs/mnist-0 --time 2 --steps 200 --langevin 100`: a longer path from noise
+- `wgflow sample runs/moons-0 --times runs/rings-0`: from the product of two densities
+- `wgflow sample runs/moons-0 --temperature 0.5`: from its square, sharper
 """
 )
 def sample(
@@ -225,23 +236,50 @@ def sample(
     out: Annotated[
         Path | None, typer.Option(help=".npy, .csv, or .png for images; default DIR/samples.npy.")
     ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="noise or population; default noise where it can be.")
+    ] = None,
+    path_time: Annotated[
+        float | None, typer.Option("--time", help="Of the path from noise; default 2.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Euler steps of the path; default 80.")] = None,
+    langevin: Annotated[
+        int | None, typer.Option(help="Langevin steps after the path; default 0.")
+    ] = None,
+    times: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Multiply by the density of this run; repeat."),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(help="T of p^(1/T): below 1 sharper, above 1 flatter.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Draw points from the learned density, in the units of the data."""
     import torch
 
+    from wgflow.composition import compose, counted
     from wgflow.run import load
 
     file = out or folder / SAMPLES
     write = writer(file)
     run = load(folder)
-    x = run.sample(count, generator=torch.Generator().manual_seed(seed))
+    if times or temperature != 1:
+        run = compose([run, *map(load, times or [])], temperature=temperature)
+    run, counter = counted(run)
+    options = {"time": path_time, "steps": steps, "langevin": langevin}
+    path = {name: value for name, value in options.items() if value is not None}
+    generator = torch.Generator().manual_seed(seed)
+    x = run.sample(count, start=start, generator=generator, **path)
     write(file, x.cpu().numpy())
+    evaluations = counter.points / count
     if as_json:
-        say_json({"path": str(file), "shape": list(x.shape), "seed": seed})
+        record = {"path": str(file), "shape": list(x.shape), "seed": seed}
+        say_json(record | {"evaluations": evaluations})
     else:
         typer.echo(f"Wrote {count} points to {file}.")
+        typer.echo(f"{evaluations:.4g} evaluations of the energy per point.")
 
 
 @app.command(
@@ -312,7 +350,9 @@ def compare(
         say_json({"runs": scores, "differences": differing} | report)
         return
     say(score_table(scores))
-    say(_grid("setting", differing)) if differing else typer.echo("The settings are the same.")
+    say(grid_table("setting", differing)) if differing else typer.echo(
+        "The settings are the same."
+    )
     if out:
         typer.echo(f"Report: {out}")
 
@@ -345,10 +385,12 @@ def list_(
     if as_json:
         say_json({"runs": runs})
     elif runs:
-        say(_rows(runs))
+        say(rows_table(runs))
     else:
         typer.echo(f"No runs in {folder}. Begin with: wgflow train eight-gaussians")
 
+
+app.add_typer(uses)
 
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 app.add_typer(data_app, name="data", help="Fetch data sets.", epilog="- `wgflow data fetch mnist`")
@@ -509,58 +551,6 @@ def _bar() -> "Bar":
     return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
 
 
-def writer(file: Path) -> Callable[[Path, "np.ndarray"], None]:
-    """How to write points to a file of this suffix; ValueError for any other."""
-    writers = {".npy": write_array, ".csv": write_table, ".png": write_images}
-    if file.suffix not in writers:
-        raise ValueError(
-            f"Samples are written by suffix: expected {', '.join(writers)}, got {str(file)!r}."
-        )
-    return writers[file.suffix]
-
-
-def write_array(file: Path, x: "np.ndarray") -> None:
-    """Points as a NumPy array."""
-    import numpy as np
-
-    stream = io.BytesIO()
-    np.save(stream, x)
-    write_bytes(file, stream.getvalue())
-
-
-def write_table(file: Path, x: "np.ndarray") -> None:
-    """Points as a table, one row per point and one column per coordinate."""
-    import numpy as np
-
-    rows = x.reshape(len(x), -1)
-    header = ",".join(f"x{i}" for i in range(rows.shape[1]))
-    stream = io.BytesIO()
-    np.savetxt(stream, rows, delimiter=",", header=header, comments="", fmt="%.9g")
-    write_bytes(file, stream.getvalue())
-
-
-def write_images(file: Path, x: "np.ndarray") -> None:
-    """Points as a square grid of images; the darkest and brightest hundredth are clipped."""
-    import numpy as np
-    from PIL import Image
-
-    if x.ndim != 4 or x.shape[1] not in (1, 3):
-        raise ValueError(
-            "A picture needs images: expected points of shape (1 or 3, height, width), "
-            f"got {x.shape[1:]}."
-        )
-    across = math.ceil(math.sqrt(len(x)))
-    down = math.ceil(len(x) / across)
-    dark, bright = np.quantile(x, [0.01, 0.99])
-    grey = np.uint8(np.clip((x - dark) / (bright - dark), 0, 1) * 255)
-    blank = np.zeros((down * across - len(x), *x.shape[1:]), np.uint8)
-    grid = np.concatenate([grey, blank]).reshape(down, across, *x.shape[1:])
-    pixels = grid.transpose(0, 3, 1, 4, 2).reshape(down * x.shape[2], across * x.shape[3], -1)
-    stream = io.BytesIO()
-    Image.fromarray(pixels.squeeze(2) if x.shape[1] == 1 else pixels).save(stream, "png")
-    write_bytes(file, stream.getvalue())
-
-
 def read_config(folder: Path) -> dict[str, Any]:
     """Settings of a run by dotted key, read without the library."""
     if not is_run(folder):
@@ -607,7 +597,7 @@ def score_table(runs: Mapping[str, Mapping[str, float]]) -> "Table":
         for name in names
         if not _belongs(name, names)
     }
-    return _grid("score", rows)
+    return grid_table("score", rows)
 
 
 def _belongs(name: str, names: Container[str]) -> bool:
@@ -624,55 +614,9 @@ def _score(scores: Mapping[str, float], name: str) -> str:
     return f"{scores[name]:.4g}{error}{floor}"
 
 
-def _grid(corner: str, rows: Mapping[str, Mapping[str, Any]]) -> "Table":
-    """A table of rows by name, whose columns are the keys of the rows."""
-    return _rows([{corner: name} | dict(row) for name, row in rows.items()])
-
-
-def _rows(rows: Sequence[Mapping[str, Any]]) -> "Table":
-    """A table of records with the same keys."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(*rows[0], box=box.SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
-    return table
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def _flat(table: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
     for key, value in table.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{path}{key}.")
         else:
             yield f"{path}{key}", value
-
-
-def say(table: "Table") -> None:
-    """Print a table on stdout; whole lines where there is no terminal to fit them to."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, highlight=False, markup=False).print(table)
-
-
-def say_json(record: Mapping[str, Any]) -> None:
-    """Print one JSON object on stdout; a number that is not finite becomes null."""
-    typer.echo(json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def note(text: str) -> None:
-    """A line on stderr."""
-    typer.echo(text, err=True)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

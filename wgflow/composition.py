@@ -1,0 +1,73 @@
+"""Runs combined: one density out of several, without learning anything."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from wgflow._tensor import Points, Values
+from wgflow.energy import Energy, Rescaled, Sum, Tempered
+from wgflow.run import Run
+
+
+class Counted(nn.Module):
+    """An energy that counts the points it has seen.
+
+    Args:
+        energy: E.
+    """
+
+    def __init__(self, energy: Energy):
+        super().__init__()
+        self.energy = energy
+        self.points = 0
+
+    def forward(self, x: Points) -> Values:
+        """``E(x)``."""
+        self.points += len(x)
+        return self.energy(x)
+
+
+def compose(
+    runs: Sequence[Run],
+    *,
+    coefficients: Sequence[float] | None = None,
+    temperature: float = 1.0,
+) -> Run:
+    """The first run with the energy ``Σ_j c_j E_j(x)/T``, that is ``p ∝ Π_j p_j^{c_j/T}``.
+
+    Energies are added in the units of the data, whatever units each run standardised to. Samples
+    start where those of the first run do: at noise, or at its population reweighted to the new
+    energy, which serves as far as the two overlap.
+
+    Args:
+        runs: at least one, of points of one shape.
+        coefficients: ``c_j``, default all one.
+        temperature: T > 0.
+
+    Raises:
+        ValueError: on no runs, runs of other points, or numbers out of their ranges.
+    """
+    shapes = list(dict.fromkeys(run.event_shape for run in runs))
+    if len(shapes) != 1:
+        raise ValueError(
+            "Densities are multiplied over the same points: expected one shape of points, "
+            f"got {', '.join(map(str, shapes)) or 'no runs'}."
+        )
+    first = runs[0]
+    product = Tempered(Sum([run.energy for run in runs], coefficients), temperature)
+    return replace(first, energy=standardised(product, first))
+
+
+def standardised(energy: Energy, run: Run) -> Rescaled:
+    """An energy in the units of the data, written as one of the standardised units of a run."""
+    shift, scale = run.energy.shift, run.energy.scale
+    inner = Rescaled(energy, -shift / scale, 1 / scale)
+    return Rescaled(inner, shift, scale).eval().requires_grad_(False)
+
+
+def counted(run: Run) -> tuple[Run, Counted]:
+    """The run with an energy that counts, and the counter."""
+    counter = Counted(run.energy.energy)
+    energy = Rescaled(counter, run.energy.shift, run.energy.scale).requires_grad_(False)
+    return replace(run, energy=energy), counter

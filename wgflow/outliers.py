@@ -1,0 +1,133 @@
+"""Is a point out of the distribution? Scores from energies, and how well they tell.
+
+All scores are larger for stranger points. None needs ``log Z``: it moves all points alike.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wgflow._tensor import Points
+from wgflow.energy import Energy
+from wgflow.grid import tabulate
+
+NORMAL_975 = 1.959963984540054
+"""The quantile of N(0, 1) of a two-sided interval of 95 %."""
+
+
+class Auroc(NamedTuple):
+    """An area under the ROC curve, and its interval of 95 %.
+
+    Attributes:
+        value: 1 where scores tell the two sides apart without error, 1/2 where not at all.
+        low: lower end.
+        high: upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@torch.no_grad()
+def outlier_scores(
+    energy: Energy,
+    x: Points,
+    held_out: Tensor,
+    *,
+    background: Energy | None = None,
+    chunk: int = 256,
+) -> dict[str, Tensor]:
+    """Scores by name, each (batch,), float64.
+
+    ``energy``, E(x), is less for simpler points than the data are, however strange: a point may
+    be more probable than any draw. ``typicality``, ``|E(x) - m|/s`` with mean m and deviation s
+    of E over points held out, takes both sides for strange (Nalisnick et al. 2019). With a
+    background, ``likelihood_ratio``, ``E(x) - E_b(x)`` (Ren et al. 2019), takes out what both
+    energies see in a point.
+
+    Args:
+        energy: E.
+        x: points to score, (batch, *event).
+        held_out: points of the data that E never saw, at least two, and not among x.
+        background: ``E_b``, of other data.
+        chunk: points at a time; bounds the memory.
+
+    Raises:
+        ValueError: on fewer points held out, or energies that are equal on all of them.
+    """
+    values = tabulate(energy, x, chunk)
+    scores = {
+        "energy": values,
+        "typicality": typicality(values, tabulate(energy, held_out, chunk)),
+    }
+    if background is not None:
+        scores["likelihood_ratio"] = values - tabulate(background, x, chunk)
+    return scores
+
+
+def typicality(values: Tensor, held_out: Tensor) -> Tensor:
+    """``|E - m|/s`` of energies (batch,), with m and s over energies held out, (n,), n ≥ 2.
+
+    Raises:
+        ValueError: on fewer of those, or when all are equal.
+    """
+    if len(held_out) < 2 or not held_out.std() > 0:
+        raise ValueError(
+            "Typicality is in deviations of energies held out: expected at least 2 that differ, "
+            f"got {len(held_out)} of range {_spread(held_out):.3g}."
+        )
+    return (values - held_out.mean()).abs() / held_out.std()
+
+
+def auroc(inside: Tensor, outside: Tensor) -> Auroc:
+    """``P(score outside > score inside) + ½ P(equal)``, with an interval of 95 %.
+
+    The value is the Mann-Whitney statistic over all pairs. Its variance is that of DeLong et al.
+    (1988), ``Var V_i/m + Var W_j/n``, with ``V_i`` the share of outside points above inside point
+    i and ``W_j`` the share of inside points below outside point j; the interval is normal in the
+    log-odds, so that it stays within (0, 1). Where the sides do not overlap the variance is zero
+    and says nothing: then ``min(m, n)`` disjoint, independent pairs are in order, and an area
+    below ``0.025^{1/min(m, n)}`` would show that with less than 2.5 % probability.
+
+    Args:
+        inside: scores of points of the data, (m,), at least two.
+        outside: scores of other points, (n,), at least two; larger where they are told apart.
+
+    Raises:
+        ValueError: on fewer scores a side, scores that are NaN, or of another shape.
+    """
+    for side in (inside, outside):
+        if side.ndim != 1 or len(side) < 2 or side.isnan().any():
+            raise ValueError(
+                "An area compares scores on two sides: expected shape (2 or more,) without NaN, "
+                f"got shape {tuple(side.shape)} with {int(side.isnan().sum())} NaN."
+            )
+    inside, outside = inside.double(), outside.double()
+    above, below = 1 - _shares_below(inside, outside), _shares_below(outside, inside)
+    value = float(below.mean())
+    if value in (0.0, 1.0):
+        reach = 0.025 ** (1 / min(len(inside), len(outside)))
+        return Auroc(value, reach, 1.0) if value else Auroc(value, 0.0, 1 - reach)
+    variance = float(above.var() / len(inside) + below.var() / len(outside))
+    width = NORMAL_975 * math.sqrt(variance) / (value * (1 - value))
+    odds = math.log(value / (1 - value))
+    return Auroc(value, _logistic(odds - width), _logistic(odds + width))
+
+
+def _shares_below(x: Tensor, y: Tensor) -> Tensor:
+    """Of each x, the share of y below it; equal ones count half."""
+    ordered = y.sort().values
+    less = torch.searchsorted(ordered, x.contiguous())
+    most = torch.searchsorted(ordered, x.contiguous(), right=True)
+    return (less + most).double() / (2 * len(y))
+
+
+def _logistic(odds: float) -> float:
+    return (1 + math.tanh(odds / 2)) / 2
+
+
+def _spread(values: Tensor) -> float:
+    return float(values.max() - values.min()) if len(values) else 0.0
