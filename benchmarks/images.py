@@ -23,11 +23,9 @@ import torch
 from torch import Tensor
 
 from wgflow.architectures import ImageUNet
-from wgflow.classifier import Classifier
 from wgflow.config import Config, Data, Training
-from wgflow.data import Dataset
 from wgflow.data import load as load_data
-from wgflow.fetch import data_folder
+from wgflow.evaluation import classifier_of
 from wgflow.fidelity import fidelity
 from wgflow.learning import MIXED, Learner
 from wgflow.output import write_images
@@ -187,17 +185,6 @@ COMPETITORS: dict[str, Callable[[str, int, float], Trained]] = {
 }
 
 
-def classifier(dataset: Dataset) -> Classifier:
-    """The features' network, trained once per data set and kept with the data."""
-    file = data_folder() / f"{dataset.name}-classifier.safetensors"
-    if not file.exists():
-        train, test = (dataset.train, dataset.train_labels), (dataset.test, dataset.test_labels)
-        assert train[1] is not None
-        assert test[1] is not None
-        Classifier.fit(train[0], train[1], test[0], test[1]).save(file)
-    return Classifier.load(file)
-
-
 def measure(name: str, data: str, seed: int, minutes: float, count: int, folder: Path) -> Any:
     """Train, draw, score one competitor; a row."""
     dataset = load_data(data)
@@ -206,7 +193,7 @@ def measure(name: str, data: str, seed: int, minutes: float, count: int, folder:
     stem = f"{data}-{name.replace(' ', '-').replace(',', '')}-{minutes:g}-{seed}"
     np.save(folder / f"{stem}.npy", (255 * x[:500]).round().to(torch.uint8).numpy())
     write_images(folder / f"{stem}.png", x[:100].numpy())
-    scores = fidelity(x, dataset.test, classifier(dataset), seed=seed)
+    scores = fidelity(x, dataset.test, classifier_of(dataset), seed=seed)
     return {
         "name": name,
         "data": data,

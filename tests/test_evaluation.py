@@ -10,13 +10,15 @@ import torch
 from problems import double, seeded, z_score
 
 from wgflow import evaluation, folder
-from wgflow.architectures import Perceptron
+from wgflow.architectures import ImageUNet, Perceptron
 from wgflow.config import Config, Data, Training
 from wgflow.data import Dataset, load
 from wgflow.energy import Tempered
 from wgflow.evaluation import (
+    classifier_of,
     density_scores,
     evaluate_run,
+    image_scores,
     mode_error,
     plane,
     sample_scores,
@@ -27,7 +29,7 @@ from wgflow.likelihood import LogZ
 from wgflow.metrics import Wasserstein
 from wgflow.run import fit
 from wgflow.samplers import HMC
-from wgflow.schemes import NearProximal, Population
+from wgflow.schemes import EnergyMatching, NearProximal, Population
 from wgflow.targets import Gaussian, GaussianMixture
 
 TINY = Config(
@@ -319,3 +321,47 @@ def test_without_particles_there_are_no_samples(runs):
     with pytest.raises(ValueError, match="expected a scheme that has some"):
         replace(runs["three"], particles=None).normaliser  # noqa: B018
     assert run.normaliser.error == 0
+
+
+# Images ----------------------------------------------------------------------------------------
+
+
+def labelled(folder):
+    """IDX files of 900 bright and dark images with noise, and as many to test on."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for part in ("train", "t10k"):
+        labels = rng.integers(0, 2, 900).astype(np.uint8)
+        levels = np.where(labels, 170, 60)[:, None, None] + rng.integers(-40, 40, (900, 12, 12))
+        for kind, array in (("images-idx3", levels.astype(np.uint8)), ("labels-idx1", labels)):
+            sizes = b"".join(n.to_bytes(4, "big") for n in array.shape)
+            head = bytes([0, 0, 8, array.ndim]) + sizes
+            (folder / f"{part}-{kind}-ubyte").write_bytes(head + array.tobytes())
+    return folder
+
+
+def test_images_are_scored_by_features_of_their_classifier(tmp_path, monkeypatch):
+    monkeypatch.setenv("WGFLOW_DATA", str(tmp_path / "cache"))
+    config = Config(
+        data=Data(str(labelled(tmp_path / "images")), smoothing=0.05),
+        energy=ImageUNet(widths=(8,)),
+        scheme=EnergyMatching(),
+        training=Training(steps=2, batch_size=32),
+    )
+    run = fit(config, tmp_path / "run")
+    scores = evaluate_run(run, samples=200, features="classifier")
+    assert {"sliced_w2", "frechet", "frechet_floor", "kernel_error", "coverage"} <= set(scores)
+    assert "nll" not in scores  # convolutions: only when asked for
+    assert scores["frechet"] > 10 * scores["frechet_floor"]
+    (kept,) = (tmp_path / "cache").glob("classifier-*.safetensors")
+    written = kept.stat().st_mtime_ns
+    real = run.dataset.train[:200]
+    truth = image_scores(real, run, "classifier")
+    assert kept.stat().st_mtime_ns == written  # read, not trained again
+    assert truth["frechet"] < 3 * truth["frechet_floor"]
+    assert truth["frechet_floor"] == scores["frechet_floor"]
+
+
+def test_a_classifier_needs_labels():
+    with pytest.raises(ValueError, match="expected a data set that has some, got eight"):
+        classifier_of(EIGHT)

@@ -284,6 +284,7 @@ def sample(
 
 @app.command(
     epilog="""- `wgflow evaluate runs/moons-0`
+- `wgflow evaluate runs/mnist-0 --samples 1000 --features classifier`
 - `wgflow evaluate runs/moons-0 --json | jq .kl`
 
 A score `x` comes with `x_floor`, what two samples of the truth score against each other, or with
@@ -299,6 +300,12 @@ def evaluate(
         bool | None,
         typer.Option(help="Anneal for log Z; default unless the energy is convolutional."),
     ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Image scores: classifier, efficientnet, or Inception's weights."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -306,7 +313,9 @@ def evaluate(
     from wgflow.evaluation import evaluate_run
     from wgflow.run import load
 
-    scores = evaluate_run(load(folder), samples=samples, likelihood=likelihood, seed=seed)
+    scores = evaluate_run(
+        load(folder), samples=samples, likelihood=likelihood, features=features, seed=seed
+    )
     if as_json:
         say_json({"run": str(folder)} | scores)
     else:

@@ -1,7 +1,9 @@
 """How good is a learned density? Every score beside its error bar or its two-sample floor."""
 
+import hashlib
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,9 +12,14 @@ from torch import Tensor
 from wgflow import folder
 from wgflow.architectures import Convolutional
 from wgflow.calibration import best_temperature, grid_temperature
+from wgflow.classifier import Classifier
 from wgflow.data import Dataset
 from wgflow.energy import Energy
+from wgflow.features import Features, efficientnet, inception
+from wgflow.fetch import data_folder
+from wgflow.fidelity import fidelity
 from wgflow.grid import Grid, box, fisher, kl_both, kl_gap, tabulate
+from wgflow.learning import load_data
 from wgflow.likelihood import LogZ
 from wgflow.metrics import (
     MMD,
@@ -46,7 +53,12 @@ EXACT_STREAM = 2**31
 
 
 def evaluate_run(
-    run: Run, *, samples: int | None = None, likelihood: bool | None = None, seed: int = 0
+    run: Run,
+    *,
+    samples: int | None = None,
+    likelihood: bool | None = None,
+    features: str | None = None,
+    seed: int = 0,
 ) -> dict[str, float]:
     """All scores of a run, by stable names; they are also kept in its folder.
 
@@ -57,7 +69,12 @@ def evaluate_run(
         samples: points to draw from the model; None for as many as a minute or so allows.
         likelihood: whether log Z is annealed for; None for yes unless the energy is
             convolutional, where it takes very long.
+        features: for the scores of `wgflow.fidelity`, of images: ``classifier`` of the labels of
+            the data set, ``efficientnet``, or a file of Inception's weights; None for none.
         seed: of the draws.
+
+    Raises:
+        ValueError: features are asked for of data that are no images, or have no labels.
     """
     generator = torch.Generator().manual_seed(seed)
     x = run.sample(samples or affordable(run, POINTS), generator=generator)
@@ -66,6 +83,8 @@ def evaluate_run(
     if "temperature" not in scores and not dear(run):
         scores["temperature"] = temperature(run.energy, run.dataset.test, x)
     scores |= sample_scores(x, run.dataset, seed)
+    if features is not None:
+        scores |= image_scores(x, run, features, seed)
     finite = {name: value for name, value in scores.items() if math.isfinite(value)}
     folder.write_json(run.path / folder.SCORES, finite)
     return finite
@@ -137,6 +156,37 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
             "mode_error_floor": mode_error(second, dataset.target),
         }
     return scores
+
+
+def image_scores(x: Tensor, run: Run, features: str, seed: int = 0) -> dict[str, float]:
+    """The scores of `wgflow.fidelity` of samples x against test images, both without noise."""
+    clean = replace(run.config, data=replace(run.config.data, smoothing=0.0))
+    dataset = load_data(clean)
+    test = dataset.test.clamp(0, 1)
+    return fidelity(x.clamp(0, 1), test, image_features(features, dataset), seed=seed)
+
+
+def image_features(name: str, dataset: Dataset) -> Features:
+    """Features by name: see `evaluate_run`."""
+    if name == "classifier":
+        return classifier_of(dataset)
+    return efficientnet() if name == "efficientnet" else inception(name)
+
+
+def classifier_of(dataset: Dataset) -> Classifier:
+    """The classifier of a data set's labels; trained once, and kept where fetched data are."""
+    if dataset.train_labels is None or dataset.test_labels is None:
+        raise ValueError(
+            f"A classifier needs labels: expected a data set that has some, got {dataset.name}."
+        )
+    digest = hashlib.sha256(dataset.test.numpy().tobytes())
+    digest.update(dataset.test_labels.numpy().tobytes())
+    file = data_folder() / f"classifier-{digest.hexdigest()[:16]}.safetensors"
+    if not file.exists():
+        train, test = (dataset.train, dataset.train_labels), (dataset.test, dataset.test_labels)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Classifier.fit(*train, *test).save(file)
+    return Classifier.load(file)
 
 
 def temperature(energy: Energy, data: Tensor, samples: Tensor) -> float:

@@ -53,6 +53,12 @@ SCORES = {
     "w2": Score("Exact W₂", "the same by optimal matching of a subsample"),
     "energy_distance": Score("Energy distance", "around 0 when no difference can be seen"),
     "mmd": Score("MMD²", "kernel distance; around 0 when no difference can be seen"),
+    "frechet": Score("Fréchet distance", "of images, in features; see docs/fidelity.md"),
+    "kernel": Score("Kernel distance", "of images, in features; around 0 when none is seen"),
+    "precision": Score("Precision", "share of samples among real images", "high"),
+    "recall": Score("Recall", "share of real images among samples", "high"),
+    "density": Score("Density", "of real images around the samples", "one"),
+    "coverage": Score("Coverage", "share of real images near a sample", "high"),
     "mode_error": Score("Worst mode share", "greatest error of the share of one mode"),
 }
 SUFFIXES = ("_error", "_floor", "_lower", "_upper")
@@ -625,7 +631,10 @@ def _cost(key: str, table: Mapping[str, float], ideal: str) -> float:
     value = table.get(key, math.inf)
     if not math.isfinite(value):
         return math.inf
-    return abs(value - 1) if ideal == "one" else max(value, table.get(f"{key}_floor", value))
+    if ideal == "one":
+        return abs(value - 1)
+    floor = table.get(f"{key}_floor", value)  # where nothing can be told from perfection
+    return -min(value, floor) if ideal == "high" else max(value, floor)
 
 
 def _compared_curves(runs: Mapping[str, Material]) -> Section:
