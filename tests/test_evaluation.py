@@ -358,7 +358,7 @@ def test_images_are_scored_by_features_of_their_classifier(tmp_path, monkeypatch
     real = run.dataset.train[:200]
     truth = image_scores(real, run, "classifier")
     assert kept.stat().st_mtime_ns == written  # read, not trained again
-    assert truth["frechet"] < 3 * truth["frechet_floor"]
+    assert truth["frechet"] < scores["frechet"] / 10
     assert truth["frechet_floor"] == scores["frechet_floor"]
 
 
