@@ -225,16 +225,24 @@ def resume(
 - `wgflow sample runs/moons-0 -n 5000 --out points.npy`
 - `wgflow sample runs/moons-0 -n 5000 --out points.csv`: one column per coordinate
 - `wgflow sample runs/digits-0 -n 64 --out digits.png`: a grid of images
+- `wgflow sample --pretrained mnist -n 64`: the same of an energy that comes with WGFlow
 - `wgflow sample runs/mnist-0 --time 2 --steps 200 --langevin 100`: a longer path from noise
 - `wgflow sample runs/moons-0 --times runs/rings-0`: from the product of two densities
 - `wgflow sample runs/moons-0 --temperature 0.5`: from its square, sharper
 """
 )
 def sample(
-    folder: Folder,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Folder of a run.")
+    ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="In place of DIR, an energy that comes with WGFlow."),
+    ] = None,
     count: Annotated[int, typer.Option("-n", "--number", min=1, help="Points to draw.")] = 1000,
     out: Annotated[
-        Path | None, typer.Option(help=".npy, .csv, or .png for images; default DIR/samples.npy.")
+        Path | None,
+        typer.Option(help=".npy, .csv, or .png for images; default DIR/samples.npy, NAME.png."),
     ] = None,
     start: Annotated[
         str | None, typer.Option(help="noise or population; default noise where it can be.")
@@ -259,10 +267,20 @@ def sample(
     """Draw points from the learned density, in the units of the data."""
     import torch
 
+    from wgflow import zoo
     from wgflow.composition import compose, counted
     from wgflow.run import load
 
-    file = out or folder / SAMPLES
+    if (folder is None) == (pretrained is None):
+        raise ValueError(
+            "Samples are of one density: expected DIR or --pretrained, got "
+            f"{'neither' if folder is None else 'both'}."
+        )
+    if folder is None:
+        folder, usual = zoo.pretrained(str(pretrained)), Path(f"{pretrained}.png")
+    else:
+        usual = folder / SAMPLES
+    file = out or usual
     write = writer(file)
     run = load(folder)
     if times or temperature != 1:
@@ -320,6 +338,18 @@ def evaluate(
         say_json({"run": str(folder)} | scores)
     else:
         say(score_table({folder.name: scores}))
+
+
+@app.command(epilog="- `wgflow publish runs/mnist-0 published/mnist`")
+def publish(
+    folder: Folder, out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.")]
+) -> None:
+    """Write a run without what only learning needs, small enough to share."""
+    from wgflow.run import load
+    from wgflow.run import publish as write_published
+
+    write_published(load(folder), out)
+    typer.echo(f"Published: {out}")
 
 
 @app.command(epilog="- `wgflow report runs/moons-0`")

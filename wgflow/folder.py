@@ -23,6 +23,8 @@ EVENTS = "events.jsonl"
 """One object per rollback, early stop or interruption; absent in an uneventful run."""
 CHECKPOINT = "checkpoint.safetensors"
 """The latest state of learning."""
+ENERGY = "energy.safetensors"
+"""What a published run has in place of a checkpoint: its energy alone."""
 FRAMES = "frames.npz"
 """Snapshots ``step`` (F,) and ``x`` (F, N, *event), in original units, equally weighted."""
 TENSORBOARD = "tensorboard"
@@ -100,14 +102,14 @@ def is_run(path: Path) -> bool:
 
 
 def check_run(path: Path) -> None:
-    """Raise ValueError unless ``path`` is a run that has a checkpoint."""
+    """Raise ValueError unless ``path`` is a run that has a checkpoint, or an energy."""
     if not is_run(path):
         what = "none of them" if path.is_dir() else "no such folder"
         raise ValueError(
             f"A run is a folder with {CONFIG} and {ENVIRONMENT}: expected one at {path}, "
             f"got {what}."
         )
-    if not (path / CHECKPOINT).is_file():
+    if not ((path / CHECKPOINT).is_file() or (path / ENERGY).is_file()):
         raise ValueError(
             f"A run has a checkpoint: expected {path / CHECKPOINT}, got no such file."
         )

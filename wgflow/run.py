@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wgflow import folder
+from wgflow import checkpoint, folder
 from wgflow.config import DTYPES, Config, dumps, loads
 from wgflow.data import TOYS, Dataset
 from wgflow.energy import Rescaled
@@ -271,31 +271,67 @@ def load(path: Path | str) -> Run:
     """
     path = Path(path)
     folder.check_run(path)
-    config, state = read_config(path), read_state(path, "cpu")
-    learned = state["learner"]
+    if not (path / folder.CHECKPOINT).is_file():
+        return _published(path)
+    state = read_state(path, "cpu")
+    learned, progress = state["learner"], state["progress"]
     islands = zip(*(populations(carry) for carry in carries(state)), strict=True)
-    particles, held_out = (join(parts) for parts in islands)
+    populated = [join(parts) for parts in islands]
+    learned = learned | {"energy": _averaged(learned["average"])}
+    return _assembled(path, learned, populated, progress.step, progress.rollbacks)
+
+
+def publish(run: Run, out: Path | str) -> None:
+    """Write a run without what only learning needs: its energy, in half precision.
+
+    `load` reads it like any run; it has no particles. Half precision keeps three digits of every
+    weight: samples look the same, energies move by about as much as in mixed precision.
+
+    Raises:
+        ValueError: the folder is not new.
+    """
+    path = Path(out)
+    folder.check_new(path)
+    path.mkdir(parents=True, exist_ok=True)
+    weights = run.energy.energy.state_dict()
+    halves = {name: w.half() if w.ndim else w for name, w in weights.items()}
+    tree = {
+        "energy": halves,
+        "shift": run.energy.shift,
+        "scale": run.energy.scale,
+        "event_shape": run.event_shape,
+        "steps": run.steps,
+        "rollbacks": run.rollbacks,
+    }
+    checkpoint.save(path / folder.ENERGY, tree)
+    # Without what it began with: the weights say it all, and a path would lead nowhere.
+    folder.write_text(path / folder.CONFIG, dumps(replace(run.config, init=None)))
+    told = folder.read_json(run.path / folder.ENVIRONMENT)
+    kept = {key: told[key] for key in ("wgflow", "torch", "status", "cpu_seconds") if key in told}
+    folder.write_json(path / folder.ENVIRONMENT, kept)
+    if (run.path / folder.SCORES).is_file():
+        folder.write_json(path / folder.SCORES, folder.read_json(run.path / folder.SCORES))
+
+
+def _published(path: Path) -> Run:
+    kept: Any = checkpoint.load(path / folder.ENERGY, [])
+    return _assembled(path, kept, [None, None], kept["steps"], kept["rollbacks"])
+
+
+def _assembled(path, learned, populated, steps: int, rollbacks: int) -> Run:
+    """A run from the weights of its energy, its units and its populations."""
+    config = read_config(path)
     event_shape = tuple(learned["event_shape"])
-    averaged = _averaged(learned["average"])
     dim = math.prod(event_shape)
     # Values come with the state; here only the shape matters.
     covariance = torch.eye(dim) if dim <= LARGEST else None
     center = None if learned["shift"].ndim else torch.zeros(event_shape)
     # In full precision, whatever it was trained in: log Z and acceptance need the digits.
     energy = config.energy.build(event_shape, covariance, center).to(DTYPES[config.dtype])
-    load_state(energy, averaged)
+    load_state(energy, learned["energy"])
     original = Rescaled(energy, learned["shift"], learned["scale"]).eval().requires_grad_(False)
-    progress = state["progress"]
-    return Run(
-        path,
-        config,
-        original,
-        particles,
-        held_out,
-        event_shape,
-        progress.step,
-        progress.rollbacks,
-    )
+    particles, held_out = populated
+    return Run(path, config, original, particles, held_out, event_shape, steps, rollbacks)
 
 
 def read_config(path: Path) -> Config:

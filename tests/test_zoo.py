@@ -1,0 +1,65 @@
+"""Published runs: what they keep, and the energies that come with the package."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from problems import seeded
+
+from wgflow import folder, zoo
+from wgflow.architectures import ImageUNet
+from wgflow.config import Config, Data, Training
+from wgflow.run import fit, load, publish
+from wgflow.schemes import EnergyMatching
+
+CONFIG = Config(
+    data=Data("digits", scaling="range"),
+    energy=ImageUNet(widths=(8, 8)),
+    scheme=EnergyMatching(),
+    training=Training(steps=4, batch_size=32),
+)
+
+
+def test_a_published_run_is_its_energy(tmp_path):
+    run = fit(CONFIG, tmp_path / "run")
+    publish(run, tmp_path / "out")
+    kept = load(tmp_path / "out")
+    assert kept.particles is None
+    assert kept.held_out is None
+    assert (kept.steps, kept.config, kept.event_shape) == (4, CONFIG, (1, 8, 8))
+    x = run.dataset.test[:50]
+    before, after = run.energy(x), kept.energy(x)
+    error = (after - before).std() / before.std()
+    assert 0 < error < 2e-3
+    a, b = (r.sample(3, generator=seeded(1), steps=3) for r in (run, kept))
+    torch.testing.assert_close(a, b, rtol=0, atol=0.01)
+    sizes = [
+        (tmp_path / n / f).stat().st_size
+        for n, f in (("run", folder.CHECKPOINT), ("out", folder.ENERGY))
+    ]
+    assert sizes[1] < sizes[0] / 5
+
+
+def test_publishing_begins_a_new_folder_and_forgets_paths(tmp_path):
+    first = fit(CONFIG, tmp_path / "first")
+    second = fit(replace(CONFIG, init=str(tmp_path / "first")), tmp_path / "second")
+    publish(second, tmp_path / "out")
+    for file in (tmp_path / "out").glob("*.*"):
+        assert str(tmp_path).encode() not in file.read_bytes()
+    with pytest.raises(ValueError, match="new"):
+        publish(first, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_pretrained_energy_draws_images(name):
+    run = load(zoo.pretrained(name))
+    x = run.sample(2, generator=seeded(1))
+    assert x.shape == (2, 1, 28, 28)
+    inside = ((x > -0.2) & (x < 1.2)).double().mean()
+    assert inside > 0.99  # on the range of images, where noise is not
+    assert run.config.init is None
+
+
+def test_no_such_energy():
+    with pytest.raises(ValueError, match="No such pretrained energy: expected one of"):
+        zoo.pretrained("nothing")

@@ -1,0 +1,21 @@
+"""Pretrained energies: published runs that come with the package."""
+
+from importlib.resources import files
+from pathlib import Path
+
+HOME = Path(str(files("wgflow"))) / "pretrained"
+"""One folder per energy: its configuration, scores, environment and weights."""
+
+
+def names() -> list[str]:
+    """The names of the pretrained energies."""
+    return sorted(path.name for path in HOME.glob("*") if path.is_dir())
+
+
+def pretrained(name: str) -> Path:
+    """The folder of a pretrained energy, for `wgflow.load`; ValueError where there is none."""
+    if name not in names():
+        raise ValueError(
+            f"No such pretrained energy: expected one of {', '.join(names())}, got {name!r}."
+        )
+    return HOME / name
