@@ -77,7 +77,7 @@ def test_verbs_and_options_in_the_text_exist(command):
 
 
 @pytest.mark.parametrize(
-    "command", ["wgflow trian moons", "wgflow train moons --epochs 3", "wgflow sample"]
+    "command", ["wgflow trian moons", "wgflow train moons --epochs 3", "wgflow evaluate"]
 )
 def test_a_wrong_command_would_be_seen(command):
     with pytest.raises(Exception, match=r"No such (command|option)|Missing (argument|parameter)"):

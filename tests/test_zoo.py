@@ -63,3 +63,22 @@ def test_a_pretrained_energy_draws_images(name):
 def test_no_such_energy():
     with pytest.raises(ValueError, match="No such pretrained energy: expected one of"):
         zoo.pretrained("nothing")
+
+
+def test_samples_are_of_one_density(tmp_path):
+    from test_cli import refused
+
+    assert "expected DIR or --pretrained, got neither" in refused("sample")
+    assert "got both" in refused("sample", str(tmp_path), "--pretrained", "mnist")
+    assert "No such pretrained energy" in refused("sample", "--pretrained", "nothing")
+
+
+def test_the_command_line_publishes_and_samples_the_zoo(tmp_path):
+    from test_cli import succeed
+
+    fit(CONFIG, tmp_path / "run")
+    succeed("publish", str(tmp_path / "run"), str(tmp_path / "out"))
+    succeed("sample", str(tmp_path / "out"), "-n", "2", "--steps", "2")
+    picture = tmp_path / "digits.png"
+    succeed("sample", "--pretrained", "mnist", "-n", "4", "--steps", "3", "--out", str(picture))
+    assert picture.read_bytes()[1:4] == b"PNG"
