@@ -160,10 +160,14 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
 
 def image_scores(x: Tensor, run: Run, features: str, seed: int = 0) -> dict[str, float]:
     """The scores of `wgflow.fidelity` of samples x against test images, both without noise."""
-    clean = replace(run.config, data=replace(run.config.data, smoothing=0.0))
-    dataset = load_data(clean)
+    dataset = sharp(run)
     test = dataset.test.clamp(0, 1)
     return fidelity(x.clamp(0, 1), test, image_features(features, dataset), seed=seed)
+
+
+def sharp(run: Run) -> Dataset:
+    """The data of a run without the noise of its smoothing."""
+    return load_data(replace(run.config, data=replace(run.config.data, smoothing=0.0)))
 
 
 def image_features(name: str, dataset: Dataset) -> Features:

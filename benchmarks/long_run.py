@@ -1,0 +1,92 @@
+"""Do long chains stay with the data? Langevin chains of a run of images, from noise and from data.
+
+    python -m benchmarks.long_run DIR --steps 10000 --chains 64
+
+From noise the chains follow the potential first. At a few lengths: the potential V = εE, the share
+of pixels outside the range of the data by more than four widths of the wells, and the kernel
+distance to test images in the features of the classifier, after 20 steps of descent that take the
+thermal noise off. Pictures are written beside the table.
+"""
+
+import argparse
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wgflow import zoo
+from wgflow.energy import energy_and_grad
+from wgflow.evaluation import classifier_of, sharp
+from wgflow.features import extract
+from wgflow.fidelity import kernel_distance
+from wgflow.output import write_images
+from wgflow.run import Run, load
+from wgflow.samplers import ULA, iterate
+from wgflow.sampling import follow
+from wgflow.schemes import matching
+
+LENGTHS = (1, 100, 300, 1000, 3000, 10_000)
+STEP = 0.025
+"""Of the path's unit time."""
+
+
+def descended(energy, x, step):
+    for _ in range(20):
+        x = x - step * energy_and_grad(energy, x)[1]
+    return x
+
+
+def chains(run: Run, start: str, count: int, steps: int, out: Path) -> list[str]:
+    paths, dataset, energy = matching(run.config.scheme), sharp(run), run.energy.energy
+    assert paths is not None
+    generator = torch.Generator().manual_seed(0)
+    eps, width = paths.temperature, (paths.temperature * (1 - paths.cutoff)) ** 0.5
+    if start == "noise":
+        x = torch.randn(count, *run.event_shape, generator=generator)
+        x = follow(energy, x, temperature=eps, generator=generator)
+    else:
+        x = dataset.standardise(dataset.test[:count])
+    features = classifier_of(dataset)
+    real = extract(features, dataset.test[1000:3000].clamp(0, 1))
+    lines, pictures, taken = [], [], 0
+    for state, _ in islice(iterate(ULA(STEP * eps), energy, x, generator=generator), steps):
+        taken += 1
+        if taken not in LENGTHS:
+            continue
+        u = descended(energy, state.x, STEP * eps)
+        images = dataset.unstandardise(u).clamp(0, 1)
+        distance = kernel_distance(extract(features, images), real)
+        v, outside = eps * state.energy, (state.x.abs() > 1 + 4 * width).double().mean()
+        lines.append(
+            f"| {start} | {taken} | {v.mean():.1f} ± {v.std():.1f} | {outside:.1e} "
+            f"| {distance.value:.3f} ± {distance.error:.3f} |"
+        )
+        print(lines[-1], flush=True)
+        pictures.append(images[:16].numpy())
+    write_images(out / f"long-{start}.png", np.concatenate(pictures), across=16)
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("run", help="a run folder, or the name of a pretrained energy")
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--chains", type=int, default=64)
+    parser.add_argument("--out", type=Path, default=Path("runs"))
+    a = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    a.out.mkdir(parents=True, exist_ok=True)
+    path = Path(a.run)
+    run = load(path if path.exists() else zoo.pretrained(a.run))
+    print("| start | steps | V | pixels outside | kernel ± error |\n|---|---|---|---|---|")
+    with torch.autocast("cpu", torch.bfloat16, enabled=run.config.dtype == "bf16-mixed"):
+        for start in ("noise", "data"):
+            chains(run, start, a.chains, a.steps, a.out)
+
+
+if __name__ == "__main__":
+    main()
