@@ -20,6 +20,7 @@ from wgflow.energy import energy_and_grad
 from wgflow.evaluation import classifier_of, sharp
 from wgflow.features import extract
 from wgflow.fidelity import kernel_distance
+from wgflow.learning import MIXED
 from wgflow.output import write_images
 from wgflow.run import Run, load
 from wgflow.samplers import ULA, iterate
@@ -83,7 +84,7 @@ def main() -> None:
     path = Path(a.run)
     run = load(path if path.exists() else zoo.pretrained(a.run))
     print("| start | steps | V | pixels outside | kernel ± error |\n|---|---|---|---|---|")
-    with torch.autocast("cpu", torch.bfloat16, enabled=run.config.dtype == "bf16-mixed"):
+    with torch.autocast("cpu", torch.bfloat16, enabled=run.config.dtype == MIXED):
         for start in ("noise", "data"):
             chains(run, start, a.chains, a.steps, a.out)
 
