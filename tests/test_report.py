@@ -268,6 +268,10 @@ window.troubles = [];
 const note = (text) => window.troubles.push(String(text));
 window.addEventListener("error", (e) => note(e.message || e.target.outerHTML), true);
 window.addEventListener("unhandledrejection", (e) => note(e.reason));
+const cues = [];
+window.IntersectionObserver = class extends IntersectionObserver {
+  constructor(cue, options) { super(cue, options); cues.push(cue); }
+};
 document.addEventListener("securitypolicyviolation", (e) => note("blocked " + e.blockedURI));
 </script>"""
 PROBE = """<script>
@@ -289,6 +293,7 @@ window.addEventListener("load", () => setTimeout(() => {
     };
     const ends = [at(0), at(Number(slider.max))];
     player.querySelector("button").click();
+    cues.forEach((cue) => cue([{ isIntersecting: true }])); // in sight only after the click
     const during = player.querySelector("button").textContent;
     return { ends, during, player };
   });

@@ -45,6 +45,7 @@ function play(root) {
   }
 
   function start() {
+    stop(); // a click may come before the player is first seen: one timer, not two
     let k = Number(slider.value) >= last ? 0 : Number(slider.value);
     button.textContent = "Pause";
     timer = setInterval(() => {
