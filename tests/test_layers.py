@@ -10,7 +10,8 @@ import wgflow
 LAYERS = [
     ["_version", "_tensor", "folder", "fetch", "images", "readers", "sources"],
     ["targets", "toys", "data"],
-    ["energy", "nets", "image_nets", "grid", "exact", "calibration", "metrics", "neighbours"],
+    ["energy", "nets", "image_nets", "grid", "exact", "calibration"],
+    ["distances", "metrics", "neighbours"],
     ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],
     ["samplers", "particles", "sampling", "likelihood"],
     ["descent", "inpainting", "denoising", "interpolation", "outliers"],

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from wgflow.calibration import best_temperature, grid_temperature
+from wgflow.distances import median_distance, pairwise_distances
 from wgflow.grid import Grid
 from wgflow.metrics import (
     MMD,
@@ -15,10 +16,8 @@ from wgflow.metrics import (
     Wasserstein,
     evaluate,
     halves,
-    median_distance,
     mode_occupancy,
     occupancy_error,
-    pairwise_distances,
     with_floor,
 )
 

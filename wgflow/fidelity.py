@@ -7,10 +7,11 @@ Scores depend on the features and on the numbers of images: compare only like wi
 import torch
 from torch import Tensor
 
+from wgflow.distances import flat_pair
 from wgflow.exact import GaussianLaw, bures
 from wgflow.features import Features, extract
 from wgflow.grid import Estimate
-from wgflow.metrics import flat_pair, halves
+from wgflow.metrics import halves
 from wgflow.neighbours import overlap
 
 

@@ -15,6 +15,8 @@ import ot
 import torch
 from torch import Tensor
 
+from wgflow.distances import centred_pair, median_distance, pairwise_distances
+
 Metric = Callable[[Tensor, Tensor], Tensor]
 """Points and a reference to one number."""
 
@@ -227,30 +229,6 @@ def occupancy_error(masses: Tensor, size: float, reference_size: float = math.in
     return torch.sqrt(masses * (1 - masses) * (1 / size + 1 / reference_size))
 
 
-def pairwise_distances(x: Tensor, y: Tensor) -> Tensor:
-    """``|x_i - y_j|`` for (n, d) and (m, d) -> (n, m): the one home of distances between points.
-
-    Above 25 points it is a matrix product, which loses half of the digits of distances that are
-    small beside ``|x|``: centre the points first, as the metrics do.
-    """
-    return torch.cdist(x, y)
-
-
-def median_distance(x: Tensor) -> float:
-    """The median distance between distinct points of (n, d), n >= 2.
-
-    Raises:
-        ValueError: if it is zero.
-    """
-    first, second = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
-    median = float(pairwise_distances(x, x)[first, second].median())
-    if not median > 0:
-        raise ValueError(
-            f"The median heuristic needs distinct reference points: expected > 0, got {median}."
-        )
-    return median
-
-
 def _u_statistic(x: Tensor, y: Tensor, kernel: Callable[[Tensor], Tensor], chunk: int) -> Tensor:
     within = _mean_within(x, kernel, chunk) + _mean_within(y, kernel, chunk)
     rows = [kernel(pairwise_distances(part, y)).sum() for part in x.split(chunk)]
@@ -263,34 +241,6 @@ def _mean_within(x: Tensor, kernel: Callable[[Tensor], Tensor], chunk: int) -> T
         values = kernel(pairwise_distances(x[first : first + chunk], x))
         sums.append(values.sum() - values.diagonal(first).sum())
     return torch.stack(sums).sum() / (len(x) * (len(x) - 1))
-
-
-def flat_pair(x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
-    """Both sides as float64 (n, d) and (m, d); refuses what cannot be compared."""
-    if x.ndim < 1 or y.ndim < 1 or x.shape[1:] != y.shape[1:]:
-        raise ValueError(
-            "Points and reference must have events of one shape: "
-            f"expected {tuple(y.shape[1:])}, got {tuple(x.shape[1:])}."
-        )
-    if min(len(x), len(y)) < least:
-        raise ValueError(
-            f"This needs points on both sides: expected at least {least}, "
-            f"got {len(x)} and {len(y)}."
-        )
-    x, y = (side.detach().reshape(len(side), -1).double() for side in (x, y))
-    if not (x.isfinite().all() and y.isfinite().all()):
-        bad = [int((~side.isfinite()).any(1).sum()) for side in (x, y)]
-        raise ValueError(
-            "Points must be finite: expected no NaN or infinity, "
-            f"got {bad[0]} bad points and {bad[1]} bad reference points."
-        )
-    return x, y
-
-
-def centred_pair(x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
-    """`flat_pair`, moved so that the mean of y is the origin."""
-    x, y = flat_pair(x, y, least)
-    return x - y.mean(0), y - y.mean(0)
 
 
 def _subsample(x: Tensor, points: int, generator: torch.Generator) -> Tensor:

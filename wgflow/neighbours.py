@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wgflow.metrics import centred_pair, flat_pair, pairwise_distances
+from wgflow.distances import centred_pair, flat_pair, pairwise_distances
 
 
 class Overlap(NamedTuple):
