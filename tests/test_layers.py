@@ -25,7 +25,8 @@ LAYERS = [
     ["schemes.proximal", "schemes.matching", "schemes.joint", "schemes", "ranks", "train"],
     ["architectures", "config", "islands", "checkpoint", "features", "classifier", "fidelity"],
     ["health", "learning", "recording", "validation"],
-    ["runner", "launch", "zoo", "run", "chains", "composition", "evaluation", "plots", "report"],
+    ["runner", "launch", "zoo", "run.learned", "run.stored", "run.fitting", "run"],
+    ["chains", "composition", "evaluation", "plots", "report"],
     ["output", "cli_uses", "cli", "__main__", "__init__"],
 ]
 ORDER = [name for layer in LAYERS for name in layer]

@@ -1,0 +1,193 @@
+"""What a run learned: its energy, fresh samples of it, and its normaliser."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wgflow.config import DTYPES, Config
+from wgflow.data import Dataset
+from wgflow.energy import Rescaled
+from wgflow.grid import box, log_z
+from wgflow.learning import MIXED, load_data
+from wgflow.likelihood import LogZ, moment_match
+from wgflow.likelihood import log_z as annealed_log_z
+from wgflow.particles import Particles
+from wgflow.samplers import MALA
+from wgflow.samplers.base import check_choice
+from wgflow.samplers.kinetic import KineticState
+from wgflow.sampling import descent, draw, follow
+from wgflow.schemes import EnergyMatching, matching
+
+ROUNDS = 50
+"""Moves of a fresh sample, from the population that learned."""
+
+STARTS = ("noise", "population")
+"""Where samples may start."""
+
+CHAINS = 1000
+"""Annealed chains, each way."""
+
+
+def temperatures(dim: int) -> int:
+    """Intermediate laws of the annealing: works spread with the dimension, up to a budget."""
+    return min(max(200, 16 * dim), 2000)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a run learned, as of its latest checkpoint.
+
+    Attributes:
+        path: its folder.
+        config: what was asked for.
+        energy: the running average of the energy, in the original units of the data; frozen.
+        particles: the population that trained, in standardised units; None without one.
+        held_out: the population that never entered a gradient; None without one.
+        event_shape: shape of one point.
+        steps: learning steps done.
+        rollbacks: how often the run diverged and went back.
+    """
+
+    path: Path
+    config: Config
+    energy: Rescaled
+    particles: Particles | None
+    held_out: Particles | None
+    event_shape: tuple[int, ...]
+    steps: int
+    rollbacks: int
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data it learned from, loaded when first asked for."""
+        return load_data(self.config)
+
+    def sample(
+        self,
+        count: int,
+        *,
+        start: str | None = None,
+        rounds: int | None = None,
+        generator: torch.Generator | None = None,
+        **path: Any,
+    ) -> Tensor:
+        """``count`` fresh points of the learned density, in the original units of the data.
+
+        Args:
+            count: number of points.
+            start: ``population``, see `wgflow.sampling.draw`; ``noise``, see
+                `wgflow.sampling.follow`, for energies matched to paths from noise; None for noise
+                where it can be, else the population.
+            rounds: moves of a point from the population.
+            generator: source of randomness.
+            path: options of `wgflow.sampling.follow`: time, steps, langevin.
+
+        Raises:
+            ValueError: the scheme kept no particles, or matched no paths, or a number is out of
+                its range.
+        """
+        check_choice("start", start or STARTS[0], STARTS)
+        if start == "noise" or (start is None and matching(self.config.scheme)):
+            return self._from_noise(count, path, generator)
+        if path:
+            raise ValueError(
+                f"Points of the population follow no path: expected no options, got {path}."
+            )
+        particles = self._population()
+        u = draw(
+            self.energy.energy,
+            particles,
+            count,
+            _mala(particles),
+            rounds=ROUNDS if rounds is None else rounds,
+            generator=generator,
+        )
+        return self._original(u)
+
+    def stages(
+        self, count: int, *, generator: torch.Generator | None = None, **options: Any
+    ) -> Iterator[Tensor]:
+        """``count`` points on their way from noise, after 0, 1 ... evaluations of the gradient.
+
+        In original units; options and errors as in `sample` from noise, without Langevin steps.
+        """
+        paths, x = self._noise(count, generator)
+        options = {"temperature": paths.temperature} | options
+        with self._mixed():
+            yield from map(self._original, descent(self.energy.energy, x, **options))
+
+    def _from_noise(self, count: int, path: dict[str, Any], generator) -> Tensor:
+        paths, x = self._noise(count, generator)
+        path = {"temperature": paths.temperature, "generator": generator} | path
+        with self._mixed():
+            return self._original(follow(self.energy.energy, x, **path))
+
+    def _noise(self, count: int, generator) -> tuple[EnergyMatching, Tensor]:
+        """The energy matching of the scheme, and noise from which its paths start."""
+        paths = matching(self.config.scheme)
+        if paths is None:
+            raise ValueError(
+                "Only energies matched to paths lead from noise to the data: expected the scheme "
+                "energy-matching or joint; others start from their population."
+            )
+        shape, dtype = (count, *self.event_shape), DTYPES[self.config.dtype]
+        return paths, paths.noise * torch.randn(shape, generator=generator, dtype=dtype)
+
+    def _mixed(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.config.dtype == MIXED)
+
+    def _original(self, u: Tensor) -> Tensor:
+        return (self.energy.shift + self.energy.scale * u).to(u)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """``log p(x) = -E(x) - log Z``, (batch,), in nats; its error is `normaliser`'s."""
+        with torch.no_grad():
+            return -self.energy(x) - self.normaliser.value
+
+    @cached_property
+    def normaliser(self) -> LogZ:
+        """``log Z`` of the energy with its standard error: the same in all units.
+
+        By quadrature in one and two dimensions, where the error is that of the rule and counted
+        as zero; otherwise by annealing both ways between the learned density, from the particles
+        that never entered a gradient, and a Gaussian of the moments of those that did.
+
+        Raises:
+            ValueError: the scheme kept no particles.
+        """
+        if len(self.event_shape) == 1 and self.event_shape[0] <= 2:
+            grid = box(self.energy.shift, self.energy.scale, DTYPES[self.config.dtype])
+            value = float(log_z(self.energy, grid))
+            return LogZ(value, 0.0, value, value)
+        generator = torch.Generator().manual_seed(self.config.seed)
+        trained = self._population()
+        start = trained if self.held_out is None else self.held_out
+        step = _mala(trained)
+        energy = self.energy.energy
+        draws = draw(energy, start, CHAINS, step, rounds=ROUNDS, generator=generator)
+        reference = moment_match(trained.x, trained.weights)
+        return annealed_log_z(
+            energy,
+            draws,
+            reference,
+            temperatures=temperatures(math.prod(self.event_shape)),
+            sampler=step,
+            generator=generator,
+        )
+
+    def _population(self) -> Particles:
+        if self.particles is None:
+            raise ValueError("Samples start from particles: expected a scheme that has some.")
+        return self.particles
+
+
+def _mala(p: Particles) -> MALA:
+    """MALA with the step the population learned: one leapfrog of η is MALA of ε = η²/2."""
+    step = float(p.state.step_size)
+    return MALA(step_size=step**2 / 2 if isinstance(p.state, KineticState) else step)
