@@ -26,7 +26,9 @@ LAYERS = [
     ["architectures", "config", "islands", "checkpoint", "features", "classifier", "fidelity"],
     ["health", "learning", "recording", "validation"],
     ["runner", "launch", "zoo", "run.learned", "run.stored", "run.fitting", "run"],
-    ["chains", "composition", "evaluation", "plots", "report"],
+    ["chains", "composition", "evaluation"],
+    ["plots.style", "plots.charts", "plots.axes"],
+    ["plots.laws", "plots.samples", "plots.training", "plots.motion", "plots", "report"],
     ["output", "cli_uses", "cli", "__main__", "__init__"],
 ]
 ORDER = [name for layer in LAYERS for name in layer]

@@ -1,0 +1,83 @@
+"""What is drawn into one pair of axes: a density, dots, histograms, an image."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from wgflow.plots.charts import Box, Chart
+from wgflow.plots.style import DATA, DENSITY, MODEL
+
+
+def ends(chart: Chart, axis: int) -> tuple[float, float]:
+    """Where a chart begins and ends along an axis."""
+    return float(chart.box.low[axis]), float(chart.box.high[axis])
+
+
+def aspect(box: Box) -> float:
+    """Height of a box over its width."""
+    width, height = box.high - box.low
+    return height / width
+
+
+def edges(low: float, high: float, count: int) -> list[float]:
+    """Of equal bins, one more than there are bins."""
+    return np.linspace(low, high, count + 1).tolist()
+
+
+def plane(axes: Axes, box: Box, names: Sequence[str]) -> None:
+    """Limits and labels of two coordinates."""
+    axes.set(xlim=(box.low[0], box.high[0]), ylim=(box.low[1], box.high[1]))
+    axes.set(xlabel=names[0], ylabel=names[1])
+    # One unit looks equally long on both axes, unless that would make a sliver.
+    axes.set_aspect("equal" if 0.25 < aspect(box) < 4 else "auto")
+    axes.set_axisbelow(True)
+
+
+def shade(axes: Axes, chart: Chart, names: Sequence[str], top: float) -> Any:
+    """A density: its curve, or its shades up to ``top``."""
+    if len(chart.axes) == 1:
+        axes.fill_between(chart.axes[0], chart.values, color=DATA, alpha=0.2, lw=0)
+        axes.plot(chart.axes[0], chart.values, color=DATA)
+        return axes.set(xlabel=names[0], xlim=ends(chart, 0), ylim=(0, 1.1 * top))
+    (left, bottom), (right, upper) = chart.box
+    image = axes.imshow(
+        chart.values.T,
+        origin="lower",
+        extent=(left, right, bottom, upper),
+        cmap=DENSITY,
+        vmin=0,
+        vmax=top,
+        interpolation="bilinear",
+    )
+    plane(axes, chart.box, names)
+    return image
+
+
+def dots(axes: Axes, x: np.ndarray, color: str, size: float) -> None:
+    """Points of the plane."""
+    axes.scatter(x[:, 0], x[:, 1], s=size, color=color, alpha=0.55, lw=0)
+
+
+def histograms(axes: Axes, x: np.ndarray, y: np.ndarray, box: Box, axis: int) -> None:
+    """One coordinate of the model and of the data, as shares of all points."""
+    low, high = float(box.low[axis]), float(box.high[axis])
+    bins = edges(low, high, 30)
+    for values, color in ((y, DATA), (x, MODEL)):
+        inside = values[(values >= low) & (values <= high)]
+        share = np.full(len(inside), 1 / len(values))
+        axes.hist(inside, bins, weights=share, color=color, alpha=0.25)
+        axes.hist(inside, bins, weights=share, color=color, histtype="step", lw=1.2)
+    axes.set(yticks=[])
+
+
+def picture(axes: Axes, image: np.ndarray, limits: tuple[float, float]) -> None:
+    """An image (channels, height, width), grey unless it has three channels."""
+    low, high = limits
+    channels = np.clip((image - low) / max(high - low, 1e-12), 0, 1)
+    shown = channels[0] if len(channels) != 3 else np.moveaxis(channels, 0, -1)
+    axes.imshow(shown, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(visible=True, color="#e8ebf0")
