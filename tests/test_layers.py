@@ -28,7 +28,9 @@ LAYERS = [
     ["runner", "launch", "zoo", "run.learned", "run.stored", "run.fitting", "run"],
     ["chains", "composition", "evaluation"],
     ["plots.style", "plots.charts", "plots.axes"],
-    ["plots.laws", "plots.samples", "plots.training", "plots.motion", "plots", "report"],
+    ["plots.laws", "plots.samples", "plots.training", "plots.motion", "plots"],
+    ["report.markup", "report.material", "report.scores", "report.verdict", "report.film"],
+    ["report.page", "report.comparison", "report"],
     ["output", "cli_uses", "cli", "__main__", "__init__"],
 ]
 ORDER = [name for layer in LAYERS for name in layer]

@@ -12,11 +12,21 @@ import numpy as np
 import pytest
 import torch
 
-from wgflow import config, report
+from wgflow import config
 from wgflow.energy import Rescaled
 from wgflow.learning import load_data
 from wgflow.plots import Box
-from wgflow.report import Material, compare_report, gather, rank, render, verdict, write_report
+from wgflow.report import (
+    Material,
+    compare_report,
+    gather,
+    render,
+    render_comparison,
+    write_report,
+)
+from wgflow.report.film import packed
+from wgflow.report.scores import rank, score_keys, written
+from wgflow.report.verdict import verdict
 from wgflow.run import Run, fit
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -137,14 +147,14 @@ def test_the_verdict_counts_rollbacks_but_not_early_stops():
 
 
 def test_a_score_is_written_to_the_digits_of_its_error():
-    assert report._value({"kl": 0.01234, "kl_error": 0.00056}, "kl") == "0.01234 ± 0.00056"
-    assert report._value({"nll": 12.345, "nll_error": 3.0}, "nll") == "12.3 ± 3.0"
-    assert report._value({"nll": -0.5}, "nll") == "−0.5"
-    assert report._value({}, "nll") == "–"
+    assert written({"kl": 0.01234, "kl_error": 0.00056}, "kl") == "0.01234 ± 0.00056"
+    assert written({"nll": 12.345, "nll_error": 3.0}, "nll") == "12.3 ± 3.0"
+    assert written({"nll": -0.5}, "nll") == "−0.5"
+    assert written({}, "nll") == "–"
 
 
 def test_scores_keep_their_company_and_unknown_ones_are_shown():
-    keys = report.score_keys(SCORES | {"log_z_lower": 2.0, "mode_error": 0.1})
+    keys = score_keys(SCORES | {"log_z_lower": 2.0, "mode_error": 0.1})
     assert keys[:2] == ["kl", "nll"]
     assert keys[-1] == "house_score"
     assert "mode_error" in keys  # an error of nothing else is a score
@@ -177,7 +187,7 @@ def test_particles_are_packed_within_the_box():
     box = Box(np.array([-1.0, 0.0]), np.array([1.0, 4.0]))
     points = np.array([[-1.0, 0.0], [0.0, 2.0], [1.0, 4.0], [1.1, 2.0]])
     expected = [[-32767, -32767], [0, 0], [32767, 32767], [-32768, -32768]]
-    assert unpacked(report._packed(points, box)).tolist() == expected
+    assert unpacked(packed(points, box)).tolist() == expected
 
 
 def test_the_film_on_the_page_is_the_film_of_the_run(runs, pages):
@@ -239,9 +249,9 @@ def test_rollbacks_are_listed(tmp_path):
 
 def test_a_comparison_says_when_data_differ_and_needs_two_runs(runs):
     materials = [gather(runs[kind]) for kind in ("plane", "line")]
-    assert "learned from different data" in report.render_comparison(materials)
+    assert "learned from different data" in render_comparison(materials)
     with pytest.raises(ValueError, match="expected at least 2, got 1"):
-        report.render_comparison(materials[:1])
+        render_comparison(materials[:1])
 
 
 def test_a_trained_run_gets_its_report_in_its_folder(tmp_path):
@@ -357,7 +367,7 @@ def test_a_browser_shows_the_page_and_plays_the_particles(kind, pages, browse):
 
 
 def test_a_browser_shows_a_comparison(runs, browse):
-    check(browse(report.render_comparison([gather(runs["plane"])] * 2)))
+    check(browse(render_comparison([gather(runs["plane"])] * 2)))
 
 
 @pytest.mark.parametrize(

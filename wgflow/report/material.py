@@ -1,0 +1,184 @@
+"""What a page shows, gathered from a run folder as plain values."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wgflow import folder, plots
+from wgflow.data import Dataset
+from wgflow.metrics import mode_occupancy, occupancy_error
+from wgflow.plots import Chart
+from wgflow.run import Run
+from wgflow.schemes import matching
+from wgflow.targets import GaussianMixture, Target
+
+Records = list[dict[str, Any]]
+
+
+PATHS, STAGES = 200, 9
+"""Points whose paths from noise are shown, and the stages of them."""
+
+
+class Film(NamedTuple):
+    """Particles over time: ``steps`` (frames,) and ``x`` (frames, particles, *event)."""
+
+    steps: np.ndarray
+    x: np.ndarray
+    clock: str = "learning step"
+
+
+class Occupancy(NamedTuple):
+    """Masses of the modes, the shares of the samples, and the standard error of exact shares."""
+
+    masses: np.ndarray
+    sampled: np.ndarray
+    error: np.ndarray
+
+
+class View(NamedTuple):
+    """Energy and densities on a grid, for data of one or two dimensions."""
+
+    energy: Chart
+    learned: Chart
+    true: Chart
+    truth: str
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """All that a page shows, as plain values; None or empty where the run has none.
+
+    Args:
+        name: of the run folder.
+        source: of the data.
+        names: of the coordinates of a vector.
+        reference: held-out points (n, *event).
+        samples: fresh points of the model.
+        film: the particles from disorder to the data.
+        view: energy and densities on a grid.
+        occupancy: of the modes.
+        scores: flat, with ``_error`` and ``_floor`` beside them.
+        records: of training, one per logged step.
+        events: rollbacks, early stops, interruptions.
+        config: the text of the configuration.
+        environment: facts about the machine.
+    """
+
+    name: str
+    source: str
+    names: tuple[str, ...]
+    reference: np.ndarray
+    samples: np.ndarray | None = None
+    film: Film | None = None
+    view: View | None = None
+    occupancy: Occupancy | None = None
+    scores: Mapping[str, float] | None = None
+    records: Records = field(default_factory=list)
+    events: Records = field(default_factory=list)
+    config: str = ""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def pictorial(self) -> bool:
+        """Whether a point is an image."""
+        return self.reference.ndim == 4
+
+
+def gather(run: Run) -> Material:
+    """Read the run folder, and tabulate the energy where it can be drawn."""
+    data, path = run.dataset, run.path
+    samples = _array(path / folder.SAMPLES)
+    return Material(
+        name=path.resolve().name,
+        source=data.name,
+        names=_names(data),
+        reference=data.test.numpy(),
+        samples=samples,
+        film=_film(path / folder.FRAMES) or _path(run),
+        view=_view(run) if math.prod(data.event_shape) <= 2 else None,
+        occupancy=None if samples is None else _occupancy(data.target, samples),
+        scores=_json(path / folder.SCORES),
+        records=folder.read_lines(path / folder.METRICS),
+        events=folder.read_lines(path / folder.EVENTS),
+        config=(path / folder.CONFIG).read_text(encoding="utf-8"),
+        environment=folder.read_json(path / folder.ENVIRONMENT),
+    )
+
+
+def vectors(x: np.ndarray) -> np.ndarray:
+    """Points as vectors, (n, d)."""
+    return x.reshape(len(x), -1)
+
+
+def _names(data: Dataset) -> tuple[str, ...]:
+    subscripts = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+    count = math.prod(data.event_shape)
+    unnamed = tuple(f"x{j + 1}".translate(subscripts) for j in range(count))
+    return data.columns or (("x",) if count == 1 else unnamed)
+
+
+def _view(run: Run) -> View:
+    data = run.dataset
+    test = data.test.reshape(len(data.test), -1)
+    box, dtype = plots.box_of(test.double().numpy()), test.dtype
+    points = 400 if test.shape[1] == 1 else 160
+
+    def energy(x: Tensor) -> Tensor:
+        return run.energy(x.reshape(-1, *data.event_shape))
+
+    drawn = plots.tabulated(energy, box, points, dtype=dtype)
+    learned = plots.density_of(energy, box, points, dtype=dtype)
+    if data.target is None:
+        return View(drawn, learned, _histogram(test.numpy(), learned), "Held-out data, counted")
+    true = plots.tabulated(data.target.log_prob, box, points).map(np.exp)
+    return View(drawn, learned, true, plots.TRUTH)
+
+
+def _histogram(x: np.ndarray, like: Chart, bins: int = 40) -> Chart:
+    """A histogram of few wide bins as a density at the many nodes of a chart."""
+    edges = [np.linspace(a, b, bins + 1) for a, b in zip(*like.box, strict=True)]
+    heights, _ = np.histogramdd(x, edges, density=True)
+    for axis, nodes in enumerate(like.axes):
+        index = np.searchsorted(edges[axis], nodes, side="right") - 1
+        heights = heights.take(index, axis)
+    return Chart(like.axes, heights)
+
+
+def _occupancy(target: Target | None, samples: np.ndarray) -> Occupancy | None:
+    if not isinstance(target, GaussianMixture):
+        return None
+    means, masses = target.means.cpu(), target.weights.cpu().double()
+    sampled = mode_occupancy(torch.from_numpy(samples).double(), means.double())
+    error = occupancy_error(masses, float(len(samples)))
+    return Occupancy(masses.numpy(), sampled.numpy(), error.numpy())
+
+
+def _path(run: Run) -> Film | None:
+    """Points on their way from noise, for a run whose scheme has no particles but paths."""
+    if matching(run.config.scheme) is None:
+        return None
+    stages = list(run.stages(PATHS, generator=torch.Generator().manual_seed(run.config.seed)))
+    steps = np.linspace(0, len(stages) - 1, STAGES).round().astype(int)
+    x = torch.stack([stages[step] for step in steps])
+    return Film(steps, x.numpy(), "evaluation of the gradient")
+
+
+def _film(path: Path) -> Film | None:
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as archive:
+        return Film(archive["step"], archive["x"])
+
+
+def _array(path: Path) -> np.ndarray | None:
+    return np.load(path, allow_pickle=False) if path.exists() else None
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    return folder.read_json(path) if path.exists() else None
