@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from wgflow import zoo
-from wgflow.energy import energy_and_grad
+from wgflow.descent import anneal
 from wgflow.evaluation import classifier_of, sharp
 from wgflow.features import extract
 from wgflow.fidelity import kernel_distance
@@ -30,12 +30,6 @@ from wgflow.schemes import matching
 LENGTHS = (1, 100, 300, 1000, 3000, 10_000)
 STEP = 0.025
 """Of the path's unit time."""
-
-
-def descended(energy, x, step):
-    for _ in range(20):
-        x = x - step * energy_and_grad(energy, x)[1]
-    return x
 
 
 def chains(run: Run, start: str, count: int, steps: int, out: Path) -> list[str]:
@@ -55,7 +49,7 @@ def chains(run: Run, start: str, count: int, steps: int, out: Path) -> list[str]
         taken += 1
         if taken not in LENGTHS:
             continue
-        u = descended(energy, state.x, STEP * eps)
+        *_, u = anneal(energy, state.x, [0.0] * 20, step=STEP * eps)
         images = dataset.unstandardise(u).clamp(0, 1)
         distance = kernel_distance(extract(features, images), real)
         v, outside = eps * state.energy, (state.x.abs() > 1 + 4 * width).double().mean()

@@ -126,10 +126,10 @@ def test_annealing_at_zero_is_descent_and_at_one_is_langevin():
     def energy(x):
         return x[:, 0] ** 2 / 2
 
-    down = anneal(energy, x, [0.0, 0.0], step=0.25)
+    *_, down = anneal(energy, x, [0.0, 0.0], step=0.25)
     assert torch.allclose(down, 0.75**2 * x)
     for temperature in (1.0, 4.0):  # ULA's stationary variance T/(1 - h/2)
-        y = anneal(energy, 0 * x, [temperature] * 40, step=0.25, generator=seeded(7))
+        *_, y = anneal(energy, 0 * x, [temperature] * 40, step=0.25, generator=seeded(7))
         assert z_score(y**2, temperature / (1 - 0.125)).abs() < 4
 
 

@@ -13,8 +13,8 @@ LAYERS = [
     ["energy", "nets", "image_nets", "grid", "exact", "calibration"],
     ["distances", "metrics", "neighbours"],
     ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],
-    ["samplers", "particles", "sampling", "likelihood"],
-    ["descent", "inpainting", "denoising", "interpolation", "outliers"],
+    ["samplers", "particles", "descent", "sampling", "likelihood"],
+    ["inpainting", "denoising", "interpolation", "outliers"],
     [
         "schemes.base",
         "schemes.dynamics",

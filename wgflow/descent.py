@@ -1,7 +1,7 @@
-"""Descent of an energy: with noise that fades, and without any, to a mode."""
+"""Descent of an energy: along its gradient, with noise that fades, and to a mode."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -30,8 +30,8 @@ def anneal(
     *,
     step: float,
     generator: torch.Generator | None = None,
-) -> Points:
-    """Noisy descent ``x ← x - h∇E(x) + √(2hT) ξ``, once for each temperature T.
+) -> Iterator[Points]:
+    """x, and x after each step of noisy descent ``x ← x - h∇E(x) + √(2hT) ξ``, one for each T.
 
     Each step is Langevin's for ``E/T``, of step ``hT``: T = 1 draws from ``exp(-E)`` with the bias
     of ULA, falling temperatures anneal (Kirkpatrick et al. 1983), T = 0 is plain descent.
@@ -47,15 +47,18 @@ def anneal(
         ValueError: when the step is not positive, or a temperature is negative.
     """
     check_positive("Annealing", step=step)
+    yield x
     for temperature in temperatures:
         if not temperature >= 0:
             raise ValueError(
                 f"A temperature must not be negative: expected ≥ 0, got {temperature}."
             )
         _, grad = energy_and_grad(energy, x)
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        x = x - step * grad + math.sqrt(2 * step * temperature) * noise
-    return x
+        x = x - step * grad
+        if temperature > 0:
+            noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+            x = x + math.sqrt(2 * step * temperature) * noise
+        yield x
 
 
 def descend(energy: Energy, x: Points, steps: int, *, step: float = 0.01) -> Points:

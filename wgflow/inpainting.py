@@ -100,7 +100,8 @@ def inpaint(
     for kept, begin in zip(known.split(chunk), start.split(chunk), strict=True):
         law = Conditioned(energy, kept, mask)
         step = sampler.step_size
-        v = anneal(law, law.hidden(begin), temperatures, step=step, generator=generator)
+        begun = law.hidden(begin)
+        *_, v = anneal(law, begun, temperatures, step=step, generator=generator)
         parts.append(law.complete(sample(sampler, law, v, steps, generator=generator)))
     return torch.cat(parts).reshape(len(x), draws, *x.shape[1:])
 
@@ -173,7 +174,7 @@ def bridge(
         v = law.hidden(begin)
         for k in range(steps):
             now = Conditioned(energy, begin.lerp(end, min(1.0, k * h)), mask)
-            v = anneal(now, v, (0.0,), step=temperature * h)
+            _, v = anneal(now, v, (0.0,), step=temperature * h)
         parts.append(law.complete(v))
     return torch.cat(parts)
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from wgflow.energy import Energy, energy_and_grad
+from wgflow.descent import anneal
+from wgflow.energy import Energy
 from wgflow.particles import Particles, react, resample
 from wgflow.samplers import ULA, Independence, Sampler, sample
 from wgflow.samplers.base import check_positive
@@ -106,11 +107,7 @@ def descent(
 ) -> Iterator[Tensor]:
     """The points after 0, 1 ... ``steps`` Euler steps of ``dx/dt = -ε∇E(x)``: see `follow`."""
     check_positive("A path", temperature=temperature, time=time, steps=steps)
-    yield x
-    for _ in range(steps):
-        _, grad = energy_and_grad(energy, x)
-        x = x - temperature * time / steps * grad
-        yield x
+    return anneal(energy, x, [0.0] * steps, step=temperature * time / steps)
 
 
 def _members(size: int, count: int, generator: torch.Generator | None) -> Tensor:
