@@ -17,10 +17,9 @@ each of 160×160 cells): what no particles could improve on.
 """
 
 import argparse
-import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +28,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.peers import PEERS, diverged
+from benchmarks.rows import measured, table
 from wgflow.config import Config, Data, Training
 from wgflow.energy import Energy, Rescaled
 from wgflow.grid import Grid, kl_gap
@@ -165,55 +165,35 @@ def score(trained: Trained, data: str, seed: int) -> dict[str, Any]:
     }
 
 
-def rows(path: Path) -> list[dict[str, Any]]:
-    """What earlier runs of this command measured."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def measure(name: str, data: str, seed: int) -> dict[str, Any]:
+    """Train and score one competitor; a row."""
+    try:
+        return score(COMPETITORS[name](data, seed), data, seed)
+    except (FloatingPointError, ValueError) as error:
+        return {"diverged": True, "error": str(error)}
 
 
-def measure(names: list[str], sets: list[str], seeds: int, path: Path) -> Iterator[str]:
-    """Train and score what is missing; yields a line per new row."""
-    known = {(row["name"], row["data"], row["seed"]) for row in rows(path)}
-    for seed in range(seeds):
-        for data in sets:
-            for name in names:
-                if (name, data, seed) in known:
-                    continue
-                try:
-                    result = score(COMPETITORS[name](data, seed), data, seed)
-                except (FloatingPointError, ValueError) as error:
-                    result = {"diverged": True, "error": str(error)}
-                row = {"name": name, "data": data, "seed": seed, **result}
-                with path.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-                yield json.dumps(row)
+COLUMNS = (
+    *("competitor", "data", "seeds", "KL gap median (worst)", "sliced W2 (floor)"),
+    *("W2/floor", "CPU s", "diverged"),
+)
 
 
-def table(found: list[dict[str, Any]]) -> str:
+def summary(name: str, data: str, group: list[dict[str, Any]]) -> list[object]:
     """Medians over seeds, worst KL, sliced W2 over its floor, CPU seconds, diverged seeds."""
-    lines = [
-        "| competitor | data | seeds | KL gap median (worst) | sliced W2 (floor) | W2/floor "
-        "| CPU s | diverged |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name in COMPETITORS:
-        for data in SETS:
-            group = [r for r in found if (r["name"], r["data"]) == (name, data)]
-            good = [r for r in group if not r["diverged"]]
-            lost = len(group) - len(good)
-            if good:
-                kl, w2, floor, seconds = (
-                    [r[key] for r in good] for key in ("kl", "sliced_w2", "floor", "seconds")
-                )
-                ratio = statistics.median(a / b for a, b in zip(w2, floor, strict=True))
-                middle = statistics.median
-                lines.append(
-                    f"| {name} | {data} | {len(group)} | {middle(kl):.4f} ({max(kl):.4f}) "
-                    f"| {middle(w2):.3f} ({middle(floor):.3f}) | {ratio:.2f} "
-                    f"| {middle(seconds):.0f} | {lost} |"
-                )
-            elif group:
-                lines.append(f"| {name} | {data} | {len(group)} | – | – | – | – | {lost} |")
-    return "\n".join(lines)
+    good = [r for r in group if not r["diverged"]]
+    lost = len(group) - len(good)
+    if not good:
+        return [name, data, len(group), *"––––", lost]
+    kl, w2, floor, seconds = (
+        [r[key] for r in good] for key in ("kl", "sliced_w2", "floor", "seconds")
+    )
+    ratio = statistics.median(a / b for a, b in zip(w2, floor, strict=True))
+    middle = statistics.median
+    gap = f"{middle(kl):.4f} ({max(kl):.4f})"
+    distance = f"{middle(w2):.3f} ({middle(floor):.3f})"
+    cost = f"{middle(seconds):.0f}"
+    return [name, data, len(group), gap, distance, f"{ratio:.2f}", cost, lost]
 
 
 def main() -> None:
@@ -228,9 +208,19 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    for line in measure(arguments.only, arguments.data, arguments.seeds, arguments.rows):
-        print(line, flush=True)
-    print(table(rows(arguments.rows)))
+    cases = (
+        {"name": name, "data": data, "seed": seed}
+        for seed in range(arguments.seeds)
+        for data in arguments.data
+        for name in arguments.only
+    )
+    found = measured(arguments.rows, cases, measure)
+    groups = {
+        (name, data): [r for r in found if (r["name"], r["data"]) == (name, data)]
+        for name in COMPETITORS
+        for data in SETS
+    }
+    print(table(COLUMNS, [summary(*key, group) for key, group in groups.items() if group]))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.rows import line, table
 from wgflow import zoo
 from wgflow.descent import anneal
 from wgflow.evaluation import classifier_of, sharp
@@ -32,7 +33,7 @@ STEP = 0.025
 """Of the path's unit time."""
 
 
-def chains(run: Run, start: str, count: int, steps: int, out: Path) -> list[str]:
+def chains(run: Run, start: str, count: int, steps: int, out: Path) -> None:
     paths, dataset, energy = matching(run.config.scheme), sharp(run), run.energy.energy
     assert paths is not None
     generator = torch.Generator().manual_seed(0)
@@ -44,7 +45,7 @@ def chains(run: Run, start: str, count: int, steps: int, out: Path) -> list[str]
         x = dataset.standardise(dataset.test[:count])
     features = classifier_of(dataset)
     real = extract(features, dataset.test[1000:3000].clamp(0, 1))
-    lines, pictures, taken = [], [], 0
+    pictures, taken = [], 0
     for state, _ in islice(iterate(ULA(STEP * eps), energy, x, generator=generator), steps):
         taken += 1
         if taken not in LENGTHS:
@@ -53,14 +54,11 @@ def chains(run: Run, start: str, count: int, steps: int, out: Path) -> list[str]
         images = dataset.unstandardise(u).clamp(0, 1)
         distance = kernel_distance(extract(features, images), real)
         v, outside = eps * state.energy, (state.x.abs() > 1 + 4 * width).double().mean()
-        lines.append(
-            f"| {start} | {taken} | {v.mean():.1f} ± {v.std():.1f} | {outside:.1e} "
-            f"| {distance.value:.3f} ± {distance.error:.3f} |"
-        )
-        print(lines[-1], flush=True)
+        energies = f"{v.mean():.1f} ± {v.std():.1f}"
+        kernel = f"{distance.value:.3f} ± {distance.error:.3f}"
+        print(line((start, taken, energies, f"{outside:.1e}", kernel)), flush=True)
         pictures.append(images[:16].numpy())
     write_images(out / f"long-{start}.png", np.concatenate(pictures), across=16)
-    return lines
 
 
 def main() -> None:
@@ -77,7 +75,7 @@ def main() -> None:
     a.out.mkdir(parents=True, exist_ok=True)
     path = Path(a.run)
     run = load(path if path.exists() else zoo.pretrained(a.run))
-    print("| start | steps | V | pixels outside | kernel ± error |\n|---|---|---|---|---|")
+    print(table(("start", "steps", "V", "pixels outside", "kernel ± error"), []))
     with torch.autocast("cpu", torch.bfloat16, enabled=run.config.dtype == MIXED):
         for start in ("noise", "data"):
             chains(run, start, a.chains, a.steps, a.out)

@@ -1,0 +1,33 @@
+"""Rows of a benchmark: kept in a JSON-lines file as they are measured, shown as a table."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wgflow.folder import append_json, read_lines
+
+
+def measured(
+    path: Path, cases: Iterable[Mapping[str, Any]], measure: Callable[..., Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """All rows of a file, after those of the cases that it lacks were measured and appended."""
+    for case in cases:
+        if any(case.items() <= row.items() for row in read_lines(path)):
+            continue
+        print(*case.values(), flush=True)
+        row = {**case, **measure(**case)}
+        append_json(path, row)
+        print(json.dumps(row), flush=True)
+    return read_lines(path)
+
+
+def table(columns: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown."""
+    marks = ["|" + "---|" * len(columns)]
+    return "\n".join([line(columns), *marks, *map(line, lines)])
+
+
+def line(cells: Sequence[object]) -> str:
+    """One line of a table in Markdown."""
+    return f"| {' | '.join(map(str, cells))} |"
