@@ -11,10 +11,10 @@ JSON-lines file and not repeated; grids of samples are written beside it.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.rows import measured, table
 from wgflow.architectures import ImageUNet
 from wgflow.config import Config, Data, Training
 from wgflow.data import load as load_data
@@ -186,7 +187,7 @@ COMPETITORS: dict[str, Callable[[str, int, float], Trained]] = {
 
 
 def measure(name: str, data: str, seed: int, minutes: float, count: int, folder: Path) -> Any:
-    """Train, draw, score one competitor; a row."""
+    """Train, draw, score one competitor: the rest of its row."""
     dataset = load_data(data)
     trained = COMPETITORS[name](data, seed, 60 * minutes)
     x = trained.sample(count, 1000 + seed)
@@ -195,10 +196,6 @@ def measure(name: str, data: str, seed: int, minutes: float, count: int, folder:
     write_images(folder / f"{stem}.png", x[:100].numpy())
     scores = fidelity(x, dataset.test, classifier_of(dataset), seed=seed)
     return {
-        "name": name,
-        "data": data,
-        "seed": seed,
-        "minutes": minutes,
         "samples": count,
         "steps": trained.steps,
         "seconds": trained.seconds,
@@ -207,21 +204,19 @@ def measure(name: str, data: str, seed: int, minutes: float, count: int, folder:
     }
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """One line per row."""
-    lines = [
-        "| competitor | data | CPU min | steps | evaluations | Fréchet (floor) "
-        "| kernel ± error (floor) | precision | recall | coverage |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for r in rows:
-        lines.append(
-            f"| {r['name']} | {r['data']} | {r['seconds'] / 60:.0f} | {r['steps']} "
-            f"| {r['evaluations']} | {r['frechet']:.1f} ({r['frechet_floor']:.1f}) "
-            f"| {r['kernel']:.3f} ± {r['kernel_error']:.3f} ({r['kernel_floor']:.3f}) "
-            f"| {r['precision']:.2f} | {r['recall']:.2f} | {r['coverage']:.2f} |"
-        )
-    return "\n".join(lines)
+COLUMNS = (
+    *("competitor", "data", "CPU min", "steps", "evaluations", "Fréchet (floor)"),
+    *("kernel ± error (floor)", "precision", "recall", "coverage"),
+)
+
+
+def line(r: dict[str, Any]) -> list[object]:
+    """What the table shows of a row."""
+    frechet = f"{r['frechet']:.1f} ({r['frechet_floor']:.1f})"
+    kernel = f"{r['kernel']:.3f} ± {r['kernel_error']:.3f} ({r['kernel_floor']:.3f})"
+    overlap = [f"{r[name]:.2f}" for name in ("precision", "recall", "coverage")]
+    cost = [f"{r['seconds'] / 60:.0f}", r["steps"], r["evaluations"]]
+    return [r["name"], r["data"], *cost, frechet, kernel, *overlap]
 
 
 def main() -> None:
@@ -240,21 +235,13 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     a.out.mkdir(parents=True, exist_ok=True)
-    found = (
-        [json.loads(line) for line in a.rows.read_text().splitlines()] if a.rows.exists() else []
+    cases = (
+        {"name": name, "data": data, "seed": a.seed, "minutes": a.minutes}
+        for data in a.data
+        for name in a.only
     )
-    known = {(r["name"], r["data"], r["seed"], r["minutes"]) for r in found}
-    for data in a.data:
-        for name in a.only:
-            if (name, data, a.seed, a.minutes) in known:
-                continue
-            print(name, data, flush=True)
-            row = measure(name, data, a.seed, a.minutes, a.samples, a.out)
-            found.append(row)
-            with a.rows.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(json.dumps(row), flush=True)
-    print(table(found))
+    found = measured(a.rows, cases, partial(measure, count=a.samples, folder=a.out))
+    print(table(COLUMNS, map(line, found)))
 
 
 if __name__ == "__main__":
