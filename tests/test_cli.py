@@ -13,13 +13,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from wgflow import __version__
-from wgflow.cli import (
-    Progress,
-    app,
-    differences,
-    free_folder,
-    score_table,
-)
+from wgflow.cli import app
+from wgflow.cli.progress import Progress
+from wgflow.cli.tables import differences, score_table
+from wgflow.cli.training import free_folder
 from wgflow.config import Config, Data, dumps, loads
 from wgflow.output import write_images, write_table
 

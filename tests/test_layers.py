@@ -31,7 +31,9 @@ LAYERS = [
     ["plots.laws", "plots.samples", "plots.training", "plots.motion", "plots"],
     ["report.markup", "report.material", "report.scores", "report.verdict", "report.film"],
     ["report.page", "report.comparison", "report"],
-    ["output", "cli_uses", "cli", "__main__", "__init__"],
+    ["output", "cli.tables", "cli.progress", "cli.points"],
+    ["cli.training", "cli.sampling", "cli.runs", "cli.inverse", "cli.paths", "cli.outliers"],
+    ["cli.data", "cli.entry", "cli", "__main__", "__init__"],
 ]
 ORDER = [name for layer in LAYERS for name in layer]
 PLACE = {name: place for place, name in enumerate(ORDER)}

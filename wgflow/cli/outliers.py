@@ -1,0 +1,73 @@
+"""The verb that tells other data: ood."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wgflow.cli.points import check_shape
+from wgflow.output import Folder, Json, rows_table, say, say_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+verbs = typer.Typer(rich_markup_mode="markdown")
+
+
+@verbs.command(
+    epilog="""Examples:
+
+- `wgflow ood runs/mnist-0 fashion-mnist`: areas under the ROC curve, with intervals of 95 %
+- `wgflow ood runs/mnist-0 fashion-mnist --background runs/fashion-0`: the likelihood ratio too
+- `wgflow ood runs/moons-0 rings points.csv --json`
+"""
+)
+def ood(
+    folder: Folder,
+    others: Annotated[
+        list[str], typer.Argument(metavar="OTHER...", help="Data sets: names, files, folders.")
+    ],
+    background: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A run to take the likelihood ratio to.")
+    ] = None,
+    count: Annotated[
+        int, typer.Option("-n", "--number", min=2, help="At most this many points of each set.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(help="Which of the held-out points are inside.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Tell other data from the run's own: how well each score does, on points held out."""
+    from dataclasses import replace
+
+    from wgflow.learning import load_data
+    from wgflow.metrics import halves
+    from wgflow.outliers import auroc, outlier_scores
+    from wgflow.run import load
+
+    run = load(folder)
+    behind = None if background is None else load(background).energy
+    reference, inside = (half[:count] for half in halves(run.dataset.test, seed=seed))
+
+    def scores(x: "Tensor") -> "dict[str, Tensor]":
+        return outlier_scores(run.energy, x, reference, background=behind)
+
+    own, areas = scores(inside), {}
+    for other in others:
+        data = replace(run.config.data, name=other, size=None)
+        x = load_data(replace(run.config, data=data)).test[:count]
+        check_shape(x, run, other)
+        areas[other] = {name: auroc(own[name], found) for name, found in scores(x).items()}
+    if as_json:
+        table = {o: {name: a._asdict() for name, a in row.items()} for o, row in areas.items()}
+        say_json({"run": str(folder), "points": len(inside), "auroc": table})
+        return
+    cells = {o: {n: _interval(*a) for n, a in row.items()} for o, row in areas.items()}
+    say(rows_table([{"outside": other} | row for other, row in cells.items()]))
+    typer.echo(
+        f"AUROC with intervals of 95 % (DeLong), {len(inside)} points inside: "
+        "1 tells all apart, 0.5 none."
+    )
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return f"{value:.4f} ({low:.4f} to {high:.4f})"

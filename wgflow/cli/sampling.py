@@ -1,0 +1,92 @@
+"""The verb that draws points: sample."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wgflow.folder import SAMPLES
+from wgflow.output import Json, say_json, writer
+
+verbs = typer.Typer(rich_markup_mode="markdown")
+
+
+@verbs.command(
+    epilog="""The suffix of FILE is its format:
+
+- `wgflow sample runs/moons-0 -n 5000 --out points.npy`
+- `wgflow sample runs/moons-0 -n 5000 --out points.csv`: one column per coordinate
+- `wgflow sample runs/digits-0 -n 64 --out digits.png`: a grid of images
+- `wgflow sample --pretrained mnist -n 64`: the same of an energy that comes with WGFlow
+- `wgflow sample runs/mnist-0 --time 2 --steps 200 --langevin 100`: a longer path from noise
+- `wgflow sample runs/moons-0 --times runs/rings-0`: from the product of two densities
+- `wgflow sample runs/moons-0 --temperature 0.5`: from its square, sharper
+"""
+)
+def sample(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Folder of a run.")
+    ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="In place of DIR, an energy that comes with WGFlow."),
+    ] = None,
+    count: Annotated[int, typer.Option("-n", "--number", min=1, help="Points to draw.")] = 1000,
+    out: Annotated[
+        Path | None,
+        typer.Option(help=".npy, .csv, or .png for images; default DIR/samples.npy, NAME.png."),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="noise or population; default noise where it can be.")
+    ] = None,
+    path_time: Annotated[
+        float | None, typer.Option("--time", help="Of the path from noise; default 2.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Euler steps of the path; default 80.")] = None,
+    langevin: Annotated[
+        int | None, typer.Option(help="Langevin steps after the path; default 0.")
+    ] = None,
+    times: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Multiply by the density of this run; repeat."),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(help="T of p^(1/T): below 1 sharper, above 1 flatter.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Draw points from the learned density, in the units of the data."""
+    import torch
+
+    from wgflow import zoo
+    from wgflow.composition import compose, counted
+    from wgflow.run import load
+
+    if (folder is None) == (pretrained is None):
+        raise ValueError(
+            "Samples are of one density: expected DIR or --pretrained, got "
+            f"{'neither' if folder is None else 'both'}."
+        )
+    if folder is None:
+        folder, usual = zoo.pretrained(str(pretrained)), Path(f"{pretrained}.png")
+    else:
+        usual = folder / SAMPLES
+    file = out or usual
+    write = writer(file)
+    run = load(folder)
+    if times or temperature != 1:
+        run = compose([run, *map(load, times or [])], temperature=temperature)
+    run, counter = counted(run)
+    options = {"time": path_time, "steps": steps, "langevin": langevin}
+    path = {name: value for name, value in options.items() if value is not None}
+    generator = torch.Generator().manual_seed(seed)
+    x = run.sample(count, start=start, generator=generator, **path)
+    write(file, x.cpu().numpy())
+    evaluations = counter.points / count
+    if as_json:
+        record = {"path": str(file), "shape": list(x.shape), "seed": seed}
+        say_json(record | {"evaluations": evaluations})
+    else:
+        typer.echo(f"Wrote {count} points to {file}.")
+        typer.echo(f"{evaluations:.4g} evaluations of the energy per point.")
