@@ -1,5 +1,6 @@
 """Energies of images: exact derivatives, invariances, precision, and the law they begin with."""
 
+import math
 import re
 
 import pytest
@@ -9,11 +10,13 @@ from problems import F64, seeded
 from wgflow.architectures import ImageResNet, ImageUNet
 from wgflow.config import to_table
 from wgflow.energy import Confined, check_energy, energy_and_grad
-from wgflow.image_nets import BOUND, Mixed, ResNet, UNet, pad
+from wgflow.image_nets import BOUND, HEADS, Mixed, ResNet, UNet, distance, pad, squash
+from wgflow.sampling import follow
 
 SMALL = {"widths": (4, 6), "blocks": 1, "patch": 2}
 NETS = {
     "unet": lambda **k: UNet((1, 8, 8), **SMALL, **k),
+    "dot": lambda **k: UNet((1, 8, 8), **SMALL, head="dot", **k),
     "norm": lambda **k: UNet((1, 8, 8), **SMALL, head="norm", **k),
     "attention": lambda **k: UNet((1, 8, 8), **SMALL, attention=True, **k),
     "resnet": lambda **k: ResNet((1, 8, 8), **SMALL, **k),
@@ -55,9 +58,10 @@ def test_second_derivatives_exist(name):
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_it_begins_as_zero_and_learns_from_there(name):
+def test_it_begins_as_zero_or_as_a_distance_and_learns_from_there(name):
     net, x = NETS[name](generator=seeded(0)).to(F64), images(3)
-    assert torch.equal(net(x), torch.zeros(3, dtype=F64))
+    first = distance(squash(x)) if getattr(net, "head", "") == "distance" else x.new_zeros(3)
+    torch.testing.assert_close(net(x), first, rtol=0, atol=0)
     grads = torch.autograd.grad(net(x).sum(), list(net.parameters()), allow_unused=True)
     assert any(g is not None and g.abs().sum() > 0 for g in grads)
 
@@ -89,7 +93,7 @@ def test_mixed_precision_is_close_and_keeps_the_dtype(name):
     assert (g - h).norm() / g.norm() < 0.03
 
 
-@pytest.mark.parametrize("head", ["dot", "norm"])
+@pytest.mark.parametrize("head", HEADS)
 def test_heads_are_their_definitions(head):
     net = UNet((1, 8, 8), **SMALL, head=head, generator=seeded(0)).to(F64)
     torch.nn.init.normal_(net.out.weight, generator=seeded(1))
@@ -98,7 +102,30 @@ def test_heads_are_their_definitions(head):
     f = net.field(y)
     dot = (y * f).flatten(1).sum(1)
     norm = ((y - f).square() - y.square()).flatten(1).sum(1) / 2
-    torch.testing.assert_close(net(x), dot if head == "dot" else norm)
+    far = (y - f).flatten(1).norm(dim=1) / math.sqrt(2 * 64)  # in units of R
+    apart = 2 * 64 * 0.2 * ((1 + (far / 0.2) ** 2).sqrt() - 1)
+    expected = {"dot": dot, "norm": norm, "distance": apart}
+    torch.testing.assert_close(net(x), expected[head])
+
+
+def test_the_descent_of_a_distance_is_straight_of_unit_time_and_ends_in_a_well():
+    # dr/dt = -h'(r), with u = r/(Rs), has the integral √(1+u²) - asinh(1/u) = constant - t/s.
+    def integral(u):
+        return (1 + u**2).sqrt() - (1 / u).asinh()
+
+    s, side = 0.2, math.sqrt(2 * 64)
+    x = images(3)
+    start = side * x / x.flatten(1).norm(dim=1)[:, None, None, None]
+    for time in (0.5, 1.0, 1.5):
+        end = follow(distance, start, temperature=1.0, time=time, steps=4000)
+        u = end.flatten(1).norm(dim=1) / (side * s)
+        torch.testing.assert_close(
+            integral(u), integral(u.new_full((3,), 1 / s)) - time / s, rtol=0, atol=0.01
+        )
+        torch.testing.assert_close(end / end.norm(), start / start.norm())  # straight
+    near = 1e-4 * x
+    _, grad = energy_and_grad(distance, near)
+    torch.testing.assert_close(grad, near / s)  # the well of stiffness 1/s
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -144,14 +171,15 @@ def test_an_architecture_builds_its_energy(kind):
     energy = settings.build((1, 8, 8), generator=seeded(0))
     x = images(5, dtype=torch.float32)
     assert isinstance(energy, Confined)
-    torch.testing.assert_close(energy(x), x.flatten(1).square().sum(1) / (2 * 1.5**2))
+    first = distance(squash(x)) / 0.1 if kind is ImageUNet else 0.0
+    torch.testing.assert_close(energy(x), first + x.flatten(1).square().sum(1) / (2 * 1.5**2))
     inner = energy.energy.energy.energy
     with torch.no_grad():
         inner.out.weight += 0.1
     free = inner(x) / 0.1
     torch.testing.assert_close(energy(x), free + x.flatten(1).square().sum(1) / 4.5)
     bare = kind(temperature=0.1, widths=(4, 6), confined=False).build((1, 8, 8))
-    torch.testing.assert_close(bare(x), torch.zeros(5))
+    torch.testing.assert_close(bare(x), first + torch.zeros(5))
     assert to_table(settings)["kind"] in ("unet", "resnet")
 
 
@@ -169,9 +197,15 @@ def test_sizes_go_up_to_fifty_million():
     [
         (lambda: UNet((2,)), "expected events of shape (channels, height, width), got (2,)"),
         (lambda: UNet((1, 8, 8), widths=()), "widths, blocks and patch of at least 1"),
-        (lambda: UNet((1, 8, 8), head="sum"), "expected one of ('dot', 'norm'), got 'sum'"),
-        (lambda: ResNet((1, 8, 8), blocks=0), "of at least 1: got (64, 128, 128), 0 and 2"),
-        (lambda: ImageUNet(head="sum"), "No such head: expected one of dot, norm, got 'sum'"),
+        (
+            lambda: UNet((1, 8, 8), head="sum"),
+            "expected one of ('distance', 'dot', 'norm'), got 'sum'",
+        ),
+        (lambda: ResNet((1, 8, 8), blocks=0), "of at least 1: got (32, 128, 128), 0 and 2"),
+        (
+            lambda: ImageUNet(head="sum"),
+            "No such head: expected one of distance, dot, norm, got 'sum'",
+        ),
         (lambda: ImageUNet(temperature=0.0), "ImageUNet needs a positive temperature"),
         (lambda: ImageResNet(widths=(4, 0)), "ImageResNet needs a positive widths"),
     ],

@@ -141,7 +141,7 @@ class Convolutional(Network):
     """
 
     temperature: float = 0.0125
-    widths: tuple[int, ...] = (64, 128, 128)
+    widths: tuple[int, ...] = (32, 128, 128)
     patch: int = 2
     attention: bool = False
     spectral: bool = False
@@ -183,7 +183,7 @@ class ImageUNet(Convolutional):
     """
 
     blocks: int = 1
-    head: str = "dot"
+    head: str = "distance"
 
     def __post_init__(self):
         super().__post_init__()

@@ -2,8 +2,9 @@
 
 Both are smooth (SiLU throughout, no max-pooling), since samplers and schemes use ``∇E`` and its
 derivatives, and have no normalisation layers: the second derivative of a group norm costs more
-than its convolutions, and blocks that begin as the identity train without. Both begin as zero:
-the first energy is the confinement alone, whose law is known and sampled exactly.
+than its convolutions, and blocks that begin as the identity train without. All but the distance
+head begin as zero: the first energy is then the confinement alone, whose law is known and sampled
+exactly.
 
 Pixels pass through ``x̃ = R tanh(x/R)`` first. It hardly changes the range of data and noise, and
 beyond it the network is bounded: whatever the weights are, the confinement wins far out, and Z is
@@ -25,13 +26,19 @@ from wgflow._tensor import Points, Values
 BOUND = 6.0
 """R, in standardised units: noise of the start law stays within, up to one pixel in 10⁹."""
 
-HEADS = ("dot", "norm")
+HEADS = ("distance", "dot", "norm")
 """Kinds of the head of a `UNet`."""
+
+BRAKE = 0.2
+"""s of the distance: over this last share of the unit time of a path its speed falls to zero."""
 
 
 class UNet(nn.Module):
     """A U-Net f of the shape of the image, made a scalar by its head.
 
+    - ``distance``: ``V(x) = h(|x̃ - f(x̃)|)``, see `distance`: how far x is from where f puts it.
+      Its gradient flow takes straight paths of unit time to a constant f, so that f learns only
+      where the paths end; with f = 0 at first all lead to the grey image.
     - ``dot``: ``V(x) = ⟨x̃, f(x̃)⟩``
     - ``norm``: ``V(x) = |x̃ - f(x̃)|²/2 - |x̃|²/2``, how well f reconstructs the image.
 
@@ -41,7 +48,7 @@ class UNet(nn.Module):
         widths: channels per level; each level halves the resolution.
         blocks: residual blocks per level, down and up.
         patch: side of the square of pixels that the first layer sees as one.
-        head: ``dot`` or ``norm``.
+        head: ``distance``, ``dot`` or ``norm``.
         attention: self-attention at the lowest level.
         spectral: whether convolutions are normalised to spectral norm one.
         generator: source of the initial weights.
@@ -53,10 +60,10 @@ class UNet(nn.Module):
     def __init__(
         self,
         event_shape: tuple[int, ...],
-        widths: tuple[int, ...] = (64, 128, 128),
+        widths: tuple[int, ...] = (32, 128, 128),
         blocks: int = 1,
         patch: int = 2,
-        head: str = "dot",
+        head: str = "distance",
         attention: bool = False,
         spectral: bool = False,
         *,
@@ -82,6 +89,8 @@ class UNet(nn.Module):
         """``V(x)``."""
         x = squash(x)
         f = self.field(x).to(x.dtype)
+        if self.head == "distance":
+            return distance(x - f)
         density = x * f if self.head == "dot" else (f / 2 - x) * f
         return density.flatten(1).sum(1)
 
@@ -122,7 +131,7 @@ class ResNet(nn.Module):
     def __init__(
         self,
         event_shape: tuple[int, ...],
-        widths: tuple[int, ...] = (64, 128, 128),
+        widths: tuple[int, ...] = (32, 128, 128),
         blocks: int = 2,
         patch: int = 2,
         attention: bool = False,
@@ -243,6 +252,18 @@ class Attention(nn.Module):
 def stack(conv: Convolutions, width: int, blocks: int) -> nn.Sequential:
     """Several blocks in a row."""
     return nn.Sequential(*(Block(conv, width) for _ in range(blocks)))
+
+
+def distance(r: Tensor) -> Values:
+    """``h(|r|) = R²s (√(1 + |r|²/(Rs)²) - 1)`` with ``R = √(2d)``, s = `BRAKE`, (batch, *event).
+
+    Noise and an image of d coordinates of unit mean square are about R apart. Far away h is
+    ``R|r|``, descended at the speed R, in unit time; within ``Rs`` it is ``|r|²/(2s)``, the well
+    in which the paths of `wgflow.schemes.EnergyMatching` with cutoff ``1 - s`` end.
+    """
+    square = r.flatten(1).square().sum(1)
+    scale = 2 * math.prod(r.shape[1:])
+    return scale * BRAKE * ((1 + square / (scale * BRAKE**2)).sqrt() - 1)
 
 
 def squash(x: Tensor) -> Tensor:
