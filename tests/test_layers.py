@@ -10,7 +10,17 @@ import wgflow
 LAYERS = [
     ["_version", "_tensor", "folder", "fetch", "images", "readers", "sources"],
     ["targets", "toys", "stored", "batches", "data"],
-    ["energy", "nets", "image_nets", "grid", "exact", "calibration", "metrics", "neighbours"],
+    [
+        "parts",
+        "energy",
+        "nets",
+        "image_nets",
+        "grid",
+        "exact",
+        "calibration",
+        "metrics",
+        "neighbours",
+    ],
     ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],
     ["samplers", "particles", "sampling", "likelihood"],
     ["descent", "inpainting", "denoising", "interpolation", "outliers"],

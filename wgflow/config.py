@@ -19,7 +19,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import torch
 
 from wgflow._version import __version__
-from wgflow.architectures import ImageResNet, ImageUNet, Network, Perceptron
+from wgflow.architectures import Convolutional, ImageResNet, ImageUNet, Network, Perceptron
 from wgflow.images import SCALINGS
 from wgflow.samplers import HMC, MALA, ULA, Underdamped
 from wgflow.samplers.base import check_fraction, check_positive
@@ -116,6 +116,8 @@ class Training:
     Args:
         steps: learning steps.
         batch_size: data per learning step.
+        accumulate: parts that data and particles of a step are evaluated in, for the memory of
+            one part and the gradient of all; see `wgflow.parts`.
         learning_rate: peak of the schedule.
         betas: Adam's decays of its two moments.
         weight_decay: decoupled decay of the weights, per unit of the learning rate.
@@ -132,6 +134,7 @@ class Training:
 
     steps: int = 700
     batch_size: int = 1024
+    accumulate: int = 1
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
@@ -147,6 +150,7 @@ class Training:
             "Training",
             steps=self.steps,
             batch_size=self.batch_size,
+            accumulate=self.accumulate,
             learning_rate=self.learning_rate,
             evaluate_every=self.evaluate_every,
             checkpoint_every=self.checkpoint_every,
@@ -193,6 +197,13 @@ class Config:
         _check_count("Config", seed=self.seed)
         if self.dtype not in DTYPES:
             raise _unknown("dtype", self.dtype, DTYPES)
+        spectral = isinstance(self.energy, Convolutional) and self.energy.spectral
+        if self.training.accumulate > 1 and spectral:
+            raise ValueError(
+                "Spectral normalisation moves on with every evaluation, so that parts of a batch "
+                "differ: expected training.accumulate 1 with energy.spectral, "
+                f"got {self.training.accumulate}."
+            )
         try:
             torch.device(self.device)
         except RuntimeError:

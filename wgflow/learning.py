@@ -18,6 +18,7 @@ from wgflow.config import DTYPES, Config, Training
 from wgflow.data import Dataset
 from wgflow.energy import Rescaled
 from wgflow.particles import Particles
+from wgflow.parts import parted
 from wgflow.ranks import ALONE, Ranks
 from wgflow.samplers.kinetic import KineticState
 from wgflow.samplers.langevin import LangevinState
@@ -86,8 +87,8 @@ class Learner:
 
     def start(self) -> Any:
         """The first carry."""
-        scheme = self.config.scheme
-        return scheme.init(self.energy, next(self.batches), generator=self.generator)
+        energy = parted(self.energy, self.config.training.accumulate)
+        return self.config.scheme.init(energy, next(self.batches), generator=self.generator)
 
     def steps(self, carry: Any) -> Iterator[Step]:
         """The learning steps after ``carry``."""
@@ -100,6 +101,7 @@ class Learner:
             scheduler=self.scheduler,
             average=self.average,
             clip=self.config.training.clip,
+            accumulate=self.config.training.accumulate,
             generator=self.generator,
             ranks=self.ranks,
         )
