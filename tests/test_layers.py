@@ -32,8 +32,9 @@ LAYERS = [
         "schemes.gradient_norm",
     ],
     ["schemes.proximal", "schemes.matching", "schemes.joint", "schemes", "ranks", "train"],
-    ["architectures", "config", "islands", "checkpoint", "features", "classifier", "fidelity"],
-    ["health", "learning", "recording", "validation"],
+    ["architectures", "settings", "config", "islands", "checkpoint"],
+    ["features", "classifier", "fidelity"],
+    ["health", "learning", "recording", "validation", "progress"],
     ["runner", "launch", "zoo", "run", "chains", "composition", "evaluation", "plots", "report"],
     ["output", "cli_uses", "cli", "__main__", "__init__"],
 ]
