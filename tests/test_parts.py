@@ -9,8 +9,9 @@ from torch import nn
 
 from wgflow.architectures import ImageResNet, ImageUNet, Perceptron
 from wgflow.batches import Batches
-from wgflow.config import Config, Training
+from wgflow.config import Config, Data, Training
 from wgflow.energy import energy_and_grad
+from wgflow.learning import Learner
 from wgflow.parts import Parts, parted
 from wgflow.samplers import MALA, ULA
 from wgflow.schemes import (
@@ -25,7 +26,7 @@ from wgflow.schemes import (
     Population,
     Reverse,
 )
-from wgflow.train import descend, train
+from wgflow.train import train
 
 PEOPLE = Population(MALA(0.05), size=24, held_out=12, settle=1)
 SCHEMES = {
@@ -172,21 +173,54 @@ class Held:
         self.meter.now -= self.size
 
 
-@pytest.mark.parametrize("name", ["likelihood", "near-proximal", "exact envelope", "matching"])
-def test_memory_is_that_of_a_part(name):
-    scheme, energy = SCHEMES[name], network()
+MANY = Population(MALA(0.05), size=1000, held_out=500, global_moves=0)
+LARGE = {
+    "likelihood": MaximumLikelihood(MANY),
+    "near-proximal": NearProximal(MANY),
+    "exact envelope": NearProximal(MANY, envelope=InnerDescent(), h=0.1),
+    "matching": EnergyMatching(0.5),
+}
+
+
+def most(energy, act):
+    """The most bytes that graphs held while something was done."""
+    meter = Meter(energy.parameters())
+    with torch.autograd.graph.saved_tensors_hooks(meter.pack, lambda held: held.tensor):
+        act()
+    return meter.most
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_memory_of_a_step_is_that_of_a_part(name):
+    scheme, energy = LARGE[name], network()
     carry = scheme.init(energy, batch(1000), generator=seeded(2))
+    optimizer = torch.optim.SGD(energy.parameters(), 0.0)
 
-    def most(count):
-        meter, optimizer = Meter(energy.parameters()), torch.optim.SGD(energy.parameters(), 0.0)
-        with torch.autograd.graph.saved_tensors_hooks(meter.pack, lambda held: held.tensor):
-            loss = scheme.loss(parted(energy, count), carry, generator=seeded(3))
-            descend(loss.value, energy, optimizer, None)
-        return meter.most
+    def step(count):
+        options = {"carry": carry, "accumulate": count, "generator": seeded(3)}
+        next(train(energy, scheme, Batches(batch(1000), 1000), optimizer, **options))
 
-    points = 1000 * 3 * 8  # which the loss itself keeps, a few times over
-    assert most(8) < most(1) / 8 + 5 * points
-    assert 5 * points < most(1) / 4
+    one, eighth = (most(energy, lambda n=n: step(n)) for n in (1, 8))
+    points = 2000 * 3 * 8  # which the loss itself keeps, a few times over
+    assert eighth < one / 8 + 3 * points
+    assert 3 * points < one / 4
+
+
+@pytest.mark.parametrize("act", ["start", "steps"])
+def test_a_learner_takes_parts_from_its_configuration(act):
+    def learner(count):
+        training = Training(steps=2, batch_size=800, accumulate=count)
+        data = Data("moons", size=2000)
+        return Learner.build(Config(data=data, scheme=LARGE["likelihood"], training=training))
+
+    def bytes_of(count):
+        made = learner(count)
+        if act == "start":
+            return most(made.energy, made.start)
+        carry = made.start()
+        return most(made.energy, lambda: next(made.steps(carry)))
+
+    assert bytes_of(8) < 0.3 * bytes_of(1)
 
 
 def test_settings_out_of_range_are_refused():
