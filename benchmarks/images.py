@@ -150,7 +150,7 @@ def ebmkit(data: str, seed: int, seconds: float) -> Trained:
     import ebm
 
     torch.manual_seed(seed)
-    x = 2 * load_data(data).train - 1
+    x = 2 * load_data(data).train[:] - 1
 
     def uniform(shape):
         return torch.rand(shape) * 2 - 1

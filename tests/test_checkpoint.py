@@ -10,8 +10,8 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from wgflow.batches import Batches
 from wgflow.checkpoint import load, save
-from wgflow.data import Batches
 from wgflow.learning import RECORDS
 from wgflow.nets import MLP
 from wgflow.samplers import HMC, MALA

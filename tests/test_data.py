@@ -1,4 +1,4 @@
-"""Data: exact round trips, disjoint splits, refusals by message, and resumable batches."""
+"""Data: exact round trips, disjoint splits, refusals by message."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from wgflow.data import TOYS, Batches, load
+from wgflow.data import TOYS, load
 from wgflow.sources import digits
 
 RNG = np.random.default_rng(0)
@@ -143,7 +143,7 @@ def test_grey_images_keep_one_channel_and_their_values(tmp_path):
     data = load(tmp_path, dtype=torch.float64)
     assert data.event_shape == (1, 4, 5)
     expected = {tuple(row) for row in images.reshape(6, -1).tolist()}
-    assert levels(data.train) | levels(data.test) == expected
+    assert levels(data.train[:]) | levels(data.test) == expected
 
 
 def test_one_colour_image_makes_all_of_them_colour(tmp_path):
@@ -153,7 +153,7 @@ def test_one_colour_image_makes_all_of_them_colour(tmp_path):
         save_png(tmp_path / f"{i}.png", RNG.integers(0, 256, (4, 5)))
     data = load(tmp_path, dtype=torch.float64)
     assert data.event_shape == (3, 4, 5)
-    assert tuple(colour.transpose(2, 0, 1).flatten()) in levels(data.train) | levels(data.test)
+    assert tuple(colour.transpose(2, 0, 1).flatten()) in levels(data.train[:]) | levels(data.test)
 
 
 def test_transparency_is_dropped_and_colour_kept(tmp_path):
@@ -162,52 +162,7 @@ def test_transparency_is_dropped_and_colour_kept(tmp_path):
         Image.fromarray(rgba).save(tmp_path / f"{i}.png")
     data = load(tmp_path, dtype=torch.float64)
     expected = pixels[..., :3].transpose(0, 3, 1, 2).reshape(6, -1)
-    assert levels(data.train) | levels(data.test) == {tuple(row) for row in expected.tolist()}
-
-
-def test_each_epoch_is_a_fresh_permutation():
-    x = torch.arange(12.0)[:, None]
-    stream = Batches(x, 4, generator=generator())
-    epochs = [torch.cat([next(stream) for _ in range(3)]) for _ in range(2)]
-    for epoch in epochs:
-        assert torch.equal(epoch.sort(0).values, x)
-    assert not torch.equal(*epochs)
-
-
-def test_left_over_points_come_in_a_later_epoch():
-    x = torch.arange(10.0)[:, None]
-    stream = Batches(x, 4, generator=generator())
-    for _ in range(5):
-        assert len(rows(torch.cat([next(stream), next(stream)]))) == 8
-    counts = torch.cat([next(stream) for _ in range(4_000)]).long().flatten().bincount()
-    # Each epoch takes 8 of 10: variance 0.16 per epoch and point, over 2,000 epochs.
-    assert ((counts - 1_600).abs() < 4 * (2_000 * 0.16) ** 0.5).all()
-
-
-@pytest.mark.parametrize("taken", [0, 1, 2, 3, 7])
-def test_resumed_batches_are_the_uninterrupted_ones(taken):
-    x = torch.randn(11, 2, generator=generator())
-    stream = Batches(x, 4, generator=generator(1))
-    for _ in range(taken):
-        next(stream)
-    state = stream.state_dict()
-    expected = [next(stream) for _ in range(9)]
-    resumed = Batches(x, 4, generator=generator(2))
-    resumed.load_state_dict(state)
-    for batch in expected:
-        assert torch.equal(next(resumed), batch)
-    assert all(isinstance(value, torch.Tensor) for value in state.values())
-
-
-def test_batches_are_seeded_and_leave_the_generator_alone_afterwards():
-    x = torch.arange(8.0)[:, None]
-    shared = generator(5)
-    stream = Batches(x, 4, generator=shared)
-    before = shared.get_state()
-    first = [next(stream) for _ in range(5)]
-    assert torch.equal(shared.get_state(), before)
-    again = Batches(x, 4, generator=generator(5))
-    assert all(torch.equal(next(again), batch) for batch in first)
+    assert levels(data.train[:]) | levels(data.test) == {tuple(row) for row in expected.tolist()}
 
 
 def write(name, text):
@@ -321,17 +276,3 @@ def test_bad_splits_are_refused(arguments, message):
 def test_other_dtypes_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"expected either, got torch.float16"):
         load(save_array(tmp_path), dtype=torch.float16)
-
-
-@pytest.mark.parametrize("size", [0, 6])
-def test_a_batch_must_fit(size):
-    with pytest.raises(ValueError, match=f"expected 1 to 5, got {size}"):
-        Batches(torch.zeros(5, 1), size)
-
-
-def test_state_of_other_data_is_refused():
-    stream = Batches(torch.zeros(5, 1), 2)
-    with pytest.raises(ValueError, match="expected 6 points, got a state for 5"):
-        Batches(torch.zeros(6, 1), 2).load_state_dict(stream.state_dict())
-    with pytest.raises(ValueError, match=r"expected epoch, position and points, got \['a'\]"):
-        stream.load_state_dict({"a": torch.zeros(1)})

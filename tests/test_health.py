@@ -6,7 +6,8 @@ from itertools import islice
 import pytest
 import torch
 
-from wgflow.data import Batches, load
+from wgflow.batches import Batches
+from wgflow.data import load
 from wgflow.energy import Confined
 from wgflow.health import History, Limits, Trouble, examine, leaves, reach, risen
 from wgflow.nets import MLP

@@ -9,8 +9,8 @@ import wgflow
 
 LAYERS = [
     ["_version", "_tensor", "folder", "fetch", "images", "readers", "sources"],
-    ["targets", "toys", "data"],
-    ["energy", "nets", "image_nets", "grid", "exact", "calibration"],
+    ["targets", "toys", "stored", "batches", "data"],
+    ["parts", "energy", "nets", "image_nets", "grid", "exact", "calibration"],
     ["distances", "metrics", "neighbours"],
     ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],
     ["samplers", "particles", "descent", "sampling", "likelihood"],
@@ -23,8 +23,9 @@ LAYERS = [
         "schemes.gradient_norm",
     ],
     ["schemes.proximal", "schemes.matching", "schemes.joint", "schemes", "ranks", "train"],
-    ["architectures", "config", "islands", "checkpoint", "features", "classifier", "fidelity"],
-    ["health", "learning", "recording", "validation"],
+    ["architectures", "settings", "config", "islands", "checkpoint"],
+    ["features", "classifier", "fidelity"],
+    ["health", "learning", "recording", "validation", "progress"],
     ["runner", "launch", "zoo", "run.learned", "run.stored", "run.fitting", "run"],
     ["chains", "composition", "evaluation"],
     ["plots.style", "plots.charts", "plots.axes"],

@@ -1,4 +1,4 @@
-"""Images: IDX files, CIFAR-10's binaries, folders, the hub; levels, labels, flips, refusals."""
+"""Images: IDX files, CIFAR-10's binaries, folders, the hub; levels, labels, refusals."""
 
 import gzip
 from dataclasses import replace
@@ -12,7 +12,7 @@ import wgflow
 from wgflow import readers
 from wgflow.architectures import Perceptron
 from wgflow.config import Config, Data, Training
-from wgflow.data import Batches, load
+from wgflow.data import load
 from wgflow.images import dequantise, resize
 from wgflow.learning import Learner, covariance_of, load_data
 from wgflow.schemes import MaximumLikelihood
@@ -104,11 +104,11 @@ def test_noise_is_seeded_and_that_of_an_image_does_not_depend_on_later_ones():
 def test_idx_files_keep_labels_and_their_own_test_points(zipped, tmp_path):
     data = load(write_idx(tmp_path, zipped), seed=1)
     assert data.event_shape == (1, 12, 10)
-    assert known(data.train, data.train_labels) == pairs(IMAGES, LABELS)
+    assert known(data.train[:], data.train_labels) == pairs(IMAGES, LABELS)
     assert levels(data.test) == [tuple(k) for k in TEST.reshape(4, -1).tolist()]
     assert data.test_labels.tolist() == TEST_LABELS.tolist()
     part = load(tmp_path, seed=1, size=7)
-    assert torch.equal(part.train, data.train[:7])
+    assert torch.equal(part.train[:], data.train[:][:7])
     assert torch.equal(part.train_labels, data.train_labels[:7])
     assert torch.equal(part.test, data.test)
 
@@ -116,7 +116,7 @@ def test_idx_files_keep_labels_and_their_own_test_points(zipped, tmp_path):
 def test_idx_files_without_test_points_are_split_and_labels_may_be_missing(tmp_path):
     data = load(write_idx(tmp_path / "a", test=None), test_fraction=0.2)
     assert (len(data.train), len(data.test)) == (24, 6)
-    found = known(data.train, data.train_labels) | known(data.test, data.test_labels)
+    found = known(data.train[:], data.train_labels) | known(data.test, data.test_labels)
     assert found == pairs(IMAGES, LABELS)
     data = load(write_idx(tmp_path / "b", labels=None, test_labels=None))
     assert data.train_labels is data.test_labels is None
@@ -138,7 +138,7 @@ def test_a_name_is_found_in_the_data_folder(tmp_path, monkeypatch):
     for name in ("mnist", "fashion-mnist"):
         data = load(name)
         assert data.name == name
-        assert known(data.train, data.train_labels) == pairs(IMAGES, LABELS)
+        assert known(data.train[:], data.train_labels) == pairs(IMAGES, LABELS)
 
 
 def test_cifar_is_labels_then_channels_then_rows(tmp_path):
@@ -146,7 +146,7 @@ def test_cifar_is_labels_then_channels_then_rows(tmp_path):
     data = load(tmp_path)
     assert data.event_shape == (3, 32, 32)
     train = records[:5].reshape(-1, 3073)
-    assert known(data.train, data.train_labels) == pairs(train[:, 1:], train[:, 0])
+    assert known(data.train[:], data.train_labels) == pairs(train[:, 1:], train[:, 0])
     assert data.test_labels.tolist() == records[5, :, 0].tolist()
     x, _ = read_cifar(tmp_path / "test_batch.bin")
     # "The first 1024 bytes are red, in row-major order."
@@ -168,13 +168,13 @@ def test_digits_have_labels():
 def test_images_over_eight_pixels_are_scaled_by_range(tmp_path):
     data = load(write_idx(tmp_path))
     assert data.shift.shape == data.scale.shape == ()
-    u = data.standardise(data.train)
-    torch.testing.assert_close(u, 2 * data.train - 1)
-    torch.testing.assert_close(data.unstandardise(u), data.train)
+    u = data.standardise(data.train[:])
+    torch.testing.assert_close(u, 2 * data.train[:] - 1)
+    torch.testing.assert_close(data.unstandardise(u), data.train[:])
     other = load(tmp_path, scaling="coordinate")
-    assert torch.equal(other.train, data.train)
+    assert torch.equal(other.train[:], data.train[:])
     assert other.shift.shape == (1, 12, 10)
-    torch.testing.assert_close(other.shift, data.train.mean(0))
+    torch.testing.assert_close(other.shift, data.train[:].mean(0))
 
 
 def test_arrays_are_scaled_by_range_if_they_are_images(tmp_path):
@@ -193,19 +193,19 @@ def test_arrays_of_numbers_get_no_noise_and_arrays_of_levels_do(tmp_path):
     np.save(tmp_path / "k.npy", IMAGES[:, None])
     x, k = load(tmp_path / "x.npy", dtype=F64), load(tmp_path / "k.npy")
     expected = {tuple(row) for row in (IMAGES.reshape(30, -1) / 255).tolist()}
-    assert {tuple(row) for row in torch.cat([x.train, x.test]).flatten(1).tolist()} == expected
-    assert set(levels(k.train)) < set(map(tuple, IMAGES.reshape(30, -1).tolist()))
-    assert not torch.equal(k.train, (256 * k.train).floor() / 256)
+    assert {tuple(row) for row in torch.cat([x.train[:], x.test]).flatten(1).tolist()} == expected
+    assert set(levels(k.train[:])) < set(map(tuple, IMAGES.reshape(30, -1).tolist()))
+    assert not torch.equal(k.train[:], (256 * k.train[:]).floor() / 256)
 
 
 def test_a_large_array_is_read_through_a_map_and_is_the_same(tmp_path, monkeypatch):
     np.save(tmp_path / "x.npy", RNG.normal(size=(50, 3)))
     np.save(tmp_path / "k.npy", IMAGES[:, None])
-    before = [load(tmp_path / name).train for name in ("x.npy", "k.npy")]
+    before = [load(tmp_path / name).train[:] for name in ("x.npy", "k.npy")]
     modes, read = [], np.load
     monkeypatch.setattr(readers, "MAPPED", 1)
     monkeypatch.setattr(np, "load", lambda *a, **k: modes.append(k["mmap_mode"]) or read(*a, **k))
-    after = [load(tmp_path / name).train for name in ("x.npy", "k.npy")]
+    after = [load(tmp_path / name).train[:] for name in ("x.npy", "k.npy")]
     assert modes == ["r", "r"]
     assert all(map(torch.equal, before, after))
 
@@ -222,11 +222,11 @@ def test_images_of_unequal_sizes_are_cut_to_their_central_square(tmp_path):
         load(tmp_path)
     data = load(tmp_path, image_size=32, dtype=F64)
     assert data.event_shape == (1, 32, 32)
-    found = levels(torch.cat([data.train, data.test]))
+    found = levels(torch.cat([data.train[:], data.test]))
     assert found.count(tuple(square.ravel())) == 2
     assert found.count(tuple(square.T.ravel())) == 1
     small = load(tmp_path, image_size=8, dtype=F64)
-    rows = [k for k in levels(torch.cat([small.train, small.test])) if len(set(k[::8])) == 1]
+    rows = [k for k in levels(torch.cat([small.train[:], small.test])) if len(set(k[::8])) == 1]
     # A ramp keeps its values away from the ends of the filter.
     assert rows
     assert all(k[1:7] == (18, 26, 34, 42, 50, 58) for k in rows)
@@ -249,40 +249,9 @@ def test_files_of_images_are_resized_like_folders(tmp_path):
         Image.fromarray(pixels).save(tmp_path / "png" / f"{i:02}.png")
     one, two = (load(tmp_path / name, image_size=6) for name in ("idx", "png"))
     assert one.event_shape == one.test.shape[1:] == (1, 6, 6)
-    assert set(levels(one.train)) == set(levels(torch.cat([two.train, two.test])))
+    assert set(levels(one.train[:])) == set(levels(torch.cat([two.train[:], two.test])))
     write_cifar(tmp_path / "cifar")
     assert load(tmp_path / "cifar", image_size=16).test.shape == (4, 3, 16, 16)
-
-
-def test_flips_mirror_half_of_the_images():
-    x = torch.rand(500, 3, 4, 5, generator=generator())
-    stream = Batches(x, 100, flips=True, generator=generator(1))
-    count, pattern = 0, []
-    for _ in range(4):
-        epoch = torch.cat([next(stream) for _ in range(5)])
-        where = (epoch[:, None, 0, 0] == x[None, :, 0, 0]).all(-1)
-        mirrored = (epoch.flip(-1)[:, None, 0, 0] == x[None, :, 0, 0]).all(-1)
-        assert torch.equal(where.sum(0) + mirrored.sum(0), torch.ones(500).long())
-        index = (where | mirrored).int().argmax(1)
-        straight = torch.where(mirrored.any(1)[:, None, None, None], epoch.flip(-1), epoch)
-        assert torch.equal(straight, x[index])
-        count += int(mirrored.sum())
-        pattern.append(mirrored.any(0))
-    assert abs(count - 1000) < 4 * 500**0.5
-    assert not torch.equal(pattern[0], pattern[1])
-
-
-@pytest.mark.parametrize("taken", [0, 1, 2, 3, 7])
-def test_flips_resume_bit_for_bit(taken):
-    x = torch.rand(11, 1, 3, 4, generator=generator())
-    stream = Batches(x, 4, flips=True, generator=generator(1))
-    for _ in range(taken):
-        next(stream)
-    state = stream.state_dict()
-    expected = [next(stream) for _ in range(9)]
-    resumed = Batches(x, 4, flips=True, generator=generator(2))
-    resumed.load_state_dict(state)
-    assert all(torch.equal(next(resumed), batch) for batch in expected)
 
 
 def small(folder, **data):
@@ -299,7 +268,7 @@ def test_a_learner_takes_the_options_of_its_data(tmp_path):
     learner = Learner.build(small(write_idx(tmp_path), image_size=9))
     assert learner.dataset.event_shape == (1, 9, 9)
     assert learner.batches.flips
-    u = learner.dataset.standardise(learner.dataset.train)
+    u = learner.dataset.learned[:]
     both = torch.cat([u, u.flip(-1)])
     torch.testing.assert_close(learner.energy.center, both.mean(0), rtol=0, atol=1e-6)
     torch.testing.assert_close(covariance_of(u, flips=True), covariance_of(both))
@@ -308,31 +277,6 @@ def test_a_learner_takes_the_options_of_its_data(tmp_path):
         extra = learner.energy(both) - learner.energy.energy(both)
     most = 81 / 2 / (1 + (2 / 81) ** 0.5) ** 2
     assert 0.5 * most < float(extra.mean()) <= most
-
-
-def test_smoothing_adds_fresh_noise_of_its_deviation():
-    x = torch.zeros(1000, 3, dtype=torch.float64)
-    stream = Batches(x, 500, noise=0.3, generator=generator(1))
-    first, second, third = (next(stream) for _ in range(3))
-    both = torch.cat([first, second, third])
-    for other in (second, third):
-        assert abs(float((first * other).mean())) < 4 * 0.09 / 1500**0.5
-    square = both.flatten() ** 2
-    assert abs(float(square.mean() - 0.09)) < 4 * float(square.std()) / len(square) ** 0.5
-
-
-@pytest.mark.parametrize("taken", [0, 1, 5])
-def test_smoothing_resumes_bit_for_bit(taken):
-    x = torch.rand(10, 2, generator=generator(0))
-    stream = Batches(x, 4, noise=0.1, generator=generator(1))
-    for _ in range(taken):
-        next(stream)
-    state = stream.state_dict()
-    expected = [next(stream) for _ in range(4)]
-    resumed = Batches(x, 4, noise=0.1, generator=generator(2))
-    resumed.load_state_dict(state)
-    for batch in expected:
-        assert torch.equal(next(resumed), batch)
 
 
 def test_smoothed_data_are_scored_with_their_noise():
@@ -434,11 +378,6 @@ def test_bad_images_are_refused(case, tmp_path):
         load(save(tmp_path), **options)
 
 
-def test_flips_are_of_images():
-    with pytest.raises(ValueError, match=r"expected points of shape \(channels.*got \(2,\)"):
-        Batches(torch.zeros(5, 2), 2, flips=True)
-
-
 def test_an_idx_file_reads_back(tmp_path):
     (tmp_path / "a").write_bytes(idx(IMAGES))
     x = read_idx(tmp_path / "a", 3)
@@ -468,7 +407,7 @@ def test_the_hub_gives_images_labels_and_splits(tmp_path, monkeypatch):
     test.to_parquet(tmp_path / "parquet" / "test.parquet")
     for folder in ("saved", "parquet"):
         data = load(f"hf:{tmp_path / folder}")
-        assert known(data.train, data.train_labels) == pairs(IMAGES, LABELS)
+        assert known(data.train[:], data.train_labels) == pairs(IMAGES, LABELS)
         assert known(data.test, data.test_labels) == pairs(TEST, TEST_LABELS)
     only = load(f"hf:{tmp_path / 'saved'}:test", test_fraction=0.25, image_size=10)
     assert (len(only.train), len(only.test)) == (3, 1)

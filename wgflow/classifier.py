@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from wgflow import checkpoint
 from wgflow.features import check_images, extract
+from wgflow.stored import Many, chunks
 
 WIDTHS = (16, 32, 64)
 FEATURES = 128
@@ -46,7 +47,7 @@ class Classifier:
     @classmethod
     def fit(
         cls,
-        images: Tensor,
+        images: Many,
         labels: Tensor,
         test_images: Tensor,
         test_labels: Tensor,
@@ -73,7 +74,8 @@ class Classifier:
                 them, less than two classes, fewer images than a batch, or no epoch.
         """
         for side, names in ((images, labels), (test_images, test_labels)):
-            check_images(side)
+            for part in chunks(side):
+                check_images(part)
             _check_labels(side, names)
         if epochs < 1 or not 2 <= batch <= len(images):
             raise ValueError(
@@ -85,7 +87,7 @@ class Classifier:
             raise ValueError(f"A classifier needs classes: expected at least 2, got {classes}.")
         with _one_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            body, head = (part.to(images.device) for part in _layers(images.shape[1], classes))
+            body, head = (part.to(labels.device) for part in _layers(images.shape[1], classes))
             _train(nn.Sequential(body, head), images, labels, epochs, batch)
         found = extract(nn.Sequential(body, head), test_images).argmax(1)
         return cls(body, head, float((found == test_labels).double().mean()))
@@ -126,14 +128,12 @@ def _layers(channels: int, classes: int) -> tuple[nn.Sequential, nn.Sequential]:
     return nn.Sequential(*layers), nn.Sequential(nn.ReLU(), nn.Linear(FEATURES, classes))
 
 
-def _train(
-    network: nn.Sequential, images: Tensor, labels: Tensor, epochs: int, batch: int
-) -> None:
+def _train(network: nn.Sequential, images: Many, labels: Tensor, epochs: int, batch: int) -> None:
     updates = len(images) // batch
     optimizer = torch.optim.Adam(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=epochs * updates)
     for _ in range(epochs):
-        order = torch.randperm(len(images)).to(images.device)
+        order = torch.randperm(len(images)).to(labels.device)
         for chosen in order[: updates * batch].split(batch):
             loss = F.cross_entropy(network(images[chosen]), labels[chosen].long())
             optimizer.zero_grad()
@@ -147,9 +147,9 @@ def _frozen(module: nn.Sequential) -> nn.Sequential:
     return module.eval().requires_grad_(False)
 
 
-def _check_labels(images: Tensor, labels: Tensor) -> None:
+def _check_labels(images: Many, labels: Tensor) -> None:
     integral = not (labels.is_floating_point() or labels.is_complex())
-    if labels.shape != images.shape[:1] or not integral or int(labels.min()) < 0:
+    if labels.shape != (len(images),) or not integral or int(labels.min()) < 0:
         raise ValueError(
             f"Labels are integers from 0, one per image: expected shape ({len(images)},), "
             f"got {tuple(labels.shape)} of {labels.dtype}, at least {labels.min().item()}."

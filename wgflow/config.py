@@ -1,28 +1,24 @@
-"""The configuration of a run: frozen records whose constructors are the schema.
+"""The configuration of a run as a table and as TOML.
 
-A configuration is written as TOML: one table per record, one key per argument. Where an argument
-is a choice (a scheme, its dynamics, a sampler ...) its table has a key ``kind``, one of `KINDS`,
-and the other keys are the arguments of that kind; a bare string stands for a table of nothing
-but its kind. Keys left out keep their defaults. TOML has no null: None is written ``"none"``.
+A configuration is a tree of records, `wgflow.settings`, whose constructors are the schema. It is
+written as TOML: one table per record, one key per argument. Where an argument is a choice (a
+scheme, its dynamics, a sampler ...) its table has a key ``kind``, one of `KINDS`, and the other
+keys are the arguments of that kind; a bare string stands for a table of nothing but its kind. Keys
+left out keep their defaults. TOML has no null: None is written ``"none"``.
 """
 
 import contextlib
-import difflib
 import inspect
 import json
 import tomllib
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-import torch
-
 from wgflow._version import __version__
-from wgflow.architectures import ImageResNet, ImageUNet, Network, Perceptron
-from wgflow.images import SCALINGS
+from wgflow.architectures import ImageResNet, ImageUNet, Perceptron
 from wgflow.samplers import HMC, MALA, ULA, Underdamped
-from wgflow.samplers.base import check_fraction, check_positive
 from wgflow.schemes import (
     EnergyMatching,
     FirstOrder,
@@ -36,8 +32,22 @@ from wgflow.schemes import (
     NearProximal,
     Population,
     Reverse,
-    Scheme,
 )
+from wgflow.settings import DTYPES, Config, Data, Training, join, unknown
+
+__all__ = [
+    "DTYPES",
+    "KINDS",
+    "Config",
+    "Data",
+    "Training",
+    "build",
+    "dumps",
+    "loads",
+    "override",
+    "parse",
+    "to_table",
+]
 
 KINDS: dict[str, type] = {
     "mlp": Perceptron,
@@ -61,145 +71,6 @@ KINDS: dict[str, type] = {
     "inner-descent": InnerDescent,
 }
 """Names of everything that can be chosen: the only table from strings to classes."""
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16-mixed": torch.float32}
-"""Names of the precisions, and the type of the weights and points in each."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """What to learn from.
-
-    Args:
-        name, size, test_fraction: source, number of train points and share held out; see
-            `wgflow.data.load`.
-        image_size: side to which images are cut and resized; None keeps their size.
-        scaling: ``coordinate`` or ``range``; None chooses by the data; see `wgflow.data.load`.
-        flips: whether images are mirrored left to right at random; they must be scaled by range.
-        smoothing: σ ≥ 0 of Gaussian noise added to every batch, in standardised units; the law
-            that is learned, and scored, is that of the data with this noise.
-
-    Raises:
-        ValueError: when a setting is out of its range.
-    """
-
-    name: str = "eight-gaussians"
-    size: int | None = None
-    test_fraction: float = 0.1
-    image_size: int | None = None
-    scaling: str | None = None
-    flips: bool = False
-    smoothing: float = 0.0
-
-    def __post_init__(self):
-        if not self.name:
-            raise ValueError("Data need a source: expected a name or a path, got ''.")
-        if self.size is not None and self.size < 2:
-            raise ValueError(f"Data need spread: expected a size ≥ 2, got {self.size}.")
-        _check_between("Data", test_fraction=self.test_fraction)
-        if self.image_size is not None:
-            check_positive("Data", image_size=self.image_size)
-        if self.scaling not in (None, *SCALINGS):
-            raise _unknown("scaling", str(self.scaling), SCALINGS)
-        if not 0 <= self.smoothing < float("inf"):
-            raise ValueError(f"Data need smoothing ≥ 0: expected ≥ 0, got {self.smoothing}.")
-        if self.flips and self.scaling == "coordinate":
-            raise ValueError(
-                "Flips need one unit for all pixels: expected scaling range, got coordinate."
-            )
-
-
-@dataclass(frozen=True)
-class Training:
-    """The optimisation: AdamW, warm-up, cosine decay to zero, running average of the weights.
-
-    Args:
-        steps: learning steps.
-        batch_size: data per learning step.
-        learning_rate: peak of the schedule.
-        betas: Adam's decays of its two moments.
-        weight_decay: decoupled decay of the weights, per unit of the learning rate.
-        warmup: steps of linear warm-up.
-        average: decay of the running average of the weights, which is the energy that is kept.
-        clip: greatest norm of the gradient; None for none.
-        evaluate_every: steps between two evaluations on the test points.
-        checkpoint_every: steps between two checkpoints.
-        patience: evaluations without improvement after which training stops; None for never.
-
-    Raises:
-        ValueError: when a setting is out of its range.
-    """
-
-    steps: int = 700
-    batch_size: int = 1024
-    learning_rate: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.0
-    warmup: int = 50
-    average: float = 0.99
-    clip: float | None = None
-    evaluate_every: int = 50
-    checkpoint_every: int = 100
-    patience: int | None = None
-
-    def __post_init__(self):
-        check_positive(
-            "Training",
-            steps=self.steps,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            evaluate_every=self.evaluate_every,
-            checkpoint_every=self.checkpoint_every,
-            clip=1 if self.clip is None else self.clip,
-            patience=1 if self.patience is None else self.patience,
-        )
-        _check_count("Training", warmup=self.warmup)
-        check_fraction("Training", average=self.average)
-        for beta in self.betas:
-            check_fraction("Training", betas=beta)
-        if 1 in (self.average, *self.betas):
-            raise ValueError(
-                "A running average must forget: expected average and betas < 1, "
-                f"got {self.average} and {self.betas}."
-            )
-
-
-@dataclass(frozen=True)
-class Config:
-    """Everything that determines a run, but the machine.
-
-    Args:
-        seed: of every random number, at least 0.
-        device: a torch device, such as cpu or cuda:0.
-        dtype: float32, float64, or bf16-mixed: float32 with the convolutions of image networks in
-            bfloat16 while they learn, which is several times faster where the processor has it.
-        init: folder of a run whose energy this one begins with; None begins anew.
-        data, energy, scheme, training: what to learn from, what learns, how, and how long.
-
-    Raises:
-        ValueError: when a setting is out of its range.
-    """
-
-    seed: int = 0
-    device: str = "cpu"
-    dtype: str = "float32"
-    init: str | None = None
-    data: Data = field(default_factory=Data)
-    energy: Network = field(default_factory=Perceptron)
-    scheme: Scheme = field(default_factory=NearProximal)
-    training: Training = field(default_factory=Training)
-
-    def __post_init__(self):
-        _check_count("Config", seed=self.seed)
-        if self.dtype not in DTYPES:
-            raise _unknown("dtype", self.dtype, DTYPES)
-        try:
-            torch.device(self.device)
-        except RuntimeError:
-            raise ValueError(
-                "A device is named as in torch: expected cpu, cuda, cuda:1, mps ..., "
-                f"got {self.device!r}."
-            ) from None
 
 
 def build(table: Mapping[str, Any]) -> Config:
@@ -293,7 +164,7 @@ def _fill(default: Any, table: Any, path: str) -> Any:
         if key not in hints:
             raise _unknown_key(default, key, path)
     values = {
-        key: _read(hints[key], value, getattr(default, key), _join(path, key))
+        key: _read(hints[key], value, getattr(default, key), join(path, key))
         for key, value in table.items()
     }
     try:
@@ -362,7 +233,7 @@ def _choice(contract: Any, value: Any, default: Any, path: str) -> Any:
     known = {name: kind for name, kind in KINDS.items() if issubclass(kind, contract)}
     name = str(table.pop("kind", _kind(default)))
     if name not in known:
-        raise _unknown(f"kind for {path}", name, known)
+        raise unknown(f"kind for {path}", name, known)
     return _fill(default if type(default) is known[name] else known[name](), table, path)
 
 
@@ -386,8 +257,8 @@ def _lines(table: Mapping[str, Any], path: str) -> Iterable[str]:
             yield f"{key} = {_written(value)}{comment}"
     for key, value in table.items():
         if isinstance(value, Mapping):
-            yield f"\n[{_join(path, key)}]"
-            yield from _lines(value, _join(path, key))
+            yield f"\n[{join(path, key)}]"
+            yield from _lines(value, join(path, key))
 
 
 def _written(value: Any) -> str:
@@ -418,29 +289,6 @@ class _Mismatch(ValueError):
         )
 
 
-def _unknown(what: str, got: str, known: Iterable[str], path: str = "") -> ValueError:
-    near = difflib.get_close_matches(got, list(known), n=1)
-    hint = f" Did you mean {_join(path, near[0])!r}?" if near else ""
-    expected = f"expected one of {', '.join(known)}" if known else "expected none"
-    return ValueError(f"No such {what}: {expected}, got {_join(path, got)!r}.{hint}")
-
-
 def _unknown_key(record: Any, key: str, path: str) -> ValueError:
     owner = _kind(record) or path or "the configuration"
-    return _unknown(f"key of {owner}", key, [f.name for f in fields(record)], path)
-
-
-def _join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
-
-
-def _check_count(owner: str, **values: int) -> None:
-    for name, value in values.items():
-        if value < 0:
-            raise ValueError(f"{owner} needs {name} ≥ 0: expected ≥ 0, got {value}.")
-
-
-def _check_between(owner: str, **values: float) -> None:
-    for name, value in values.items():
-        if not 0 < value < 1:
-            raise ValueError(f"{owner} needs {name} between 0 and 1: got {value}.")
+    return unknown(f"key of {owner}", key, [f.name for f in fields(record)], path)

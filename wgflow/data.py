@@ -1,8 +1,8 @@
-"""Data sets by name or from disk, and an endless, seeded, resumable stream of batches."""
+"""Data sets by name or from disk."""
 
 import difflib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,9 @@ from torch import Generator, Tensor
 
 from wgflow._tensor import Points
 from wgflow.fetch import SETS, local
-from wgflow.images import SCALINGS, dequantise
+from wgflow.images import SCALINGS
 from wgflow.sources import HUB, Source, open_digits, open_source
+from wgflow.stored import Many, Stored, chunks, mean_of
 from wgflow.targets import Target
 from wgflow.toys import TOYS
 
@@ -22,8 +23,8 @@ PIXEL_FLOOR = 0.1
 SMALL_SIDE = 8
 """Pixels of a side up to which images are scaled per pixel unless told otherwise."""
 
-Part = tuple[Tensor, Tensor | None]
-"""Points or levels, and labels where they are known."""
+Part = tuple[Stored, Tensor | None]
+"""Points, and labels where they are known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,9 @@ class Dataset:
 
     Args:
         name: of the toy set, or of the file or folder.
-        train: points, shape (n, *event).
+        train: points, shape (n, *event): a tensor, or `Stored` where the points are images of
+            eight bits or numbers mapped from a file, which as a tensor may not fit in memory.
+            Both have a length and a shape, and an index or a slice of both is a tensor.
         test: held-out points, shape (m, *event).
         shift: mean ``m`` of train; one number 1/2 for images scaled by their range.
         scale: standard deviation ``s`` of train, per coordinate. In events with several axes
@@ -46,7 +49,7 @@ class Dataset:
     """
 
     name: str
-    train: Tensor
+    train: Many
     test: Tensor
     shift: Tensor
     scale: Tensor
@@ -59,6 +62,13 @@ class Dataset:
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one point."""
         return tuple(self.train.shape[1:])
+
+    @property
+    def learned(self) -> Many:
+        """The train points in the units of learning."""
+        if isinstance(self.train, Stored):
+            return self.train.map(self.standardise)
+        return self.standardise(self.train)
 
     def standardise(self, x: Points) -> Points:
         """``u = (x - m)/s``: mean 0 and variance 1 over train, or images in [-1, 1]."""
@@ -81,7 +91,8 @@ def load(
 ) -> Dataset:
     """A data set by name, or points from a file or folder.
 
-    Images of eight bits become points by `wgflow.images.dequantise`.
+    Images of eight bits become points by `wgflow.images.dequantise`: the test points now, the
+    train points when they are asked for.
 
     Args:
         source: a name of `TOYS`, ``digits``, a name of `wgflow.fetch.SETS` once fetched, the path
@@ -107,123 +118,54 @@ def load(
     if source in TOYS:
         return _toy(str(source), size or TOY_TRAIN, dtype, generator, scaling)
     held = _open(source, dtype, image_size, generator)
-    (train, train_labels), (test, test_labels) = _split(held, size, test_fraction, generator)
+    parts = _split(held, size, test_fraction, dtype, generator)
+    (train, train_labels), (test, test_labels) = parts
     name = Path(source).name
     _check_varies(name, train, held.columns)
     # Test first, so that its noise does not depend on the size of train.
-    test, train = _points(test, dtype, generator), _points(train, dtype, generator)
-    shift, scale = units(train, scaling)
-    return Dataset(name, train, test, shift, scale, held.columns, None, train_labels, test_labels)
+    points = test.fresh(torch.arange(len(test)), generator=generator)
+    if train.levels or isinstance(train.values, np.memmap):
+        known = replace(train, seed=int(torch.randint(2**31, (), generator=generator)))
+    else:
+        known = train[:]
+    return Dataset(
+        name,
+        known,
+        points,
+        *units(known, scaling),
+        columns=held.columns,
+        train_labels=train_labels,
+        test_labels=test_labels,
+    )
 
 
-class Batches(Iterator[Tensor]):
-    """An endless stream of batches: each epoch a fresh permutation, without replacement.
-
-    The points left over when ``size`` does not divide ``n`` wait for a later epoch. The stream
-    owns its randomness, seeded by one draw from ``generator``; its whole state is the state of
-    its generator at the start of the epoch and the position in it, so that
-    ``load_state_dict(state_dict())`` continues bit for bit.
-
-    Args:
-        x: points, shape (n, *event); a batch is gathered by index.
-        size: points per batch, at most n.
-        flips: whether each image (channels, height, width) is mirrored left to right with
-            probability 1/2, anew in each epoch.
-        noise: σ of Gaussian noise on every coordinate, anew in each batch: the stream is then
-            that of ``p_d * N(0, σ²)``.
-        generator: for the seed.
-    """
-
-    def __init__(
-        self,
-        x: Tensor,
-        size: int,
-        *,
-        flips: bool = False,
-        noise: float = 0.0,
-        generator: Generator | None = None,
-    ):
-        if not 1 <= size <= len(x):
-            raise ValueError(f"A batch must fit in the data: expected 1 to {len(x)}, got {size}.")
-        if flips and x.ndim != 4:
-            raise ValueError(
-                "Flips are of images: expected points of shape (channels, height, width), "
-                f"got {tuple(x.shape[1:])}."
-            )
-        self.x = x
-        self.size = size
-        self.flips = flips
-        self.noise = noise
-        device = generator.device if generator else None
-        seed = torch.randint(2**63 - 1, (), device=device, generator=generator)
-        self._generator = torch.Generator().manual_seed(int(seed))
-        self._begin(self._generator.get_state(), 0)
-
-    def __next__(self) -> Tensor:
-        if self._position + self.size > len(self.x):
-            self._begin(self._generator.get_state(), 0)
-        index = self._permutation[self._position : self._position + self.size]
-        self._position += self.size
-        batch = self.x[index.to(self.x.device)]
-        if self.flips:
-            mirrored = self._mirrored[index].to(batch.device)
-            batch = torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
-        return self._smoothed(batch) if self.noise else batch
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The state as tensors: generator at the epoch's start, position, number of points."""
-        position, points = torch.tensor(self._position), torch.tensor(len(self.x))
-        return {"epoch": self._epoch.clone(), "position": position, "points": points}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from ``state``. Raises ValueError if it belongs to other data."""
-        if set(state) != {"epoch", "position", "points"}:
-            raise ValueError(
-                "The state of a stream has three entries: expected epoch, position and points, "
-                f"got {sorted(state)}."
-            )
-        if int(state["points"]) != len(self.x):
-            raise ValueError(
-                "A stream continues on the data it was made for: "
-                f"expected {len(self.x)} points, got a state for {int(state['points'])}."
-            )
-        self._begin(state["epoch"].cpu(), int(state["position"]))
-
-    def _begin(self, epoch: Tensor, position: int) -> None:
-        # Permutation and flips follow from the generator, so the state need not hold them.
-        self._epoch = epoch.clone()
-        self._generator.set_state(self._epoch)
-        self._permutation = torch.randperm(len(self.x), generator=self._generator)
-        if self.flips:
-            self._mirrored = torch.rand(len(self.x), generator=self._generator) < 0.5
-        if self.noise:
-            self._seed = int(torch.randint(2**31, (), generator=self._generator))
-        self._position = position
-
-    def _smoothed(self, batch: Tensor) -> Tensor:
-        # A generator of the batch's own: a function of the epoch and the position in it.
-        own = torch.Generator().manual_seed(self._seed + self._position)
-        noise = torch.randn(batch.shape, generator=own, dtype=batch.dtype)
-        return batch + self.noise * noise.to(batch.device)
-
-
-def units(train: Tensor, scaling: str | None = None) -> tuple[Tensor, Tensor]:
+def units(train: Many, scaling: str | None = None) -> tuple[Tensor, Tensor]:
     """Shift and scale of points (n, *event): see `Dataset`, and ``scaling`` of `load`."""
-    fits = train.ndim == 4 and train.shape[1] in (1, 3) and 0 <= train.min() <= train.max() <= 1
+    images = train.ndim == 4 and train.shape[1] in (1, 3)
+    low, high = _span(train) if images or scaling == "range" else (-math.inf, math.inf)
+    fits = images and 0 <= low <= high <= 1
     if scaling == "range" and not fits:
         raise ValueError(
             "Scaling by range is for images: expected points of shape (1 or 3, height, width) in "
-            f"[0, 1], got shape {tuple(train.shape[1:])} in "
-            f"[{float(train.min()):.3g}, {float(train.max()):.3g}]."
+            f"[0, 1], got shape {tuple(train.shape[1:])} in [{low:.3g}, {high:.3g}]."
         )
     if scaling == "range" or (scaling is None and fits and max(train.shape[2:]) > SMALL_SIDE):
         return torch.tensor(0.5, dtype=train.dtype), torch.tensor(0.5, dtype=train.dtype)
-    shift = train.mean(0, dtype=torch.float64).to(train.dtype)
-    scale = (train - shift).square_().mean(0, dtype=torch.float64).sqrt().to(train.dtype)
+    shift = mean_of(chunks(train), len(train)).to(train.dtype)
+    square = mean_of(((x - shift).square_() for x in chunks(train)), len(train))
+    scale = square.sqrt().to(train.dtype)
     if train.ndim > 2:
         # A pixel that hardly varies is not blown up, so that the noise on it stays small.
         scale = scale.clamp(min=PIXEL_FLOOR * scale.square().mean().sqrt())
     return shift, scale
+
+
+def _span(x: Many) -> tuple[float, float]:
+    """The least and the greatest number; the range itself of levels."""
+    if isinstance(x, Stored) and x.levels:
+        return 0.0, 1.0
+    ends = [torch.stack(part.aminmax()) for part in chunks(x)]
+    return float(torch.stack(ends).min()), float(torch.stack(ends).max())
 
 
 def _check_options(
@@ -282,7 +224,11 @@ def _numpy_dtype(dtype: torch.dtype) -> np.dtype:
 
 
 def _split(
-    held: Source, size: int | None, test_fraction: float, generator: Generator
+    held: Source,
+    size: int | None,
+    test_fraction: float,
+    dtype: torch.dtype,
+    generator: Generator,
 ) -> tuple[Part, Part]:
     """Train and test: the source's own, or drawn from its points."""
     if not 0 < test_fraction < 1:
@@ -299,31 +245,30 @@ def _split(
             f"expected a size of 2 to {most}, got {size}."
         )
     order = torch.randperm(n, generator=generator)
-    train = _part(held.x, held.labels, order[held_out : held_out + size])
+    train = _part(held.x, held.labels, order[held_out : held_out + size], dtype)
     if held.test is None:
-        return train, _part(held.x, held.labels, order[:held_out])
-    return train, _part(held.test, held.test_labels, torch.arange(len(held.test)))
+        return train, _part(held.x, held.labels, order[:held_out], dtype)
+    return train, _part(held.test, held.test_labels, torch.arange(len(held.test)), dtype)
 
 
-def _part(x: np.ndarray, labels: np.ndarray | None, index: Tensor) -> Part:
-    known = None if labels is None else torch.from_numpy(labels.astype(np.int64))[index]
-    return torch.from_numpy(x)[index], known
+def _part(x: np.ndarray, labels: np.ndarray | None, rows: Tensor, dtype: torch.dtype) -> Part:
+    known = None if labels is None else torch.from_numpy(labels.astype(np.int64))[rows]
+    return Stored(x, rows, dtype), known
 
 
-def _points(x: Tensor, dtype: torch.dtype, generator: Generator) -> Tensor:
-    return dequantise(x, dtype=dtype, generator=generator) if x.dtype == torch.uint8 else x
-
-
-def _check_varies(name: str, train: Tensor, columns: tuple[str, ...] | None) -> None:
+def _check_varies(name: str, train: Stored, columns: tuple[str, ...] | None) -> None:
     """Raise ValueError for constant coordinates, or images that are all the same."""
     # Not scale == 0: the mean of equal numbers may round, and leave a tiny scale. And before the
     # noise, which would make any image vary.
-    constant = train.amax(0) == train.amin(0)
-    constant = constant.all()[None] if train.ndim > 2 else constant
+    first = next(train.raw())[:1]
+    constant = torch.ones(first.shape[1:], dtype=torch.bool)
+    for part in train.raw():
+        constant &= (part == first).all(0)
+        if not (constant.all() if train.ndim > 2 else constant.any()):
+            return
     which = constant.nonzero().flatten().tolist()
-    if which:
-        labels = [columns[j] if columns else j for j in which] if train.ndim == 2 else "all"
-        raise ValueError(
-            f"A coordinate must vary over the train points of {name}: "
-            f"expected two different values, got constant {labels}."
-        )
+    labels = [columns[j] if columns else j for j in which] if train.ndim == 2 else "all"
+    raise ValueError(
+        f"A coordinate must vary over the train points of {name}: "
+        f"expected two different values, got constant {labels}."
+    )

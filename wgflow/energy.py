@@ -8,11 +8,13 @@ precision and follow the dtype of x.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from wgflow._tensor import Points, Values
+from wgflow.parts import Parts
 
 Energy = Callable[[Tensor], Tensor]
 
@@ -48,6 +50,10 @@ def energy_and_grad(
     Without ``create_graph`` both are detached and parameters receive nothing; with it both stay
     in the graph of the parameters, for losses that contain ``∇E``.
     """
+    if isinstance(energy, Parts):
+        evaluate = partial(energy_and_grad, create_graph=create_graph)
+        value, grad = energy.each(evaluate, x.detach(), differentiable=create_graph)
+        return value, grad
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         value = energy(x)

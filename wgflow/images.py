@@ -51,8 +51,11 @@ def stack(images: Iterable[tuple[str, Image.Image]], side: int | None = None) ->
                 f"Images must have one size: expected {_size(levels[0])} as in {first}, "
                 f"got {_size(levels[-1])} in {name}; data.image_size makes them alike."
             )
-    shape = (max(len(k) for k in levels), *levels[0].shape[1:])
-    return np.stack([np.broadcast_to(k, shape) for k in levels])
+    shape = (len(levels), max(len(k) for k in levels), *levels[0].shape[1:])
+    whole = np.empty(shape, np.uint8)
+    for place in whole[::-1]:  # what has moved is let go, so that memory never holds all twice
+        place[:] = levels.pop()
+    return whole
 
 
 def resize(levels: np.ndarray, side: int) -> np.ndarray:

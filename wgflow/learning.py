@@ -13,14 +13,17 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from wgflow import data
+from wgflow.batches import Batches
 from wgflow.config import DTYPES, Config, Training
-from wgflow.data import Batches, Dataset
+from wgflow.data import Dataset
 from wgflow.energy import Rescaled
 from wgflow.particles import Particles
+from wgflow.parts import parted
 from wgflow.ranks import ALONE, Ranks
 from wgflow.samplers.kinetic import KineticState
 from wgflow.samplers.langevin import LangevinState
 from wgflow.schemes import Carry, Pair, Paths
+from wgflow.stored import Many, chunks, mean_of
 from wgflow.train import Step, train
 
 RECORDS = (Carry, Pair, Paths, Particles, LangevinState, KineticState)
@@ -32,9 +35,6 @@ MIXED = "bf16-mixed"
 
 LARGEST = 1024
 """Coordinates up to which the confinement knows their covariance."""
-
-CHUNK = 2**16
-"""Points at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class Learner:
         dataset = load_data(config)
         weights = stream(config.seed, 0)
         order = stream(config.seed, 1, rank=ranks.rank)
-        u = dataset.standardise(dataset.train)
+        u = dataset.learned
         flips, shape = config.data.flips, dataset.event_shape
         center = covariance = None
         if config.energy.whitened:
@@ -87,8 +87,8 @@ class Learner:
 
     def start(self) -> Any:
         """The first carry."""
-        scheme = self.config.scheme
-        return scheme.init(self.energy, next(self.batches), generator=self.generator)
+        energy = parted(self.energy, self.config.training.accumulate)
+        return self.config.scheme.init(energy, next(self.batches), generator=self.generator)
 
     def steps(self, carry: Any) -> Iterator[Step]:
         """The learning steps after ``carry``."""
@@ -101,6 +101,7 @@ class Learner:
             scheduler=self.scheduler,
             average=self.average,
             clip=self.config.training.clip,
+            accumulate=self.config.training.accumulate,
             generator=self.generator,
             ranks=self.ranks,
         )
@@ -151,7 +152,7 @@ class Learner:
             )
 
 
-def center_of(dataset: Dataset, u: Tensor, *, flips: bool = False) -> Tensor | None:
+def center_of(dataset: Dataset, u: Many, *, flips: bool = False) -> Tensor | None:
     """The mean of standardised points, (*event), float64; None where it is zero by their units.
 
     With flips, of the images and their mirror images.
@@ -161,30 +162,31 @@ def center_of(dataset: Dataset, u: Tensor, *, flips: bool = False) -> Tensor | N
     """
     if dataset.shift.ndim:
         return None
-    mean = u.mean(0, dtype=torch.float64)
+    mean = mean_of(chunks(u), len(u))
     return (mean + mean.flip(-1)) / 2 if flips else mean
 
 
-def covariance_of(u: Tensor, *, flips: bool = False) -> Tensor | None:
+def covariance_of(u: Many, *, flips: bool = False) -> Tensor | None:
     """The covariance of flattened points, (d, d), float64; None above `LARGEST` coordinates.
 
     With flips, of images and their mirror images, which may lie far from the span of the images.
     A hundredth of the mean variance is added to the diagonal, so that it is never singular.
     """
-    flat = u.flatten(1)
-    d = flat.shape[1]
+    d = math.prod(u.shape[1:])
     if d > LARGEST:
         return None
-    parts = [part.double() for part in flat.split(CHUNK)]
-    second = torch.stack([part.T @ part for part in parts]).sum(0) / len(flat)
-    mean = torch.stack([part.sum(0) for part in parts]).sum(0) / len(flat)
+    second, mean = torch.zeros(d, d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64)
+    for part in chunks(u):
+        flat = part.flatten(1).double()
+        second += flat.T @ flat / len(u)
+        mean += flat.sum(0) / len(u)
     if flips:
         mirror = torch.arange(d).reshape(u.shape[1:]).flip(-1).flatten()
         mean = (mean + mean[mirror]) / 2
         second = (second + second[mirror][:, mirror]) / 2
     covariance = second - mean[:, None] * mean
     ridge = 0.01 * covariance.diagonal().mean()
-    return covariance + ridge * torch.eye(d, dtype=torch.float64, device=u.device)
+    return covariance + ridge * torch.eye(d, dtype=torch.float64)
 
 
 def load_data(config: Config) -> Dataset:
@@ -207,7 +209,7 @@ def load_data(config: Config) -> Dataset:
 
 
 def batches_of(
-    config: Config, dataset: Dataset, x: Tensor, *, generator: torch.Generator
+    config: Config, dataset: Dataset, x: Many, *, generator: torch.Generator
 ) -> Batches:
     """The stream of batches of ``x``, the standardised train points.
 

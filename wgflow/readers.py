@@ -8,8 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
-MAPPED = 2**30
-"""Bytes from which an .npy file is read through a memory map, not into memory first."""
+MAPPED = 2**27
+"""Bytes from which a file stays on disk, behind a memory map, where its kind allows that."""
+
+ROWS = 2**22
+"""Numbers at a time, of a pass over an array."""
 
 Table = tuple[np.ndarray, tuple[str, ...] | None]
 """Points (n, *event) and, for a table, the names of its columns."""
@@ -18,7 +21,7 @@ Table = tuple[np.ndarray, tuple[str, ...] | None]
 def read(path: Path, dtype: np.dtype) -> Table:
     """Points (n, *event) in ``dtype``, with the names of the columns where the file has them.
 
-    Levels of images, as in `read_array`, stay bytes.
+    Levels of images, as in `read_array`, stay bytes, and what is mapped keeps its type.
 
     Raises ValueError if the kind of file is unknown, or a value is not a finite number.
     """
@@ -36,7 +39,8 @@ def read(path: Path, dtype: np.dtype) -> Table:
 def read_array(path: Path, dtype: np.dtype) -> np.ndarray:
     """One array (n, *event) of numbers; in an .npz the only one, or the one named x or train.
 
-    Bytes of shape (n, 1 or 3, height, width) are levels of images, and stay uint8.
+    Bytes of shape (n, 1 or 3, height, width) are levels of images, and stay uint8. Levels and
+    floating-point numbers of a large .npy file stay there: the array is a map of it.
     """
     try:
         mode = "r" if path.stat().st_size >= MAPPED else None
@@ -50,9 +54,13 @@ def read_array(path: Path, dtype: np.dtype) -> np.ndarray:
             f"or more, none empty, got {array.dtype} of shape {array.shape}."
         )
     if array.dtype == np.uint8 and array.ndim == 4 and array.shape[1] in (1, 3):
-        return np.array(array)  # out of the map
-    with np.errstate(over="ignore"):  # what overflows is refused as infinite
-        return _finite(array.astype(dtype), path.name)
+        return array
+    if not isinstance(array, np.memmap) or array.dtype.kind != "f":
+        array = _converted(array, dtype)
+    rows = max(1, ROWS * len(array) // array.size)
+    for start in range(0, len(array), rows):
+        _check_finite(_converted(array[start : start + rows], dtype), path.name, start)
+    return array
 
 
 def read_table(path: Path, dtype: np.dtype) -> Table:
@@ -79,16 +87,29 @@ def _member(archive: np.lib.npyio.NpzFile, path: Path) -> np.ndarray:
         return archive[chosen[0]]
 
 
-def _finite(array: np.ndarray, name: str) -> np.ndarray:
-    bad = ~np.isfinite(array)
+def bytes_of(path: Path) -> np.ndarray:
+    """The bytes of a file, uint8; of a large one a map."""
+    if path.stat().st_size >= MAPPED:
+        return np.memmap(path, np.uint8, mode="r")
+    return np.frombuffer(path.read_bytes(), np.uint8)
+
+
+def _converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what overflows is refused as infinite
+        return array.astype(dtype, copy=False)
+
+
+def _check_finite(part: np.ndarray, name: str, start: int) -> None:
+    """Raise ValueError for the first number, of the rows from ``start`` on, that is not finite."""
+    bad = ~np.isfinite(part)
     if bad.any():
-        index = tuple(int(i) for i in np.argwhere(bad)[0])
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        index = (start + first[0], *first[1:])
         place = f"row {index[0]}, column {index[1]}" if len(index) == 2 else f"index {index}"
         raise ValueError(
             f"{name} must have no missing values: expected finite numbers, "
-            f"got {array[index]} in {place} (counted from 0)."
+            f"got {part[first]} in {place} (counted from 0)."
         )
-    return array
 
 
 def _check_columns(table: pa.Table, path: Path) -> None:

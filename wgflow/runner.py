@@ -8,19 +8,18 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import torch
 
 from wgflow import checkpoint, folder
 from wgflow.config import Training
-from wgflow.health import History, Limits, Trouble, examine, leaves, reach, risen
-from wgflow.islands import combine, own, part
+from wgflow.health import Limits, Trouble, examine, leaves, reach, risen
+from wgflow.islands import combine, own
 from wgflow.learning import RECORDS, Learner
-from wgflow.particles import Particles
+from wgflow.progress import Progress, alive, populations, read_state, recall
 from wgflow.ranks import Lost, Ranks
 from wgflow.recording import Clock, Recorder, Silence, update_environment
-from wgflow.schemes import Carry, Pair
 from wgflow.train import Step
 from wgflow.validation import Validator, validator
 
@@ -39,30 +38,6 @@ class Diverged(RuntimeError):
 
 class Interrupted(RuntimeError):
     """A signal stopped the run after a whole step; it can be resumed."""
-
-
-class Progress(NamedTuple):
-    """Where a run stands.
-
-    Attributes:
-        step: learning steps done.
-        radius: beyond which a particle counts as lost, see `wgflow.health.Limits`.
-        history: what the health monitor remembers.
-        rollbacks: how often the run went back.
-        best: least validation metric so far.
-        stale: validations since then.
-    """
-
-    step: int = 0
-    radius: float = Limits.radius
-    history: History = History()
-    rollbacks: int = 0
-    best: float = math.inf
-    stale: int = 0
-
-
-STATE = (*RECORDS, History, Progress)
-"""The named tuples of a checkpoint."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,29 +282,3 @@ def stopping() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def populations(carry: Any) -> tuple[Particles | None, Particles | None]:
-    """The particles of a carry: those that train, and those held out."""
-    match carry:
-        case Carry(particles=particles, held_out=held_out):
-            return particles, held_out
-        case Pair(equilibrium=equilibrium):
-            return populations(equilibrium)
-    return None, None
-
-
-def alive(carry: Any) -> list[Particles]:
-    """The populations that a carry has."""
-    return [p for p in populations(carry) if p is not None]
-
-
-def read_state(path: Path, device: str) -> dict[str, Any]:
-    """The latest checkpoint of a run: progress, learner, carry, clock, files, islands."""
-    return checkpoint.load(path / folder.CHECKPOINT, STATE, device=device)
-
-
-def recall(path: Path, device: str, ranks: Ranks) -> dict[str, Any]:
-    """The same as one rank goes on from it; the first reads it for all."""
-    packed = ranks.lead(lambda: checkpoint.read(path / folder.CHECKPOINT))
-    return part(checkpoint.unpack(packed, STATE, device=device), ranks)

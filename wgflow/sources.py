@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from torch import Generator, Tensor
 
 from wgflow.images import read_images, resize, stack
-from wgflow.readers import read
+from wgflow.readers import bytes_of, read
 
 HUB = "hf:"
 """What the name of a data set begins with that Hugging Face datasets opens."""
@@ -102,24 +102,25 @@ def digits(*, dtype: torch.dtype = torch.float32, generator: Generator | None = 
 def read_idx(path: Path, axes: int) -> np.ndarray:
     """The array of ``axes`` axes, uint8, in an IDX file, which may be compressed (.gz).
 
+    That of a large file without compression is a map of it; none can be written to.
     Raises ValueError if it is no such file, or shorter or longer than it says.
     """
     data = _bytes(path)
-    magic, expected = int.from_bytes(data[:4], "big"), UBYTE + axes
+    magic, expected = int.from_bytes(data[:4].tobytes(), "big"), UBYTE + axes
     if len(data) < 4 or magic != expected:
         raise ValueError(
             f"{path.name} must be an IDX file of bytes with {axes} axes: "
             f"expected the magic number {expected}, got {magic}."
         )
     start = 4 + 4 * axes
-    shape = [int.from_bytes(data[i : i + 4], "big") for i in range(4, start, 4)]
+    shape = [int.from_bytes(data[i : i + 4].tobytes(), "big") for i in range(4, start, 4)]
     size = start + math.prod(shape)
     if len(data) != size or size == start:
         raise ValueError(
             f"{path.name} must be whole and not empty: expected {size} bytes for an array of "
             f"shape {tuple(shape)}, got {len(data)}."
         )
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape).copy()
+    return data[start:].reshape(shape)
 
 
 def read_idx_folder(folder: Path) -> Source:
@@ -140,7 +141,7 @@ def read_idx_folder(folder: Path) -> Source:
 
 def read_cifar(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Levels (n, 3, 32, 32) and labels (n,) of a file of CIFAR-10's binary version."""
-    data = np.frombuffer(_bytes(path), np.uint8)
+    data = _bytes(path)
     record = 1 + math.prod(CIFAR_IMAGE)
     if not len(data) or len(data) % record:
         raise ValueError(
@@ -153,7 +154,7 @@ def read_cifar(path: Path) -> tuple[np.ndarray, np.ndarray]:
             f"{path.name} must hold records of CIFAR-10: expected labels 0 to "
             f"{CIFAR_CLASSES - 1}, got {rows[:, 0].max()}."
         )
-    return rows[:, 1:].reshape(-1, *CIFAR_IMAGE).copy(), rows[:, 0].copy()
+    return rows[:, 1:].reshape(-1, *CIFAR_IMAGE), rows[:, 0]
 
 
 def read_cifar_folder(folder: Path) -> Source:
@@ -219,9 +220,11 @@ def _resized(source: Source, side: int | None, name: str) -> Source:
     return replace(source, x=resize(source.x, side), test=test)
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: Path) -> np.ndarray:
+    if path.suffix != ".gz":
+        return bytes_of(path)
     try:
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path.name} must be a whole gzip file: {error}") from error
 

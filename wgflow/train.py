@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
+from wgflow.parts import parted
 from wgflow.ranks import ALONE, Ranks
 from wgflow.schemes.base import Scheme
 
@@ -38,6 +39,7 @@ def train(
     scheduler: LRScheduler | None = None,
     average: AveragedModel | None = None,
     clip: float | None = None,
+    accumulate: int = 1,
     generator: torch.Generator | None = None,
     ranks: Ranks = ALONE,
 ) -> Iterator[Step]:
@@ -52,6 +54,8 @@ def train(
         scheduler: stepped once per learning step.
         average: running average of the parameters, updated once per learning step.
         clip: greatest norm of the gradient.
+        accumulate: parts that batches and particles are evaluated in, so that memory is that of
+            one; the steps are the same up to rounding. See `wgflow.parts`.
         generator: source of every random number of the scheme.
         ranks: the processes that learn together, each on its own data and particles; all take
             the same optimiser steps, and as many inner steps as every one of them trusts.
@@ -60,13 +64,14 @@ def train(
         FloatingPointError: when the loss is not finite, on all ranks if it is so on any; the
             parameters are those before it.
     """
+    seen = parted(energy, accumulate)
     if carry is None:
-        carry = scheme.init(energy, next(batches), generator=generator)
+        carry = scheme.init(seen, next(batches), generator=generator)
     while True:
         shown: dict[str, Tensor] = {}
         taken = 0
         while taken < scheme.inner_steps:
-            loss = scheme.loss(energy, carry, generator=generator)
+            loss = scheme.loss(seen, carry, generator=generator)
             if taken and ranks.any(not scheme.trusted(loss)):
                 break
             shown = shown or loss.metrics
@@ -77,7 +82,7 @@ def train(
             scheduler.step()
         if average is not None:
             average.update_parameters(energy)
-        carry = scheme.advance(energy, next(batches), carry, generator=generator)
+        carry = scheme.advance(seen, next(batches), carry, generator=generator)
         yield Step(carry, shown | carry.metrics)
 
 

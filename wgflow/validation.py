@@ -4,6 +4,7 @@ In one and two dimensions, with a known target, the exact KL by quadrature, ``kl
 mean test energy plus the held-out estimate of log Z, ``nll``. Both in nats, in original units.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -26,7 +27,7 @@ Validator = Callable[[nn.Module, nn.Module, Particles | None], dict[str, float]]
 
 def validator(dataset: Dataset, scheme: Scheme, device: torch.device) -> Validator:
     """What can be validated on a data set, with particles as ``scheme`` keeps them."""
-    if dataset.target is not None and dataset.train[0].numel() <= 2:
+    if dataset.target is not None and math.prod(dataset.event_shape) <= 2:
         return exact(dataset, device)
     return held_out(dataset, device) if weighted(scheme) else _nothing
 
@@ -38,7 +39,7 @@ def exact(dataset: Dataset, device: torch.device) -> Validator:
     """
     target = dataset.target
     assert target is not None
-    box = box_around(dataset.train)
+    box = box_around(dataset.train[:])
     log_target = quadrature.log_density(lambda x: -target.log_prob(x), box)
     there = replace(box, nodes=box.nodes.to(device))
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from wgflow._tensor import sum_event
 from wgflow.energy import Confined, Energy
 from wgflow.particles import Particles, populate, react, resample, transport
+from wgflow.parts import whole
 from wgflow.samplers import MALA, Independence, Sampler
 from wgflow.samplers.base import check_fraction, check_positive
 from wgflow.samplers.independence import silverman
@@ -236,9 +237,10 @@ def start_law(
     They are of the reference of a `Confined` energy, which is its law while the free part is
     zero; of ``N(0, scale²)`` for any other energy.
     """
-    if not isinstance(energy, Confined):
-        energy = Confined(_zero, scale)
-    return energy.reference(like, count, generator=generator)
+    law = whole(energy)
+    if not isinstance(law, Confined):
+        law = Confined(_zero, scale)
+    return law.reference(like, count, generator=generator)
 
 
 def _zero(x: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from torch.func import functional_call
 from wgflow._tensor import sum_event
 from wgflow.energy import Energy, energy_and_grad
 from wgflow.particles import effective_fraction
+from wgflow.parts import alike, whole
 from wgflow.samplers.base import check_fraction, check_positive
 from wgflow.schemes.base import Loss, Scheme
 from wgflow.schemes.dynamics import Carry, Dynamics, Population
@@ -128,8 +129,7 @@ class InnerDescent(Envelope):
     def cost(self, energy, carry, values, h) -> Tensor:
         """``Σ w_i [ψ(x_i) - ψ(x̂_i) - |x̂_i - x_i|²/(2h)]``."""
 
-        def frozen(x: Tensor) -> Tensor:
-            return functional_call(_module(energy), carry.frozen, (x,))
+        frozen = alike(lambda x: functional_call(_module(energy), carry.frozen, (x,)), energy)
 
         def change(x: Tensor) -> Tensor:
             return energy(x) - frozen(x)
@@ -144,6 +144,7 @@ class InnerDescent(Envelope):
 
 
 def _module(energy: Energy) -> nn.Module:
+    energy = whole(energy)
     if not isinstance(energy, nn.Module):
         raise ValueError(
             "The exact envelope keeps a copy of the parameters: expected an nn.Module energy, "
