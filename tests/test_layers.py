@@ -13,7 +13,7 @@ LAYERS = [
     ["energy", "nets", "image_nets", "grid", "exact", "calibration", "metrics", "neighbours"],
     ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],
     ["samplers", "particles", "sampling", "likelihood"],
-    ["descent", "inpainting", "denoising", "interpolation", "outliers"],
+    ["descent", "inpainting", "denoising", "interpolation", "outliers", "conditioning"],
     [
         "schemes.base",
         "schemes.dynamics",
@@ -25,7 +25,8 @@ LAYERS = [
     ["architectures", "config", "islands", "checkpoint", "features", "classifier", "fidelity"],
     ["health", "learning", "recording", "validation"],
     ["runner", "launch", "zoo", "run", "chains", "composition", "evaluation", "plots", "report"],
-    ["output", "cli_uses", "cli", "__main__", "__init__"],
+    ["labelling"],
+    ["output", "cli_classes", "cli_uses", "cli", "__main__", "__init__"],
 ]
 ORDER = [name for layer in LAYERS for name in layer]
 PLACE = {name: place for place, name in enumerate(ORDER)}

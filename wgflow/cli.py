@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from wgflow._version import __version__
+from wgflow.cli_classes import Asked, Classes, Guidance, check_guidance, sample_classes
 from wgflow.cli_uses import uses
 from wgflow.folder import CONFIG, ENVIRONMENT, SAMPLES, SCORES, is_run, read_json
 from wgflow.output import (
@@ -229,6 +230,8 @@ def resume(
 - `wgflow sample runs/mnist-0 --time 2 --steps 200 --langevin 100`: a longer path from noise
 - `wgflow sample runs/moons-0 --times runs/rings-0`: from the product of two densities
 - `wgflow sample runs/moons-0 --temperature 0.5`: from its square, sharper
+- `wgflow sample runs/mnist-0 --class 3 -n 64 --out threes.png`: of one class, by Bayes' rule
+- `wgflow sample --pretrained mnist --class all -n 10 --guidance 16`: a row for each class
 """
 )
 def sample(
@@ -261,6 +264,8 @@ def sample(
     temperature: Annotated[
         float, typer.Option(help="T of p^(1/T): below 1 sharper, above 1 flatter.")
     ] = 1.0,
+    classes: Classes = None,
+    guidance: Guidance = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -288,6 +293,10 @@ def sample(
     run, counter = counted(run)
     options = {"time": path_time, "steps": steps, "langevin": langevin}
     path = {name: value for name, value in options.items() if value is not None}
+    if classes is not None:
+        asked = Asked(classes, guidance, count, seed, file, as_json)
+        return sample_classes(run, counter, asked, start=start, **path)
+    check_guidance(guidance)
     generator = torch.Generator().manual_seed(seed)
     x = run.sample(count, start=start, generator=generator, **path)
     write(file, x.cpu().numpy())

@@ -1,6 +1,6 @@
 """What verbs read, write and print: points by the suffix of their file, tables and JSON on stdout.
 
-With `wgflow.cli` and `wgflow.cli_uses` the only place that prints.
+With the modules `wgflow.cli*` the only place that prints.
 """
 
 import io
