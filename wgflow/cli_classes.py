@@ -1,7 +1,8 @@
 """What `wgflow sample --class` does: points of some classes of the data, a row for each."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,10 +23,11 @@ Guidance = Annotated[
 ]
 
 
-class Asked(NamedTuple):
+@dataclass(frozen=True)
+class Asked:
     """What the command line asked for.
 
-    Attributes:
+    Args:
         classes: ``all``, or numbers with commas between them.
         guidance: g.
         count: points of each class.
@@ -63,7 +65,7 @@ def check_guidance(guidance: float) -> None:
     """Refuse a guidance without classes, which would be ignored."""
     if guidance != 1:
         raise ValueError(
-            f"Guidance leads to classes: expected --class with it, got --guidance {guidance} alone."
+            f"Guidance is towards a class: expected --class with it, got {guidance} alone."
         )
 
 

@@ -125,7 +125,7 @@ def reject(
         ValueError: when a number or a label is out of its range, or a class is so rare among the
             draws that `PATIENCE` draws for each of its points were not enough.
     """
-    check_positive("Rejection", count=count, slack=slack, chunk=chunk)
+    check_positive("Rejection", labels=len(labels), count=count, slack=slack, chunk=chunk)
     if not guidance >= 1:
         raise ValueError(f"Rejection sharpens a class: expected guidance >= 1, got {guidance}.")
     found: dict[int, list[Tensor]] = {label: [] for label in labels}
@@ -163,10 +163,10 @@ def _columns(log_prob: LogProb, x: Points, labels: Sequence[int]) -> Tensor:
 def check_labels(labels: Sequence[int], classes: int) -> None:
     """Raise ValueError unless the labels are some of ``classes`` classes, each once."""
     known = set(range(classes))
-    if not labels or not known.issuperset(labels) or len(set(labels)) < len(labels):
+    if not known.issuperset(labels) or len(set(labels)) < len(labels):
         raise ValueError(
             f"Classes are counted from 0, and each is asked for once: expected some of 0 to "
-            f"{classes - 1}, got {', '.join(map(str, labels)) or 'none'}."
+            f"{classes - 1}, got {', '.join(map(str, labels))}."
         )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from wgflow import checkpoint
 from wgflow._tensor import Points, per_point
 from wgflow.chains import from_units, precision, to_units
-from wgflow.conditioning import Chosen, reject
+from wgflow.conditioning import Chosen, LogProb, reject
 from wgflow.config import DTYPES
 from wgflow.folder import LABELLER
 from wgflow.run import STARTS, Run
@@ -123,12 +123,15 @@ class Labeller:
         return cls(_frozen(network), classes, tree["accuracy"])
 
 
-def labeller_of(run: Run, tell: Callable[[str], None] = lambda line: None) -> Labeller:
+def labeller_of(
+    run: Run, tell: Callable[[str], None] = lambda line: None, *, updates: int = UPDATES
+) -> Labeller:
     """The labeller of a run's own data: trained once, and kept in the run's folder.
 
     Args:
         run: the run.
         tell: hears that it is trained, and how good it is.
+        updates: of `Labeller.fit`.
 
     Raises:
         ValueError: the data are not at hand, have no labels, or are no images.
@@ -145,6 +148,7 @@ def labeller_of(run: Run, tell: Callable[[str], None] = lambda line: None) -> La
         data.train_labels,
         noise=1.0 if paths is None else paths.noise,
         smoothing=run.config.data.smoothing,
+        updates=updates,
         seed=run.config.seed,
     ).tested(data.standardise(data.test).to(data.test), data.test_labels)
     tell(f"{labeller.accuracy:.2%} of its test points are told right.")
@@ -157,7 +161,7 @@ def draw_classes(
     labels: list[int],
     count: int,
     *,
-    labeller: Labeller,
+    labeller: LogProb,
     guidance: float = 1.0,
     start: str | None = None,
     generator: torch.Generator | None = None,
@@ -171,7 +175,7 @@ def draw_classes(
         run: the law p that is drawn from.
         labels: the classes wanted.
         count: points of each.
-        labeller: ``p(c|x)``, see `labeller_of`.
+        labeller: ``log p(c|x)`` of standardised points, such as `labeller_of`.
         guidance: g ≥ 1.
         start: as of `Run.sample`.
         generator: source of randomness.

@@ -1,0 +1,267 @@
+"""Classes of runs: the classifier of noisy images, its file, and `wgflow sample --class`."""
+
+import copy
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from problems import seeded
+from test_classifier import BATCH, CLASSES, bars
+from test_cli_uses import SMALL, TINY, fit, refused, succeed, told
+
+from wgflow import checkpoint, zoo
+from wgflow.cli_classes import parse
+from wgflow.composition import counted
+from wgflow.folder import LABELLER
+from wgflow.labelling import LOOKS, Labeller, draw_classes, labeller_of
+from wgflow.run import load
+
+
+def images(seed):
+    """Bars in [-1, 1]."""
+    x, labels = bars(seed)
+    return 2 * x - 1, labels
+
+
+def noisy(x, t, seed=0):
+    noise = torch.randn(x.shape, generator=seeded(seed))
+    return noise.lerp(x, t)
+
+
+@pytest.fixture(scope="module")
+def labeller():
+    return Labeller.fit(*images(0), updates=200).tested(*images(1))
+
+
+def test_classes_are_told_on_the_way_and_not_at_its_beginning(labeller):
+    x, labels = images(2)
+    right = [
+        float((labeller(noisy(x, t)).argmax(1) == labels).double().mean()) for t in (0.0, 0.6, 1.0)
+    ]
+    assert labeller.accuracy > 0.97
+    assert abs(right[0] - 1 / CLASSES) < 0.15
+    assert right[1] > 0.75
+    assert right[2] > 0.97
+    # At noise it knows that it does not know.
+    surprise = -labeller(noisy(x, 0.0)).gather(1, labels[:, None]).mean()
+    assert float(surprise) < math.log(CLASSES) + 0.3
+
+
+def test_probabilities_sum_to_one_and_keep_the_dtype(labeller):
+    x = images(2)[0][:9].double()
+    p = labeller(x)
+    assert p.dtype == torch.float64
+    torch.testing.assert_close(p.exp().sum(1), torch.ones(9, dtype=torch.float64))
+
+
+def test_its_gradient_is_smooth(labeller):
+    """A gradient that has a derivative changes half as much over half the way."""
+    network = copy.deepcopy(labeller.network).double()
+    x = images(2)[0][:50].double()
+    v = torch.randn(x.shape, generator=seeded(3), dtype=x.dtype)
+
+    def grad(h):
+        y = (x + h * v).requires_grad_()
+        return torch.autograd.grad(network(y)[:, 0].sum(), y)[0]
+
+    whole, half = ((grad(h) - grad(0.0)).flatten(1).norm(dim=1) for h in (2e-4, 1e-4))
+    assert ((whole / half) - 2).abs().max() < 0.01
+
+
+def test_a_seed_gives_the_same_labeller_and_leaves_the_global_state_alone():
+    state = torch.get_rng_state()
+    x, labels = images(0)
+    first, second, other = (Labeller.fit(x, labels, updates=3, seed=s) for s in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first(x), second(x))
+    assert not torch.equal(first(x), other(x))
+
+
+def test_save_and_load_give_equal_probabilities(labeller, tmp_path):
+    labeller.save(tmp_path / "labeller.safetensors")
+    read = Labeller.load(tmp_path / "labeller.safetensors")
+    x, _ = images(2)
+    assert torch.equal(read(x), labeller(x))
+    assert (read.classes, read.accuracy) == (CLASSES, labeller.accuracy)
+    checkpoint.save(tmp_path / "other", {"step": 3})
+    with pytest.raises(ValueError, match=r"not a labeller: .* got \['step'\]"):
+        Labeller.load(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "match"),
+    [
+        ((BATCH, 2), torch.arange(BATCH), r"got \(2,\) of 32 classes"),
+        ((BATCH, 1, 8, 8), torch.zeros(BATCH, dtype=torch.int64), "of 1 classes"),
+    ],
+)
+def test_errors_name_rule_expected_and_got(shape, labels, match):
+    with pytest.raises(ValueError, match=match):
+        Labeller.fit(torch.zeros(shape), labels)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Digits by matched paths, whose labeller knows nothing but 3; and moons without labels."""
+    folder = tmp_path_factory.mktemp("runs")
+    digits = fit(folder, "digits", TINY)
+    only(3).save(digits.path / LABELLER)
+    return {"digits": digits, "moons": fit(folder, "moons", SMALL)}
+
+
+def only(label, classes=10, certainty=1e6):
+    """A labeller that says ``label`` whatever it sees."""
+    x = torch.zeros(classes, 1, 8, 8)
+    network = Labeller.fit(x, torch.arange(classes), updates=1).network
+    last = network[-1]
+    last.weight.zero_()
+    last.bias.copy_(certainty * torch.eye(classes)[label])
+    return Labeller(network, classes, 1.0)
+
+
+def test_cut_paths_lead_where_whole_ones_do(runs):
+    """All draws are taken, so they are those of `Run.sample`, and as dear."""
+    run, counter = counted(runs["digits"])
+    chosen = draw_classes(run, [3], 4, labeller=only(3), generator=seeded(4), steps=20)
+    assert counter.points == 20 * chosen.draws == 20 * chosen.ended
+    x = run.sample(chosen.draws, generator=seeded(4), steps=20)
+    torch.testing.assert_close(chosen.x[0], x[:4])
+
+
+def test_draws_without_hope_are_followed_to_the_first_look_only(runs):
+    """A class of probability 1/100: hope has one draw in five, by κp = 20/100."""
+    run, counter = counted(runs["digits"])
+    labeller = only(3, certainty=math.log(91))  # 91/(91 + 9 others)
+    chosen = draw_classes(run, [2], 5, labeller=labeller, generator=seeded(5), steps=20)
+    first, second = (round(look * 10) for look in LOOKS)
+    assert first < second
+    # All hope alike at both looks, since the labeller says the same of all points.
+    assert counter.points == first * chosen.draws + (20 - first) * chosen.ended
+    assert abs(chosen.ended / chosen.draws - 0.2) < 4 * math.sqrt(0.16 / chosen.draws)
+
+
+def test_populations_have_classes_too(runs):
+    """Points of the plane as images of no kind: any callable of log-probabilities will do."""
+    moons = runs["moons"]
+
+    def sign(u):
+        right = (u[:, :1] > 0).to(u)
+        return torch.cat([1 - right, right], 1).log()
+
+    chosen = draw_classes(moons, [0, 1], 30, labeller=sign, generator=seeded(6))
+    assert chosen.x.shape == (2, 30, 2)
+    middle = float(moons.energy.shift[0])
+    assert (chosen.x[0, :, 0] <= middle).all()
+    assert (chosen.x[1, :, 0] > middle).all()
+
+
+def test_starts_are_checked(runs):
+    options = {"labeller": only(3), "generator": seeded(0)}
+    with pytest.raises(ValueError, match="start"):
+        draw_classes(runs["digits"], [3], 1, start="nowhere", **options)
+    with pytest.raises(ValueError, match="start from particles"):
+        draw_classes(runs["digits"], [3], 1, start="population", **options)
+    with pytest.raises(ValueError, match="Only energies matched to paths"):
+        draw_classes(runs["moons"], [3], 1, start="noise", **options)
+
+
+def test_a_labeller_is_learned_once_from_the_runs_own_data(runs, tmp_path, monkeypatch):
+    shutil.copytree(runs["digits"].path, tmp_path / "run")
+    (tmp_path / "run" / LABELLER).unlink()
+    run, lines = load(tmp_path / "run"), []
+    first = labeller_of(run, lines.append, updates=150)
+    assert "Learning the classes of digits" in lines[0]
+    assert f"{first.accuracy:.2%}" in lines[1]
+    data = run.dataset
+    u = data.standardise(data.test).float()
+    right = (first(u).argmax(1) == data.test_labels).double().mean()
+    assert first.accuracy == float(right) > 0.8
+    monkeypatch.setattr(Labeller, "fit", None)
+    again = labeller_of(load(run.path), lines.append)
+    assert torch.equal(again(u), first(u))
+    assert len(lines) == 2
+
+
+def test_data_without_labels_and_data_not_at_hand_are_refused(runs, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="expected data that have some, got moons"):
+        labeller_of(runs["moons"])
+    assert "A class needs labels" in refused("sample", runs["moons"].path, "--class", 1)
+    shutil.copytree(zoo.pretrained("mnist"), tmp_path / "run")
+    (tmp_path / "run" / LABELLER).unlink(missing_ok=True)
+    monkeypatch.setenv("WGFLOW_DATA", str(tmp_path / "nothing"))
+    line = refused("sample", tmp_path / "run", "--class", 3)
+    assert "mnist must be fetched first" in line
+    assert "`wgflow data fetch mnist`" in line
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_the_zoo_knows_its_classes_without_data(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("WGFLOW_DATA", str(tmp_path / "nothing"))
+    labeller = labeller_of(load(zoo.pretrained(name)))
+    assert labeller.classes == 10
+    assert labeller.accuracy > 0.85
+
+
+def test_the_command_line_draws_of_a_class(runs, tmp_path):
+    digits = runs["digits"].path
+    out = tmp_path / "threes.npy"
+    found = told("sample", digits, "--class", 3, "-n", 4, "--steps", 5, "--out", out)
+    assert np.load(out).shape == (4, 1, 8, 8)
+    expected = {"classes": [3], "shape": [4, 1, 8, 8], "seed": 0, "guidance": 1.0}
+    assert found.items() >= expected.items()
+    assert (found["draws"], found["ended"], found["evaluations"]) == (40, 40, 50.0)
+    line = succeed("sample", digits, "--class", 3, "-n", 4, "--steps", 5, "--out", out)
+    assert "4 points of each class (3)" in line
+    assert "40 draws, of which 40 to the end; 50 evaluations" in line
+    never = refused("sample", digits, "--class", 2, "-n", 1, "--steps", 2)
+    assert "expected class 2 at least 1 times in 1000 draws, got it 0 times" in never
+
+
+def test_a_picture_has_a_row_for_each_class(runs, tmp_path):
+    shutil.copytree(runs["digits"].path, tmp_path / "run")
+    only(3, certainty=0.0).save(tmp_path / "run" / LABELLER)
+    options = ("-n", 2, "--steps", 3, "--out", tmp_path / "all.png")
+    found = told("sample", tmp_path / "run", "--class", "all", *options)
+    assert found["classes"] == list(range(10))
+    with Image.open(tmp_path / "all.png") as image:
+        assert image.size == (2 * 8, 10 * 8)
+    found = told("sample", tmp_path / "run", "--class", "5, 0,9", *options)
+    assert found["classes"] == [5, 0, 9]
+    with Image.open(tmp_path / "all.png") as image:
+        assert image.size == (2 * 8, 3 * 8)
+
+
+def test_guidance_reaches_the_acceptance(runs, tmp_path):
+    """p(c|x) = 1/2 everywhere: g = 4 takes 16 draws for a point, g = 1 two."""
+    shutil.copytree(runs["digits"].path, tmp_path / "run")
+    only(1, classes=2, certainty=0.0).save(tmp_path / "run" / LABELLER)
+    options = ("--class", 1, "-n", 60, "--steps", 1, "--out", tmp_path / "x.npy")
+    plain = told("sample", tmp_path / "run", *options)["draws"]
+    sharp = told("sample", tmp_path / "run", *options, "--guidance", 4)["draws"]
+    assert plain == 256  # more than enough at once
+    assert 500 < sharp < 1700
+    assert "expected --class with it" in refused("sample", tmp_path / "run", "--guidance", 4)
+
+
+@pytest.mark.parametrize(
+    ("classes", "match"),
+    [
+        ("3,x", "or all, got '3,x'"),
+        ("-1", "or all, got '-1'"),
+        ("", "or all, got ''"),
+        ("10", "expected some of 0 to 9, got 10"),
+        ("1,1", "asked for once: expected some of 0 to 9, got 1, 1"),
+    ],
+)
+def test_classes_that_are_none_are_refused(classes, match):
+    with pytest.raises(ValueError, match=match):
+        parse(classes, 10)
+
+
+def test_help_tells_of_classes():
+    text = " ".join(succeed("sample", "--help").split())
+    assert "--class" in text
+    assert "Bayes" in text
