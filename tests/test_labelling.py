@@ -1,8 +1,10 @@
 """Classes of runs: the classifier of noisy images, its file, and `wgflow sample --class`."""
 
 import copy
+import itertools
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,10 +15,12 @@ from test_classifier import BATCH, CLASSES, bars
 from test_cli_uses import SMALL, TINY, fit, refused, succeed, told
 
 from wgflow import checkpoint, zoo
+from wgflow.classes import LOOKS, draw_classes, labeller_of
 from wgflow.cli_classes import parse
 from wgflow.composition import counted
+from wgflow.energy import Rescaled
 from wgflow.folder import LABELLER
-from wgflow.labelling import LOOKS, Labeller, draw_classes, labeller_of
+from wgflow.labelling import Labeller
 from wgflow.run import load
 
 
@@ -143,6 +147,55 @@ def test_draws_without_hope_are_followed_to_the_first_look_only(runs):
     assert abs(chosen.ended / chosen.draws - 0.2) < 4 * math.sqrt(0.16 / chosen.draws)
 
 
+def test_a_pull_is_the_velocity_of_the_class(runs):
+    """All potentials known: Gaussian classes, whose paths from noise end in their law.
+
+    At each time the run's energy is that of the mixture of the paths then, so that k = 1 is
+    exact, and draws by Euler steps have the mean of the class up to the step.
+    """
+    means = torch.stack([torch.full((1, 8, 8), m) for m in (-0.5, 0.5)])
+    step, clock = 2 / 200, itertools.count()
+    paths = replace(runs["digits"].config.scheme, temperature=1.0)
+    deviation = 0.3
+
+    def joint(x):
+        t = min(1.0, (at[0] + 0.5) * step)
+        v = t**2 * deviation**2 + (1 - t) ** 2
+        return t, -(x[:, None] - t * means).square().flatten(2).sum(2) / (2 * v)
+
+    at = [0]
+
+    def energy(x):
+        at[0] = next(clock)
+        t, logs = joint(x)
+        if t == 1:
+            return 0 * x.flatten(1).sum(1)
+        return -(1 - t) / t * logs.logsumexp(1) - x.square().flatten(1).sum(1) / (2 * t)
+
+    run = replace(runs["digits"], config=replace(runs["digits"].config, scheme=paths))
+    run = replace(run, energy=Rescaled(energy, torch.tensor(0.0), torch.tensor(1.0)))
+    chosen = draw_classes(
+        run,
+        [1],
+        60,
+        labeller=lambda x: joint(x)[1].log_softmax(1),
+        pull=1.0,
+        steps=200,
+        generator=seeded(8),
+    )
+    x = chosen.x[0]
+    assert chosen.draws == 90  # enough at once: without a pull half of them would be of class 0
+    assert float(x.mean()) == pytest.approx(0.5, abs=0.02)
+    assert float(x.std()) == pytest.approx(deviation, abs=0.03)
+
+
+def test_a_pull_needs_paths_and_is_not_negative(runs):
+    options = {"labeller": only(3), "generator": seeded(0)}
+    for name, pull in (("moons", 1.0), ("digits", -1.0), ("digits", math.nan)):
+        with pytest.raises(ValueError, match=f"expected at least 0, .* got {pull}"):
+            draw_classes(runs[name], [0], 1, pull=pull, **options)
+
+
 def test_populations_have_classes_too(runs):
     """Points of the plane as images of no kind: any callable of log-probabilities will do."""
     moons = runs["moons"]
@@ -210,7 +263,7 @@ def test_the_command_line_draws_of_a_class(runs, tmp_path):
     out = tmp_path / "threes.npy"
     found = told("sample", digits, "--class", 3, "-n", 4, "--steps", 5, "--out", out)
     assert np.load(out).shape == (4, 1, 8, 8)
-    expected = {"classes": [3], "shape": [4, 1, 8, 8], "seed": 0, "guidance": 1.0}
+    expected = {"classes": [3], "shape": [4, 1, 8, 8], "seed": 0, "guidance": 1.0, "pull": 0.0}
     assert found.items() >= expected.items()
     assert (found["draws"], found["ended"], found["evaluations"]) == (40, 40, 50.0)
     line = succeed("sample", digits, "--class", 3, "-n", 4, "--steps", 5, "--out", out)
@@ -243,7 +296,14 @@ def test_guidance_reaches_the_acceptance(runs, tmp_path):
     sharp = told("sample", tmp_path / "run", *options, "--guidance", 4)["draws"]
     assert plain == 256  # more than enough at once
     assert 500 < sharp < 1700
-    assert "expected --class with it" in refused("sample", tmp_path / "run", "--guidance", 4)
+    for option in ("--guidance", "--pull"):
+        assert "expected --class with them" in refused("sample", tmp_path / "run", option, 4)
+
+
+def test_pull_reaches_the_path(runs, tmp_path):
+    options = ("--class", 3, "-n", 4, "--steps", 5, "--out", tmp_path / "x.npy")
+    found = told("sample", runs["digits"].path, *options, "--pull", 2)
+    assert (found["draws"], found["evaluations"], found["pull"]) == (6, 7.5, 2.0)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ LAYERS = [
     ["architectures", "config", "islands", "checkpoint", "features", "classifier", "fidelity"],
     ["health", "learning", "recording", "validation"],
     ["runner", "launch", "zoo", "run", "chains", "composition", "evaluation", "plots", "report"],
-    ["labelling"],
+    ["labelling", "classes"],
     ["output", "cli_classes", "cli_uses", "cli", "__main__", "__init__"],
 ]
 ORDER = [name for layer in LAYERS for name in layer]

@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from wgflow._version import __version__
-from wgflow.cli_classes import Asked, Classes, Guidance, check_guidance, sample_classes
+from wgflow.cli_classes import Asked, Classes, Guidance, Pull, check_no_class, sample_classes
 from wgflow.cli_uses import uses
 from wgflow.folder import CONFIG, ENVIRONMENT, SAMPLES, SCORES, is_run, read_json
 from wgflow.output import (
@@ -231,7 +231,7 @@ def resume(
 - `wgflow sample runs/moons-0 --times runs/rings-0`: from the product of two densities
 - `wgflow sample runs/moons-0 --temperature 0.5`: from its square, sharper
 - `wgflow sample runs/mnist-0 --class 3 -n 64 --out threes.png`: of one class, by Bayes' rule
-- `wgflow sample --pretrained mnist --class all -n 10 --guidance 16`: a row for each class
+- `wgflow sample --pretrained mnist --class all -n 10 --pull 4 --guidance 16`: a row for each class
 """
 )
 def sample(
@@ -266,6 +266,7 @@ def sample(
     ] = 1.0,
     classes: Classes = None,
     guidance: Guidance = 1.0,
+    pull: Pull = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -294,9 +295,9 @@ def sample(
     options = {"time": path_time, "steps": steps, "langevin": langevin}
     path = {name: value for name, value in options.items() if value is not None}
     if classes is not None:
-        asked = Asked(classes, guidance, count, seed, file, as_json)
+        asked = Asked(classes, guidance, pull, count, seed, file, as_json)
         return sample_classes(run, counter, asked, start=start, **path)
-    check_guidance(guidance)
+    check_no_class(guidance, pull)
     generator = torch.Generator().manual_seed(seed)
     x = run.sample(count, start=start, generator=generator, **path)
     write(file, x.cpu().numpy())

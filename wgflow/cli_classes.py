@@ -22,6 +22,10 @@ Guidance = Annotated[
     float, typer.Option(help="g of p(x) p(class|x)^g; 1 is Bayes' rule, above 1 sharper.")
 ]
 
+Pull = Annotated[
+    float, typer.Option(help="Towards the class on the way from noise: 0 is exact, 4 is faster.")
+]
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -30,6 +34,7 @@ class Asked:
     Args:
         classes: ``all``, or numbers with commas between them.
         guidance: g.
+        pull: k.
         count: points of each class.
         seed: of the draws.
         file: where they go.
@@ -38,6 +43,7 @@ class Asked:
 
     classes: str
     guidance: float
+    pull: float
     count: int
     seed: int
     file: Path
@@ -61,11 +67,12 @@ def parse(classes: str, number: int) -> list[int]:
     return labels
 
 
-def check_guidance(guidance: float) -> None:
-    """Refuse a guidance without classes, which would be ignored."""
-    if guidance != 1:
+def check_no_class(guidance: float, pull: float) -> None:
+    """Refuse what leads to a class when none is asked for: it would be ignored."""
+    if guidance != 1 or pull:
         raise ValueError(
-            f"Guidance is towards a class: expected --class with it, got {guidance} alone."
+            "Guidance and pull are towards a class: expected --class with them, got --guidance "
+            f"{guidance} and --pull {pull} alone."
         )
 
 
@@ -75,7 +82,7 @@ def sample_classes(
     """Draw points of each class, write them in the order of the classes, and say what it took."""
     import torch
 
-    from wgflow.labelling import draw_classes, labeller_of
+    from wgflow.classes import draw_classes, labeller_of
 
     labeller = labeller_of(run, note)
     labels = parse(asked.classes, labeller.classes)
@@ -85,6 +92,7 @@ def sample_classes(
         asked.count,
         labeller=labeller,
         guidance=asked.guidance,
+        pull=asked.pull,
         start=start,
         generator=torch.Generator().manual_seed(asked.seed),
         **path,
@@ -100,6 +108,7 @@ def sample_classes(
         "seed": asked.seed,
         "classes": labels,
         "guidance": asked.guidance,
+        "pull": asked.pull,
         "draws": chosen.draws,
         "ended": chosen.ended,
         "evaluations": counter.points / len(x),

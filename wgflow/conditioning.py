@@ -24,7 +24,7 @@ LogProb = Callable[[Tensor], Tensor]
 SLACK = 20.0
 """By what factor a classifier may be mistaken on the way before a draw is lost for it."""
 
-AHEAD = 10
+AHEAD = 10.0
 """Draws at a time for each point that is missing, which suits ten classes."""
 
 PATIENCE = 1000
@@ -96,6 +96,7 @@ def reject(
     legs: Sequence[Callable[[Tensor], Tensor]] = (),
     guidance: float = 1.0,
     slack: float = SLACK,
+    ahead: float = AHEAD,
     chunk: int = 256,
     generator: torch.Generator | None = None,
 ) -> Chosen:
@@ -118,6 +119,7 @@ def reject(
         legs: each moves points on; the law is that after the last.
         guidance: g ≥ 1; 1 is Bayes' rule.
         slack: κ.
+        ahead: draws at a time for each point that is missing.
         chunk: at most so many draws at a time.
         generator: source of the uniforms.
 
@@ -125,7 +127,8 @@ def reject(
         ValueError: when a number or a label is out of its range, or a class is so rare among the
             draws that `PATIENCE` draws for each of its points were not enough.
     """
-    check_positive("Rejection", labels=len(labels), count=count, slack=slack, chunk=chunk)
+    numbers = {"labels": len(labels), "count": count, "chunk": chunk}
+    check_positive("Rejection", slack=slack, ahead=ahead, **numbers)
     if not guidance >= 1:
         raise ValueError(f"Rejection sharpens a class: expected guidance >= 1, got {guidance}.")
     found: dict[int, list[Tensor]] = {label: [] for label in labels}
@@ -133,7 +136,7 @@ def reject(
     draws = ended = 0
     while wanted := [label for label in labels if missing[label]]:
         _check_patience(missing, count, draws)
-        x = begin(min(chunk, AHEAD * max(missing.values())))
+        x = begin(min(chunk, math.ceil(ahead * max(missing.values()))))
         draws += len(x)
         log_u = torch.rand(len(x), len(wanted), generator=generator, dtype=torch.float64).log()
         for leg in legs:

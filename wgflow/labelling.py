@@ -1,11 +1,8 @@
-"""What class a run's points are of, on their whole way from noise to the data."""
+"""A classifier of images that knows them on their whole way from noise, and is smooth."""
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,23 +10,12 @@ from torch import Tensor, nn
 
 from wgflow import checkpoint
 from wgflow._tensor import Points, per_point
-from wgflow.chains import from_units, precision, to_units
-from wgflow.conditioning import Chosen, LogProb, reject
-from wgflow.config import DTYPES
-from wgflow.folder import LABELLER
-from wgflow.run import STARTS, Run
-from wgflow.samplers.base import check_choice, check_positive
-from wgflow.sampling import follow
-from wgflow.schemes import EnergyMatching, matching
 
 WIDTHS = (16, 32, 64)
 POOLED = 3
 """Side to which the last convolution is averaged, so that images of every size will do."""
 
 UPDATES, BATCH = 1500, 128
-
-LOOKS = (0.3, 0.5)
-"""Times of a path at which draws without hope are dropped; before, too little can be seen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,125 +107,6 @@ class Labeller:
         network = _layers(first.shape[1], classes)
         network.load_state_dict(state)
         return cls(_frozen(network), classes, tree["accuracy"])
-
-
-def labeller_of(
-    run: Run, tell: Callable[[str], None] = lambda line: None, *, updates: int = UPDATES
-) -> Labeller:
-    """The labeller of a run's own data: trained once, and kept in the run's folder.
-
-    Args:
-        run: the run.
-        tell: hears that it is trained, and how good it is.
-        updates: of `Labeller.fit`.
-
-    Raises:
-        ValueError: the data are not at hand, have no labels, or are no images.
-    """
-    file = run.path / LABELLER
-    if file.is_file():
-        return Labeller.load(file)
-    data, paths = run.dataset, matching(run.config.scheme)
-    if data.train_labels is None or data.test_labels is None:
-        raise ValueError(f"A class needs labels: expected data that have some, got {data.name}.")
-    tell(f"Learning the classes of {data.name}, once for {run.path} ...")
-    labeller = Labeller.fit(
-        data.standardise(data.train),
-        data.train_labels,
-        noise=1.0 if paths is None else paths.noise,
-        smoothing=run.config.data.smoothing,
-        updates=updates,
-        seed=run.config.seed,
-    ).tested(data.standardise(data.test).to(data.test), data.test_labels)
-    tell(f"{labeller.accuracy:.2%} of its test points are told right.")
-    labeller.save(file)
-    return labeller
-
-
-def draw_classes(
-    run: Run,
-    labels: list[int],
-    count: int,
-    *,
-    labeller: LogProb,
-    guidance: float = 1.0,
-    start: str | None = None,
-    generator: torch.Generator | None = None,
-    **path: Any,
-) -> Chosen:
-    """``count`` points of each class, in the units of the data: see `wgflow.conditioning.reject`.
-
-    Points from noise are looked at on the way, at the times `LOOKS`.
-
-    Args:
-        run: the law p that is drawn from.
-        labels: the classes wanted.
-        count: points of each.
-        labeller: ``log p(c|x)`` of standardised points, such as `labeller_of`.
-        guidance: g ≥ 1.
-        start: as of `Run.sample`.
-        generator: source of randomness.
-        path: options of `wgflow.sampling.follow`: time, steps, langevin.
-
-    Raises:
-        ValueError: as `Run.sample` and `reject`.
-    """
-    check_choice("start", start or STARTS[0], STARTS)
-    options = {"guidance": guidance, "generator": generator}
-    paths = matching(run.config.scheme)
-    if paths is None or start == "population":
-        sample = partial(run.sample, start=start, generator=generator, **path)
-        chosen = reject(lambda n: to_units(run, sample(n)), labeller, labels, count, **options)
-    else:
-        first, *legs = _legs(run, paths, generator, **path)
-        chosen = reject(
-            lambda n: first(_noise(run, paths, n, generator)),
-            labeller,
-            labels,
-            count,
-            legs=legs,
-            **options,
-        )
-    return chosen._replace(x=from_units(run, chosen.x))
-
-
-def _noise(run: Run, paths: EnergyMatching, count: int, generator) -> Tensor:
-    shape, dtype = (count, *run.event_shape), DTYPES[run.config.dtype]
-    return paths.noise * torch.randn(shape, generator=generator, dtype=dtype)
-
-
-def _legs(
-    run: Run,
-    paths: EnergyMatching,
-    generator: torch.Generator | None,
-    *,
-    time: float = 2.0,
-    steps: int = 80,
-    langevin: int = 0,
-) -> list[Callable[[Tensor], Tensor]]:
-    """The path of `wgflow.sampling.follow`, cut at the steps nearest to `LOOKS`."""
-    check_positive("A path", time=time, steps=steps)
-    h = time / steps
-    cuts = sorted({0, steps} | {min(steps, max(1, round(look / h))) for look in LOOKS})
-    lengths = [after - before for before, after in itertools.pairwise(cuts)]
-
-    def leg(x: Tensor, n: int, langevin: int) -> Tensor:
-        with precision(run, "ula"):
-            return follow(
-                run.energy.energy,
-                x,
-                temperature=paths.temperature,
-                time=n * h,
-                steps=n,
-                langevin=langevin,
-                generator=generator,
-            )
-
-    last = lengths.pop()
-    return [
-        *(partial(leg, n=n, langevin=0) for n in lengths),
-        partial(leg, n=last, langevin=langevin),
-    ]
 
 
 def _layers(channels: int, classes: int) -> nn.Sequential:
