@@ -14,7 +14,7 @@ from problems import seeded
 from test_classifier import BATCH, CLASSES, bars
 from test_cli_uses import SMALL, TINY, fit, refused, succeed, told
 
-from wgflow import checkpoint, zoo
+from wgflow import checkpoint, conditioning, zoo
 from wgflow.classes import LOOKS, draw_classes, labeller_of
 from wgflow.cli_classes import parse
 from wgflow.composition import counted
@@ -147,12 +147,13 @@ def test_draws_without_hope_are_followed_to_the_first_look_only(runs):
     assert abs(chosen.ended / chosen.draws - 0.2) < 4 * math.sqrt(0.16 / chosen.draws)
 
 
-def test_a_pull_is_the_velocity_of_the_class(runs):
+def test_a_pull_is_the_velocity_of_the_class(runs, monkeypatch):
     """All potentials known: Gaussian classes, whose paths from noise end in their law.
 
     At each time the run's energy is that of the mixture of the paths then, so that k = 1 is
     exact, and draws by Euler steps have the mean of the class up to the step.
     """
+    monkeypatch.setattr(conditioning, "PATIENCE", 2)  # so that a mistake ends soon
     means = torch.stack([torch.full((1, 8, 8), m) for m in (-0.5, 0.5)])
     step, clock = 2 / 200, itertools.count()
     paths = replace(runs["digits"].config.scheme, temperature=1.0)

@@ -46,8 +46,8 @@ class Conditional(nn.Module):
         ``g(t) = s²(1-t)/(εt)``,
 
     80 half-way when ε = 0.0125, with a classifier that knows the noise of time t. Paths coupled
-    by optimal transport are no longer independent of their noise, where the class begins to be
-    decided before any gradient is seen, so that this g(t) is too small for them.
+    by optimal transport are not independent of their noise, which then decides part of the class,
+    and this g(t) is too small for them.
 
     Args:
         energy: E.
