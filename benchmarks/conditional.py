@@ -28,7 +28,7 @@ from wgflow.output import write_images
 from wgflow.run import Run, load
 
 METHODS = {
-    f"g = {g}, k = {k}": {"guidance": float(g), "pull": float(k)}
+    f"g = {g}, k = {k}": (float(g), float(k))
     for g, k in ((1, 0), (16, 0), (1, 1), (1, 4), (16, 4))
 }
 
@@ -73,10 +73,10 @@ def row(name: str, run: Run, labeller: Labeller, scores: Scores, count: int, out
     run, counter = counted(run)
     began, generator = time.process_time(), torch.Generator().manual_seed(0)
     labels = list(range(labeller.classes))
-    chosen = draw_classes(
-        run, labels, count, labeller=labeller, **METHODS[name], generator=generator
-    )
-    x = chosen.x
+    g, k = METHODS[name]
+    x = draw_classes(
+        run, labels, count, labeller=labeller, guidance=g, pull=k, generator=generator
+    ).x
     cost = f"{counter.points / x[:, :, 0, 0, 0].numel():.0f} | {time.process_time() - began:.0f}"
     file = out / f"conditional-{name.translate(str.maketrans('', '', ' ,='))}.png"
     write_images(file, x[:, :10].flatten(0, 1).numpy(), across=min(10, count))
