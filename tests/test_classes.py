@@ -1,4 +1,4 @@
-"""Points of a class of a run: where they come from, what they cost, and `wgflow sample --class`."""
+"""Points of a class of a run: whence they come, what they cost, and `wgflow sample --class`."""
 
 import itertools
 import math
