@@ -14,7 +14,7 @@ LAYERS = [
     ["distances", "metrics", "neighbours"],
     ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],
     ["samplers", "particles", "descent", "sampling", "likelihood"],
-    ["inpainting", "denoising", "interpolation", "outliers"],
+    ["inpainting", "denoising", "interpolation", "outliers", "conditioning"],
     [
         "schemes.base",
         "schemes.dynamics",
@@ -27,12 +27,12 @@ LAYERS = [
     ["features", "classifier", "fidelity"],
     ["health", "learning", "recording", "validation", "progress"],
     ["runner", "launch", "zoo", "run.learned", "run.stored", "run.fitting", "run"],
-    ["chains", "composition", "evaluation"],
+    ["chains", "composition", "evaluation", "labelling", "classes"],
     ["plots.style", "plots.charts", "plots.axes"],
     ["plots.laws", "plots.samples", "plots.training", "plots.motion", "plots"],
     ["report.markup", "report.material", "report.scores", "report.verdict", "report.film"],
     ["report.page", "report.comparison", "report"],
-    ["output", "cli.tables", "cli.progress", "cli.points"],
+    ["output", "cli.tables", "cli.progress", "cli.points", "cli.classes"],
     ["cli.training", "cli.sampling", "cli.runs", "cli.inverse", "cli.paths", "cli.outliers"],
     ["cli.data", "cli.entry", "cli", "__main__", "__init__"],
 ]

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from wgflow.cli.classes import Asked, Classes, Guidance, Pull, check_no_class, sample_classes
 from wgflow.folder import SAMPLES
 from wgflow.output import Json, say_json, writer
 
@@ -21,6 +22,8 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 - `wgflow sample runs/mnist-0 --time 2 --steps 200 --langevin 100`: a longer path from noise
 - `wgflow sample runs/moons-0 --times runs/rings-0`: from the product of two densities
 - `wgflow sample runs/moons-0 --temperature 0.5`: from its square, sharper
+- `wgflow sample runs/mnist-0 --class 3 -n 64 --out threes.png`: of one class, by Bayes' rule
+- `wgflow sample --pretrained mnist --class all -n 10 --pull 4 --guidance 16`: a row for each class
 """
 )
 def sample(
@@ -53,6 +56,9 @@ def sample(
     temperature: Annotated[
         float, typer.Option(help="T of p^(1/T): below 1 sharper, above 1 flatter.")
     ] = 1.0,
+    classes: Classes = None,
+    guidance: Guidance = 1.0,
+    pull: Pull = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -80,6 +86,10 @@ def sample(
     run, counter = counted(run)
     options = {"time": path_time, "steps": steps, "langevin": langevin}
     path = {name: value for name, value in options.items() if value is not None}
+    if classes is not None:
+        asked = Asked(classes, guidance, pull, count, seed, file, as_json)
+        return sample_classes(run, counter, asked, start=start, **path)
+    check_no_class(guidance, pull)
     generator = torch.Generator().manual_seed(seed)
     x = run.sample(count, start=start, generator=generator, **path)
     write(file, x.cpu().numpy())
