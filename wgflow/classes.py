@@ -13,7 +13,8 @@ from wgflow.conditioning import Chosen, Conditional, LogProb, reject
 from wgflow.config import DTYPES
 from wgflow.folder import LABELLER
 from wgflow.labelling import UPDATES, Labeller
-from wgflow.run import STARTS, Run
+from wgflow.run import Run
+from wgflow.run.learned import STARTS
 from wgflow.samplers import ULA, sample
 from wgflow.samplers.base import check_choice, check_positive
 from wgflow.sampling import follow
@@ -47,7 +48,7 @@ def labeller_of(
         raise ValueError(f"A class needs labels: expected data that have some, got {data.name}.")
     tell(f"Learning the classes of {data.name}, once for {run.path} ...")
     labeller = Labeller.fit(
-        data.standardise(data.train),
+        data.learned,
         data.train_labels,
         noise=1.0 if paths is None else paths.noise,
         smoothing=run.config.data.smoothing,

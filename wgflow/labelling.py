@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from wgflow import checkpoint
 from wgflow._tensor import Points, per_point
+from wgflow.stored import Many
 
 WIDTHS = (16, 32, 64)
 POOLED = 3
@@ -42,7 +43,7 @@ class Labeller:
     @classmethod
     def fit(
         cls,
-        x: Points,
+        x: Many,
         labels: Tensor,
         *,
         noise: float = 1.0,
@@ -76,7 +77,7 @@ class Labeller:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = _layers(x.shape[1], classes)
-            _train(network, x.float(), labels, noise, smoothing, updates)
+            _train(network, x, labels, noise, smoothing, updates)
         return cls(_frozen(network), classes, float("nan"))
 
     def tested(self, x: Points, labels: Tensor) -> "Labeller":
@@ -120,7 +121,7 @@ def _layers(channels: int, classes: int) -> nn.Sequential:
 
 def _train(
     network: nn.Sequential,
-    x: Points,
+    x: Many,
     labels: Tensor,
     noise: float,
     smoothing: float,
@@ -130,7 +131,8 @@ def _train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=updates)
     chosen = itertools.chain.from_iterable(_epoch(len(x)) for _ in itertools.count())
     for index in itertools.islice(chosen, updates):
-        ends = x[index] + smoothing * torch.randn_like(x[index])
+        images = x[index].float()
+        ends = images + smoothing * torch.randn_like(images)
         t = per_point((2 * torch.rand(len(ends))).clamp(max=1), ends)
         points = (noise * torch.randn_like(ends)).lerp(ends, t)
         loss = F.cross_entropy(network(points), labels[index].long())
