@@ -8,7 +8,7 @@ import torch
 from problems import F64, double, seeded, z_score
 
 from wgflow.energy import Sum
-from wgflow.likelihood import bennett, log_z, moment_match, schedule, work
+from wgflow.likelihood import bennett, geometric, log_z, moment_match, schedule, work
 from wgflow.samplers import MALA, ULA
 from wgflow.targets import Gaussian, GaussianMixture
 
@@ -50,6 +50,13 @@ def test_schedule_goes_from_0_to_1_symmetrically(temperatures):
 def test_schedule_is_dense_at_both_ends():
     betas = schedule(200)
     assert betas[1] < 0.1 * (betas[101] - betas[100])
+
+
+def test_a_geometric_path_stiffens_in_equal_ratios():
+    betas = double(geometric(30, 399.0))
+    assert (betas[0], betas[-1]) == (0, 1)
+    ratio = (1 + 399 * betas[1:]) / (1 + 399 * betas[:-1])
+    torch.testing.assert_close(ratio, torch.full_like(ratio, 400 ** (1 / 30)))
 
 
 # Bennett ---------------------------------------------------------------------------------------
@@ -163,6 +170,27 @@ def test_log_z_of_gaussians(event):
     assert float(z_score(lower, target.log_z)) < 4
     assert float(z_score(upper, target.log_z)) > -4
     assert float(z_score(upper - lower, 0)) > -4
+
+
+def test_log_z_of_a_law_much_narrower_than_its_reference():
+    d, stiffness = 5, 99.0
+    target, reference = isotropic(d, 1 / (1 + stiffness)), isotropic(d)
+    found = []
+    for seed in range(12):
+        x = target.sample(60, dtype=F64, generator=seeded(seed))
+        options = {"temperatures": 100, "generator": seeded(100 + seed)}
+        found.append(log_z(target, x, reference, stiffness=stiffness, **options))
+    value, error, lower, upper = double(found).T
+    assert ((value - target.log_z) / error).abs().max() < 4
+    assert abs(float(z_score(value, target.log_z))) < 4
+    assert error.max() < 1
+    assert float(z_score(upper - lower, 0)) > -4
+
+
+@pytest.mark.parametrize(("stiffness", "sampler"), [(0.0, None), (-1.0, None), (9.0, MOVE)])
+def test_a_stiffness_is_positive_and_chooses_the_steps(stiffness, sampler):
+    with pytest.raises(ValueError, match="expected > 0 and no sampler"):
+        log_z(isotropic(2), torch.zeros(4, 2), isotropic(2), stiffness=stiffness, sampler=sampler)
 
 
 def test_the_sandwich_opens_when_annealing_is_hasty():

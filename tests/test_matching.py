@@ -13,7 +13,7 @@ from wgflow.architectures import ImageUNet, Perceptron
 from wgflow.config import Config, Data, Training
 from wgflow.learning import Learner, initialise
 from wgflow.report import gather
-from wgflow.run import fit, load
+from wgflow.run import fit, learned, load
 from wgflow.samplers import ULA
 from wgflow.sampling import follow
 from wgflow.schemes import EnergyMatching, Joint, MaximumLikelihood, NearProximal, Population
@@ -266,6 +266,23 @@ def test_where_samples_start(tmp_path):
         other.sample(2, steps=3)
     with pytest.raises(ValueError, match="No such start: expected one of noise, population"):
         other.sample(2, start="nowhere")
+
+
+WIDE = EnergyMatching(temperature=0.5, cutoff=0.2)  # wells to which cooling is short
+
+
+@pytest.mark.parametrize(
+    "scheme", [WIDE, replace(JOINT, transport=WIDE)], ids=["noise", "population"]
+)
+def test_log_z_of_wells_is_cooled_from_the_confinement(tmp_path, monkeypatch, scheme):
+    monkeypatch.setattr(learned, "SETTLING", 5)
+    energy, still = ImageUNet(widths=(8, 8), head="dot"), replace(CONFIG.training, steps=1)
+    still = replace(still, learning_rate=1e-12, evaluate_every=1, checkpoint_every=1, warmup=0)
+    config = replace(CONFIG, energy=energy, scheme=scheme, training=still)
+    found = fit(config, tmp_path / "run").normaliser  # of |u|²/2: the network is still zero
+    known = 32 * math.log(2 * math.pi)
+    assert found.lower - 0.01 < known < found.upper + 0.01
+    assert found.value == pytest.approx(known, abs=0.01)
 
 
 def test_the_path_ends_at_the_sample(tmp_path):
