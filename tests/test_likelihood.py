@@ -184,7 +184,7 @@ def test_log_z_of_a_law_much_narrower_than_its_reference():
     assert ((value - target.log_z) / error).abs().max() < 4
     assert abs(float(z_score(value, target.log_z))) < 4
     assert error.max() < 1
-    assert float(z_score(upper - lower, 0)) > -4
+    assert 0 < float((upper - lower).mean()) < 1  # steps fit the stiffness: hardly any lag
 
 
 @pytest.mark.parametrize(("stiffness", "sampler"), [(0.0, None), (-1.0, None), (9.0, MOVE)])
