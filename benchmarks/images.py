@@ -258,7 +258,7 @@ def line(r: dict[str, Any]) -> list[object]:
     kernel = f"{r['kernel']:.3f} ± {r['kernel_error']:.3f} ({r['kernel_floor']:.3f})"
     overlap = [f"{r[name]:.2f}" for name in ("precision", "recall", "coverage")]
     cost = [f"{r['seconds'] / 60:.0f}", r["steps"], r["evaluations"]]
-    fewer = [f"{n}: {x:.1f}" for n, x in list(r["frechet_by_evaluations"].items())[1:]]
+    fewer = [f"{n}: {x:.1f}" for n, x in list(r.get("frechet_by_evaluations", {}).items())[1:]]
     return [r["name"], r["data"], *cost, frechet, kernel, *overlap, ", ".join(fewer)]
 
 

@@ -75,7 +75,7 @@ def follow(
     Euler steps of ``dx/dt = -∇V(x)`` over ``time``: deterministic. With an energy matched to
     paths of unit time, noise arrives near the data at time one and settles after it. Then
     ``langevin`` unadjusted Langevin steps at temperature ε, of the same length, draw from the
-    density. One gradient per step: ``steps + langevin`` evaluations per point.
+    density. ``steps`` gradients per point, and ``langevin + 1`` more if there are Langevin steps.
 
     Args:
         energy: E, in the units of x.
