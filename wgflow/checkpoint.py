@@ -54,6 +54,19 @@ def load(path: Path, records: Iterable[type], *, device: torch.device | str = "c
     return unpack(read(path), records, device=device)
 
 
+def load_model(path: Path, kind: str) -> dict[str, Any]:
+    """Read ``{kind: parameters, "accuracy": share}``, as classifiers are kept.
+
+    Raises:
+        ValueError: as `load`, and for a tree with other names.
+    """
+    tree = load(path, [])
+    if not isinstance(tree, dict) or set(tree) != {kind, "accuracy"}:
+        got = sorted(tree) if isinstance(tree, dict) else type(tree).__name__
+        raise ValueError(f"This is not a {kind}: expected one in {path}, got {got}.")
+    return tree
+
+
 def pack(tree: Tree) -> Packed:
     """A tree taken apart, as `save` writes it and other processes can be sent it."""
     tensors: dict[str, Tensor] = {}

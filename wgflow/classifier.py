@@ -104,10 +104,7 @@ class Classifier:
         Raises:
             ValueError: if the file is missing, corrupt, or not of a classifier.
         """
-        tree = checkpoint.load(path, [])
-        if not isinstance(tree, dict) or set(tree) != {"classifier", "accuracy"}:
-            got = sorted(tree) if isinstance(tree, dict) else type(tree).__name__
-            raise ValueError(f"This is not a classifier: expected one in {path}, got {got}.")
+        tree = checkpoint.load_model(path, "classifier")
         state = tree["classifier"]
         channels, classes = state["body.0.weight"].shape[1], len(state["head.1.bias"])
         body, head = _layers(channels, classes)

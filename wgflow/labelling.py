@@ -98,10 +98,7 @@ class Labeller:
         Raises:
             ValueError: if the file is missing, corrupt, or not of a labeller.
         """
-        tree = checkpoint.load(path, [])
-        if not isinstance(tree, dict) or set(tree) != {"labeller", "accuracy"}:
-            got = sorted(tree) if isinstance(tree, dict) else type(tree).__name__
-            raise ValueError(f"This is not a labeller: expected one in {path}, got {got}.")
+        tree = checkpoint.load_model(path, "labeller")
         state = tree["labeller"]
         first, *_, last = state.values()  # a convolution's weights, a linear layer's bias
         classes = len(last)
