@@ -22,7 +22,10 @@ CONFIG = Config(
 
 def test_a_published_run_is_its_energy(tmp_path):
     run = fit(CONFIG, tmp_path / "run")
+    for name in (folder.SCORES, folder.LABELLER):
+        (run.path / name).write_text(name)
     publish(run, tmp_path / "out")
+    assert all((tmp_path / "out" / n).read_text() == n for n in (folder.SCORES, folder.LABELLER))
     kept = load(tmp_path / "out")
     assert kept.particles is None
     assert kept.held_out is None

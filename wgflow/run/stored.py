@@ -41,6 +41,7 @@ def load(path: Path | str) -> Run:
 def publish(run: Run, out: Path | str) -> None:
     """Write a run without what only learning needs: its energy, in half precision.
 
+    Its scores and the classifier of its classes go along, where there are some.
     `load` reads it like any run; it has no particles. Half precision keeps three digits of every
     weight: samples look the same, energies move by about as much as in mixed precision.
 
@@ -66,8 +67,9 @@ def publish(run: Run, out: Path | str) -> None:
     told = folder.read_json(run.path / folder.ENVIRONMENT)
     kept = {key: told[key] for key in ("wgflow", "torch", "status", "cpu_seconds") if key in told}
     folder.write_json(path / folder.ENVIRONMENT, kept)
-    if (run.path / folder.SCORES).is_file():
-        folder.write_json(path / folder.SCORES, folder.read_json(run.path / folder.SCORES))
+    for name in (folder.SCORES, folder.LABELLER):
+        if (run.path / name).is_file():
+            folder.write_bytes(path / name, (run.path / name).read_bytes())
 
 
 def _published(path: Path) -> Run:
