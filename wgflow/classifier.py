@@ -85,7 +85,7 @@ class Classifier:
         classes = int(labels.max()) + 1
         if classes < 2:
             raise ValueError(f"A classifier needs classes: expected at least 2, got {classes}.")
-        with _one_thread(), torch.random.fork_rng(devices=[]):
+        with one_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             body, head = (part.to(labels.device) for part in _layers(images.shape[1], classes))
             _train(nn.Sequential(body, head), images, labels, epochs, batch)
@@ -154,7 +154,8 @@ def _check_labels(images: Many, labels: Tensor) -> None:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """One thread of the CPU: the same sums in the same order everywhere, and no waiting."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

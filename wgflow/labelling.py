@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from wgflow import checkpoint
 from wgflow._tensor import Points, per_point
+from wgflow.classifier import one_thread
 from wgflow.stored import Many
 
 WIDTHS = (16, 32, 64)
@@ -74,7 +75,7 @@ class Labeller:
                 "Labels are learned of images of two classes or more: expected points of shape "
                 f"(channels, height, width), got {tuple(x.shape[1:])} of {classes} classes."
             )
-        with torch.random.fork_rng(devices=[]):
+        with one_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = _layers(x.shape[1], classes)
             _train(network, x, labels, noise, smoothing, updates)
