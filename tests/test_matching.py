@@ -276,7 +276,7 @@ WIDE = EnergyMatching(temperature=0.5, cutoff=0.2)  # wells to which cooling is 
 )
 def test_log_z_of_wells_is_cooled_from_the_confinement(tmp_path, monkeypatch, scheme):
     monkeypatch.setattr(learned, "SETTLING", 5)
-    energy, still = ImageUNet(widths=(8, 8), head="dot"), replace(CONFIG.training, steps=1)
+    energy, still = ImageUNet(widths=(8, 8)), replace(CONFIG.training, steps=1)
     still = replace(still, learning_rate=1e-12, evaluate_every=1, checkpoint_every=1, warmup=0)
     config = replace(CONFIG, energy=energy, scheme=scheme, training=still)
     found = fit(config, tmp_path / "run").normaliser  # of |u|²/2: the network is still zero

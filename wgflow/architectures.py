@@ -183,7 +183,7 @@ class ImageUNet(Convolutional):
     """
 
     blocks: int = 1
-    head: str = "distance"
+    head: str = "dot"
 
     def __post_init__(self):
         super().__post_init__()

@@ -38,7 +38,8 @@ class UNet(nn.Module):
 
     - ``distance``: ``V(x) = h(|x̃ - f(x̃)|)``, see `distance`: how far x is from where f puts it.
       Its gradient flow takes straight paths of unit time to a constant f, so that f learns only
-      where the paths end; with f = 0 at first all lead to the grey image.
+      where the paths end; with f = 0 at first all lead to the grey image. For energy matching:
+      particles with weights want an energy that begins as zero.
     - ``dot``: ``V(x) = ⟨x̃, f(x̃)⟩``
     - ``norm``: ``V(x) = |x̃ - f(x̃)|²/2 - |x̃|²/2``, how well f reconstructs the image.
 
@@ -63,7 +64,7 @@ class UNet(nn.Module):
         widths: tuple[int, ...] = (32, 128, 128),
         blocks: int = 1,
         patch: int = 2,
-        head: str = "distance",
+        head: str = "dot",
         attention: bool = False,
         spectral: bool = False,
         *,

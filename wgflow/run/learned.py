@@ -17,7 +17,7 @@ from wgflow.grid import box, log_z
 from wgflow.learning import MIXED, load_data
 from wgflow.likelihood import STEP, LogZ, moment_match
 from wgflow.likelihood import log_z as annealed_log_z
-from wgflow.particles import Particles, resample
+from wgflow.particles import Particles, systematic_indices
 from wgflow.samplers import MALA, sample
 from wgflow.samplers.base import check_choice
 from wgflow.samplers.kinetic import KineticState
@@ -203,7 +203,8 @@ class Run:
             x, _ = energy.reference(like, COOLED, generator=generator)
             x = follow(energy, x, temperature=paths.temperature)
         else:
-            x = resample(self.particles, generator=generator).x[:COOLED]
+            p = self.particles if self.held_out is None else self.held_out
+            x = p.x[systematic_indices(p.log_weight, COOLED, generator=generator)]
         exact = MALA(STEP * variance, adaptation=0.0)
         return annealed_log_z(
             energy,
