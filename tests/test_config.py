@@ -308,6 +308,7 @@ REFUSED = {
     "patience": ({"training": {"patience": 0}}, "needs a positive patience"),
     "warm-up": ({"training": {"warmup": -1}}, "Training needs warmup ≥ 0"),
     "average": ({"training": {"average": 1.0}}, "A running average must forget"),
+    "optimizer": ({"training": {"optimizer": "sgd"}}, "No such optimizer", "got 'sgd'."),
     "betas": ({"training": {"betas": [0.9, 1.5]}}, "needs a fraction betas", "got 1.5."),
     "deep constructor": (
         {"scheme": {"dynamics": {"sampler": {"step_size": -1}}}},

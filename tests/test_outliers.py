@@ -6,7 +6,7 @@ import pytest
 import torch
 from problems import F64, double, seeded
 
-from wgflow.outliers import auroc, outlier_scores, typicality
+from wgflow.outliers import TIMES, auroc, outlier_scores, recovery, strangeness, typicality
 from wgflow.targets import Gaussian
 
 
@@ -75,13 +75,14 @@ def test_scores_by_hand():
     background = Gaussian(double([1.0]), double([[4.0]]))
     x, held_out = double([[0.0], [3.0]]), double([[1.0], [2.0], [-1.0]])
     scores = outlier_scores(target, x, held_out, background=background, chunk=1)
-    assert set(scores) == {"energy", "typicality", "likelihood_ratio"}
+    assert set(scores) == {"energy", "typicality", "slope", "likelihood_ratio"}
     assert torch.allclose(scores["energy"], double([0.0, 4.5]))
     # Held-out energies ½, 2, ½: mean 1, deviation √¾.
     assert torch.allclose(scores["typicality"], double([1.0, 3.5]) / math.sqrt(0.75))
     ratio = double([0.0 - 1 / 8, 4.5 - 4 / 8])
     assert torch.allclose(scores["likelihood_ratio"], ratio)
-    assert set(outlier_scores(target, x, held_out)) == {"energy", "typicality"}
+    assert torch.allclose(scores["slope"], double([0.0, 9.0]))
+    assert set(outlier_scores(target, x, held_out)) == {"energy", "typicality", "slope"}
 
 
 def test_the_mode_has_little_energy_and_is_not_typical():
@@ -93,6 +94,44 @@ def test_the_mode_has_little_energy_and_is_not_typical():
     outside = outlier_scores(target, dull, draws[300:])
     assert auroc(inside["energy"], outside["energy"]).value == 0.0
     assert auroc(inside["typicality"], outside["typicality"]).value == 1.0
+
+
+def test_recovery_is_where_paths_end():
+    """All paths to ``V = |x - c|²/2`` of temperature ε end at c but for ``(1 - h)^steps``.
+
+    From ``(1-t)sξ + tx`` ten Euler steps of ``2(1-t)/10`` leave ``q = (1 - (1-t)/5)^10`` of the
+    way: the error is the mean over noise of ``|(1-q)(c-x) + q(1-t)(sξ - x)|²``.
+    """
+    c, epsilon, s, d = double([2.0, -1.0]), 0.5, 3.0, 2
+    x = double([[2.0, 1.0]])
+
+    def energy(x):
+        return ((x - c) ** 2).sum(1) / (2 * epsilon)
+
+    n = 20_000
+    found = recovery(energy, x.expand(n, d), temperature=epsilon, noise=s, generator=seeded(0))
+    assert found.shape == (n, len(TIMES))
+    for k, t in enumerate(TIMES):
+        q = (1 - (1 - t) / 5) ** 10
+        mean = (1 - q) * (c - x[0]) - q * (1 - t) * x[0]
+        expected = float((mean**2).sum()) + d * (q * (1 - t) * s) ** 2
+        errors = found[:, k]
+        assert float(errors.mean()) == pytest.approx(
+            expected, abs=4 * float(errors.std()) / math.sqrt(n)
+        )
+
+
+def test_strangeness_by_hand():
+    """Held out 1, 3 and 2, 6: means 2 and 4, deviations √2 and √8."""
+    held_out = double([[1.0, 2.0], [3.0, 6.0]])
+    found = strangeness(double([[4.0, 4.0], [2.0, 0.0]]), held_out)
+    assert torch.allclose(found, double([1.0, -1.0]) / math.sqrt(2))
+
+
+@pytest.mark.parametrize("held_out", [[[1.0, 2.0]], [[1.0, 2.0], [1.0, 3.0]]], ids=str)
+def test_strangeness_needs_a_spread(held_out):
+    with pytest.raises(ValueError, match="expected at least 2 that differ, got"):
+        strangeness(double([[1.0, 1.0]]), double(held_out))
 
 
 REFUSED = {

@@ -98,6 +98,14 @@ def test_resumed_is_uninterrupted(tmp_path, scheme):
     assert_same(resume(tmp_path / "killed"), whole)
 
 
+def test_resumed_is_uninterrupted_with_muon(tmp_path):
+    config = training(optimizer="muon")
+    whole = fit(config, tmp_path / "whole")
+    with pytest.raises(Killed):
+        fit(config, tmp_path / "killed", listener=killer(8))
+    assert_same(resume(tmp_path / "killed"), whole)
+
+
 @pytest.mark.parametrize("at", [1, 5, 12])
 def test_resumed_is_uninterrupted_wherever_it_stopped(tmp_path, run, at):
     with pytest.raises(Killed):

@@ -17,6 +17,7 @@ from wgflow.batches import Batches
 from wgflow.config import DTYPES, Config, Training
 from wgflow.data import Dataset
 from wgflow.energy import Rescaled
+from wgflow.optimizers import Muon
 from wgflow.particles import Particles
 from wgflow.parts import parted
 from wgflow.ranks import ALONE, Ranks
@@ -70,9 +71,7 @@ class Learner:
         energy = config.energy.build(shape, covariance, center, mixed=mixed, generator=weights)
         energy = energy.to(device, DTYPES[config.dtype])
         x = u.to(device)
-        rate = training.learning_rate
-        decay = training.weight_decay
-        optimizer = AdamW(energy.parameters(), rate, training.betas, weight_decay=decay)
+        optimizer = optimizer_of(energy, training)
         return cls(
             config,
             dataset,
@@ -150,6 +149,17 @@ class Learner:
                 f"{shift.tolist()} and deviation {scale.tolist()}, "
                 f"got {self.dataset.shift.tolist()} and {self.dataset.scale.tolist()}."
             )
+
+
+def optimizer_of(energy: nn.Module, training: Training) -> Optimizer:
+    """The optimiser that is asked for, over the parameters of the energy."""
+    kind = {"adamw": AdamW, "muon": Muon}[training.optimizer]
+    return kind(
+        energy.parameters(),
+        lr=training.learning_rate,
+        betas=training.betas,
+        weight_decay=training.weight_decay,
+    )
 
 
 def center_of(dataset: Dataset, u: Many, *, flips: bool = False) -> Tensor | None:

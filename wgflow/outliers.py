@@ -9,12 +9,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wgflow._tensor import Points
-from wgflow.energy import Energy
+from wgflow._tensor import Points, sum_event
+from wgflow.energy import Energy, energy_and_grad
 from wgflow.grid import tabulate
+from wgflow.sampling import follow
 
 NORMAL_975 = 1.959963984540054
 """The quantile of N(0, 1) of a two-sided interval of 95 %."""
+
+TIMES = (0.2, 0.4, 0.6, 0.8)
+"""Where paths to points are entered again."""
 
 
 class Auroc(NamedTuple):
@@ -44,9 +48,10 @@ def outlier_scores(
 
     ``energy``, E(x), is less for simpler points than the data are, however strange: a point may
     be more probable than any draw. ``typicality``, ``|E(x) - m|/s`` with mean m and deviation s
-    of E over points held out, takes both sides for strange (Nalisnick et al. 2019). With a
+    of E over points held out, takes both sides for strange (Nalisnick et al. 2019). ``slope``,
+    ``|∇E(x)|²``, is large outside of wells, however deep they are (Grathwohl et al. 2020). With a
     background, ``likelihood_ratio``, ``E(x) - E_b(x)`` (Ren et al. 2019), takes out what both
-    energies see in a point.
+    energies see in a point. For energies matched to paths there is `recovery` besides.
 
     Args:
         energy: E.
@@ -58,10 +63,12 @@ def outlier_scores(
     Raises:
         ValueError: on fewer points held out, or energies that are equal on all of them.
     """
-    values = tabulate(energy, x, chunk)
+    pairs = [energy_and_grad(energy, part) for part in x.split(chunk)]
+    values = torch.cat([value for value, _ in pairs]).double()
     scores = {
         "energy": values,
         "typicality": typicality(values, tabulate(energy, held_out, chunk)),
+        "slope": torch.cat([sum_event(grad**2) for _, grad in pairs]).double(),
     }
     if background is not None:
         scores["likelihood_ratio"] = values - tabulate(background, x, chunk)
@@ -80,6 +87,56 @@ def typicality(values: Tensor, held_out: Tensor) -> Tensor:
             f"got {len(held_out)} of range {_spread(held_out):.3g}."
         )
     return (values - held_out.mean()).abs() / held_out.std()
+
+
+def recovery(
+    energy: Energy,
+    x: Points,
+    *,
+    temperature: float,
+    noise: float = 1.0,
+    steps: int = 10,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """How far from x paths end that are entered again close to it, (batch, times), float64.
+
+    From ``(1-t) ξ + t x`` with fresh noise ξ, for the times t of `TIMES`, paths lead to points
+    that the data might have had there: ``|y_t - x|²`` is small only for x of the data, whatever
+    E(x) is (after Graham et al. 2023, who do so with diffusion models). ``steps`` gradients each.
+
+    Args:
+        energy: E, matched to paths from noise, in the units of x.
+        x: points to score, (batch, *event).
+        temperature: ε of the energy.
+        noise: scale of the noise that paths start from.
+        steps: Euler steps from each time.
+        generator: source of the noise.
+
+    Raises:
+        ValueError: when a number is not positive.
+    """
+    found = []
+    for t in TIMES:
+        xi = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        y = (noise * xi).lerp(x, t)
+        y = follow(energy, y, temperature=temperature, time=2 * (1 - t), steps=steps)
+        found.append(sum_event((y - x) ** 2).double())
+    return torch.stack(found, 1)
+
+
+def strangeness(errors: Tensor, held_out: Tensor) -> Tensor:
+    """``Σ_k (e_k - m_k)/s_k / K`` of errors (batch, K), with m and s over errors held out, (n, K).
+
+    Raises:
+        ValueError: on fewer than two of those, or when all of one kind are equal.
+    """
+    deviation = held_out.std(0) if len(held_out) > 1 else torch.zeros(1)
+    if not (deviation > 0).all():
+        raise ValueError(
+            "Strangeness is in deviations of errors held out: expected at least 2 that differ, "
+            f"got {len(held_out)} of deviations {deviation.tolist()}."
+        )
+    return ((errors - held_out.mean(0)) / deviation).mean(1)
 
 
 def auroc(inside: Tensor, outside: Tensor) -> Auroc:

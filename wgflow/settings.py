@@ -8,11 +8,14 @@ import torch
 
 from wgflow.architectures import Convolutional, Network, Perceptron
 from wgflow.images import SCALINGS
-from wgflow.samplers.base import check_fraction, check_positive
+from wgflow.samplers.base import check_choice, check_fraction, check_positive
 from wgflow.schemes import NearProximal, Scheme
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16-mixed": torch.float32}
 """Names of the precisions, and the type of the weights and points in each."""
+
+OPTIMIZERS = ("adamw", "muon")
+"""Names of the optimisers."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,15 @@ class Data:
 
 @dataclass(frozen=True)
 class Training:
-    """The optimisation: AdamW, warm-up, cosine decay to zero, running average of the weights.
+    """The optimisation: warm-up, cosine decay to zero, running average of the weights.
 
     Args:
         steps: learning steps.
         batch_size: data per learning step.
         accumulate: parts that data and particles of a step are evaluated in, for the memory of
             one part and the gradient of all; see `wgflow.parts`.
+        optimizer: ``adamw``, or ``muon``: `wgflow.optimizers.Muon`, which learns convolutional
+            energies of images in about half the steps.
         learning_rate: peak of the schedule.
         betas: Adam's decays of its two moments.
         weight_decay: decoupled decay of the weights, per unit of the learning rate.
@@ -84,6 +89,7 @@ class Training:
     steps: int = 700
     batch_size: int = 1024
     accumulate: int = 1
+    optimizer: str = "adamw"
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
@@ -106,6 +112,7 @@ class Training:
             clip=1 if self.clip is None else self.clip,
             patience=1 if self.patience is None else self.patience,
         )
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
         _check_count("Training", warmup=self.warmup)
         check_fraction("Training", average=self.average)
         for beta in self.betas:

@@ -39,17 +39,28 @@ def ood(
     """Tell other data from the run's own: how well each score does, on points held out."""
     from dataclasses import replace
 
+    import torch
+
     from wgflow.learning import load_data
     from wgflow.metrics import halves
-    from wgflow.outliers import auroc, outlier_scores
+    from wgflow.outliers import auroc, outlier_scores, strangeness
     from wgflow.run import load
+    from wgflow.schemes import matching
 
     run = load(folder)
     behind = None if background is None else load(background).energy
     reference, inside = (half[:count] for half in halves(run.dataset.test, seed=seed))
 
+    generator = torch.Generator().manual_seed(seed)
+    leads = matching(run.config.scheme) is not None
+    usual = run.recovery(reference, generator=generator) if leads else None
+
     def scores(x: "Tensor") -> "dict[str, Tensor]":
-        return outlier_scores(run.energy, x, reference, background=behind)
+        found = outlier_scores(run.energy, x, reference, background=behind)
+        if usual is not None:
+            errors = run.recovery(x, generator=generator)
+            found["recovery"] = strangeness(errors, usual)
+        return found
 
     own, areas = scores(inside), {}
     for other in others:

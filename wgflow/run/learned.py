@@ -17,6 +17,7 @@ from wgflow.grid import box, log_z
 from wgflow.learning import MIXED, load_data
 from wgflow.likelihood import STEP, LogZ, moment_match
 from wgflow.likelihood import log_z as annealed_log_z
+from wgflow.outliers import recovery
 from wgflow.particles import Particles, systematic_indices
 from wgflow.samplers import MALA, sample
 from wgflow.samplers.base import check_choice
@@ -128,6 +129,23 @@ class Run:
         options = {"temperature": paths.temperature} | options
         with self._mixed():
             yield from map(self._original, descent(self.energy.energy, x, **options))
+
+    def recovery(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """`wgflow.outliers.recovery` of points in original units, in standardised ones.
+
+        Raises:
+            ValueError: the scheme matched no paths.
+        """
+        paths, _ = self._noise(1, None)
+        u = (x - self.energy.shift.to(x)) / self.energy.scale.to(x)
+        with self._mixed():
+            return recovery(
+                self.energy.energy,
+                u,
+                temperature=paths.temperature,
+                noise=paths.noise,
+                generator=generator,
+            )
 
     def _from_noise(self, count: int, path: dict[str, Any], generator) -> Tensor:
         paths, x = self._noise(count, generator)
