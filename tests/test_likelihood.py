@@ -8,7 +8,7 @@ import torch
 from problems import F64, double, seeded, z_score
 
 from wgflow.energy import Sum
-from wgflow.likelihood import bennett, geometric, log_z, moment_match, schedule, work
+from wgflow.likelihood import bennett, changed, geometric, log_z, moment_match, schedule, work
 from wgflow.samplers import MALA, ULA
 from wgflow.targets import Gaussian, GaussianMixture
 
@@ -140,6 +140,28 @@ def test_works_are_unbiased_both_ways(sampler):
     x = end.sample(20_000, dtype=F64, generator=generator)
     w = work(start, end, x, betas[::-1], sampler, generator=generator)
     assert abs(float(z_score((w + end.log_z - start.log_z).exp(), 1))) < 4
+
+
+@pytest.mark.parametrize(("old", "new"), [(0.0, 0.3), (0.3, 0.7), (0.7, 1.0), (0.7, 0.0)], ids=str)
+def test_a_change_of_beta_is_known_without_the_energy(old, new):
+    """Energies are linear in β: nothing but the reference is evaluated, except from there."""
+    start, end, asked = isotropic(3), correlated(3), []
+
+    def counted(x):
+        asked.append(len(x))
+        return end(x)
+
+    def at(beta):
+        return Sum([start, counted], [1 - beta, beta])
+
+    x = start.sample(20, dtype=F64, generator=seeded(8))
+    state = MOVE.init(at(old), x)
+    asked.clear()
+    found = changed(start, at(new), state, old, new)
+    assert bool(asked) is (old == 0)
+    expected = MOVE.init(at(new), x)
+    torch.testing.assert_close(found.energy, expected.energy)
+    torch.testing.assert_close(found.grad, expected.grad)
 
 
 # log Z -----------------------------------------------------------------------------------------

@@ -232,9 +232,11 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """``h + W softmax(QᵀK/√c) V`` over the positions of h, the identity at first.
+    """``h + W softmax(Q̃ᵀK̃/√c) V`` over the positions of h, the identity at first.
 
-    Written out: the fused kernels have no second derivative.
+    Queries and keys have ``q̃ = q/√(1 + |q|²/c)``, since h grows without normalisation and with it
+    the curvature of the softmax (Henry et al. 2020). Written out: the fused kernels have no second
+    derivative.
     """
 
     def __init__(self, conv: Convolutions, width: int):
@@ -245,9 +247,14 @@ class Attention(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """Attention over all positions."""
         q, k, v = self.project(h).flatten(2).chunk(3, 1)
-        scores = torch.einsum("bci,bcj->bij", q, k) / math.sqrt(q.shape[1])
+        scores = torch.einsum("bci,bcj->bij", bounded(q), bounded(k)) / math.sqrt(q.shape[1])
         mixed = torch.einsum("bij,bcj->bci", scores.softmax(2), v)
         return h + self.out(mixed.reshape(h.shape))
+
+
+def bounded(q: Tensor) -> Tensor:
+    """``q/√(1 + |q|²/c)`` of columns q, of length √c at most, (batch, c, columns)."""
+    return q * (1 + q.square().mean(1, keepdim=True)).rsqrt()
 
 
 def stack(conv: Convolutions, width: int, blocks: int) -> nn.Sequential:

@@ -13,13 +13,13 @@ Bennett's acceptance ratio (1976) is the estimate of least variance from both.
 
 import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from scipy.optimize import root_scalar
 from torch import Tensor
 
-from wgflow.energy import Energy, Sum
+from wgflow.energy import Energy, Sum, energy_and_grad
 from wgflow.samplers import MALA, Sampler, refresh
 from wgflow.targets import Gaussian, Target
 
@@ -147,13 +147,29 @@ def work(
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for k, beta in enumerate(betas[1:], 1):
         energy = Sum([start, end], [1 - beta, beta])
-        fresh = refresh(energy, state)
+        fresh = changed(start, energy, state, betas[k - 1], beta)
         if step_sizes is not None:
             fresh = fresh._replace(step_size=fresh.step_size.new_tensor(step_sizes[k]))
         total += (state.energy - fresh.energy).double()
         state, info = sampler.step(energy, fresh, generator=generator)
         total += info.log_weight.double()
     return total
+
+
+def changed(start: Energy, energy: Energy, state: Any, old: float, new: float) -> Any:
+    """Chains of ``E_old`` under ``E_new``, without another look at E.
+
+    Both lie on one line through ``E_0``: ``E_new = E_old + (new - old)/old · (E_old - E_0)``.
+    From the reference itself nothing is known of E, and it is evaluated.
+    """
+    if old == 0:
+        return refresh(energy, state)
+    value, grad = energy_and_grad(start, state.x)
+    share = (new - old) / old
+    return state._replace(
+        energy=state.energy + share * (state.energy - value),
+        grad=state.grad + share * (state.grad - grad),
+    )
 
 
 def bennett(forward: Tensor, backward: Tensor) -> tuple[float, float]:
