@@ -12,6 +12,8 @@ of samples are written beside it.
 """
 
 import argparse
+import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -31,8 +33,8 @@ from wgflow.evaluation import classifier_of
 from wgflow.fidelity import fidelity
 from wgflow.learning import MIXED, Learner
 from wgflow.output import write_images
+from wgflow.run import Run, fit
 from wgflow.samplers import ULA
-from wgflow.sampling import follow
 from wgflow.schemes import EnergyMatching, Joint, NearProximal, Population, Scheme
 
 SETS = ("mnist", "fashion-mnist")
@@ -49,10 +51,19 @@ PARTICLES = Population(
 )
 EQUILIBRIUM = Joint(MATCHING, NearProximal(PARTICLES))
 TRAINING = Training(
-    batch_size=32, learning_rate=2e-3, betas=(0.9, 0.95), warmup=100, average=0.999, clip=500.0
+    batch_size=64,
+    optimizer="muon",
+    learning_rate=2e-3,
+    betas=(0.9, 0.95),
+    warmup=100,
+    average=0.999,
+    clip=500.0,
 )
-BATCH = 64
-"""Of data and of particles at equilibrium, where the gradient is a difference of two means."""
+FINE = replace(TRAINING, optimizer="adamw", learning_rate=5e-5)
+"""At equilibrium, where the gradient is a small difference of two means."""
+
+ADAMW = replace(TRAINING, optimizer="adamw", batch_size=32)
+"""The batches that serve AdamW best, at the rate that does."""
 
 SHARE = 0.8
 """Of the time that transport has."""
@@ -80,7 +91,11 @@ class Trained(NamedTuple):
 
 
 def config(
-    data: str, seed: int, scheme: Scheme[Any], head: str = "distance", **training: Any
+    data: str,
+    seed: int,
+    scheme: Scheme[Any],
+    training: Training = TRAINING,
+    head: str = "distance",
 ) -> Config:
     """The image settings: those of experiments/mnist.toml."""
     smoothing = 0.0 if isinstance(scheme, EnergyMatching) else 0.05
@@ -88,79 +103,74 @@ def config(
         seed=seed,
         dtype=MIXED,
         data=Data(data, smoothing=smoothing),
-        energy=ImageUNet(head=head),
+        energy=ImageUNet(head=head, attention=True),
         scheme=scheme,
-        training=replace(TRAINING, **training),
+        training=training,
     )
 
 
-def learn(settings: Config, seconds: float, begin: Learner | None = None) -> tuple[Learner, int]:
-    """A learner after about so many CPU seconds, the whole schedule in them."""
+def learn(settings: Config, seconds: float, out: Path) -> Run:
+    """A run of about so many CPU seconds, the whole schedule in them."""
     start = time.process_time()
-    learner = begun(settings, begin)
+    learner = Learner.build(settings)
     steps = learner.steps(learner.start())
     setup = time.process_time() - start
     for _ in range(TRIAL):
         next(steps)
     each = (time.process_time() - start - setup) / TRIAL
     count = max(1, int((seconds - 2 * setup) / each) - TRIAL)
-    learner = begun(replace(settings, training=replace(settings.training, steps=count)), begin)
-    steps = learner.steps(learner.start())
-    for done in range(1, count + 1):
-        step = next(steps)
-        if done % 100 == 0:
-            shown = {k: round(float(v), 3) for k, v in step.metrics.items()}
-            print(f"  step {done}/{count} {shown}", flush=True)
-    return learner, count
+    every = math.ceil(count / 5)
+    training = replace(
+        settings.training, steps=count, evaluate_every=every, checkpoint_every=every
+    )
+    shutil.rmtree(out, ignore_errors=True)  # of a benchmark that was stopped
+
+    def tell(step: int, metrics: dict[str, float]) -> None:
+        if step % 100 == 0:
+            shown = {k: round(float(v), 3) for k, v in metrics.items()}
+            print(f"  step {step}/{count} {shown}", flush=True)
+
+    return fit(replace(settings, training=training), out, listener=tell)
 
 
-def begun(settings: Config, begin: Learner | None) -> Learner:
-    """A learner that begins with the averaged energy of another."""
-    learner = Learner.build(settings)
-    if begin is not None:
-        for module in (learner.energy, learner.average.module):
-            module.load_state_dict(begin.average.module.state_dict())
-    return learner
-
-
-def drawer(learner: Learner, time: float) -> Callable[[int, int, int], Tensor]:
+def drawer(run: Run, time: float) -> Callable[[int, int, int], Tensor]:
     """Samples that follow the averaged energy from noise for so long, in [0, 1]."""
-    dataset, energy = learner.dataset, learner.average.module
 
     def sample(count: int, seed: int, steps: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        x = torch.randn(count, *dataset.event_shape, generator=generator)
-        u = follow(energy, x, temperature=MATCHING.temperature, time=time, steps=steps)
-        return dataset.unstandardise(u).clamp(0, 1)
+        x = run.sample(count, start="noise", time=time, steps=steps, generator=generator)
+        return x.clamp(0, 1)
 
     return sample
 
 
-def wgflow(data: str, seed: int, seconds: float) -> Trained:
+def wgflow(data: str, seed: int, seconds: float, out: Path) -> Trained:
     """Transport to wells at the data, then transport and equilibrium together."""
     start = time.process_time()
-    first, a = learn(config(data, seed, MATCHING), SHARE * seconds)
+    first = learn(config(data, seed, MATCHING), SHARE * seconds, out / "transport")
     before = time.process_time() - start
-    second = config(data, seed, EQUILIBRIUM, learning_rate=5e-5, batch_size=BATCH)
-    learner, b = learn(second, seconds - before, first)
+    second = config(data, seed, EQUILIBRIUM, FINE)
+    run = learn(replace(second, init=str(first.path)), seconds - before, out / "equilibrium")
     spent = time.process_time() - start
-    transported = Trained(drawer(first, 2.0), (80, 40, 20), before, a)
-    return Trained(drawer(learner, 2.0), (80, 40, 20), spent, a + b, transported)
+    transported = Trained(drawer(first, 2.0), (80, 40, 20), before, first.steps)
+    return Trained(drawer(run, 2.0), (80, 40, 20), spent, first.steps + run.steps, transported)
 
 
-def published(data: str, seed: int, seconds: float) -> Trained:
+def published(
+    data: str, seed: int, seconds: float, out: Path, training: Training = ADAMW
+) -> Trained:
     """Energy matching as published, transport without wells: dot-product head, cutoff one.
 
-    On the trunk and at the optimiser settings of WGFlow. Without wells the path goes on past the
-    data: a little past one it is crispest.
+    By AdamW on the trunk of WGFlow, with the batches and the rate that were best for both before
+    Muon. Without wells the path goes on past the data: a little past one it is crispest.
     """
     start = time.process_time()
-    scheme = replace(MATCHING, cutoff=1.0)
-    learner, steps = learn(config(data, seed, scheme, "dot"), seconds)
-    return Trained(drawer(learner, 1.2), (80, 40, 20), time.process_time() - start, steps)
+    settings = config(data, seed, replace(MATCHING, cutoff=1.0), training, "dot")
+    run = learn(settings, seconds, out)
+    return Trained(drawer(run, 1.2), (80, 40, 20), time.process_time() - start, run.steps)
 
 
-def ebmkit(data: str, seed: int, seconds: float) -> Trained:
+def ebmkit(data: str, seed: int, seconds: float, out: Path) -> Trained:
     """Persistent contrastive divergence of ebmkit 0.16.0: examples/train_mnist.py.
 
     A convolutional energy (32, 64, 128), 60 steps of a large, cold, clipped Langevin chain on a
@@ -198,17 +208,18 @@ def ebmkit(data: str, seed: int, seconds: float) -> Trained:
     return Trained(sample, (300,), spent, steps)
 
 
-COMPETITORS: dict[str, Callable[[str, int, float], Trained]] = {
+COMPETITORS: dict[str, Callable[[str, int, float, Path], Trained]] = {
     "wgflow": wgflow,
     "energy matching": published,
+    "energy matching, Muon": partial(published, training=TRAINING),
     "ebmkit PCD": ebmkit,
 }
 
 
 def measure(name: str, data: str, seed: int, minutes: float, count: int, folder: Path) -> Any:
     """Train, draw, score one competitor: the rest of its row."""
-    trained = COMPETITORS[name](data, seed, 60 * minutes)
     stem = f"{data}-{name.replace(' ', '-')}-{minutes:g}-{seed}"
+    trained = COMPETITORS[name](data, seed, 60 * minutes, folder / stem)
     x = trained.sample(100, 1000 + seed, trained.evaluations[0])
     write_images(folder / f"{stem}.png", x.numpy())
     return scored(trained, load_data(data), seed, count)
