@@ -8,12 +8,11 @@ samples from noise. Scores are Fréchet and kernel distances to test images in t
 classifier trained on the labels of the data set, beside their floors, what as many other real
 images score. Evaluations are gradients of the energy per sample; where samples follow a path they
 are drawn with fewer too. Finished rows are appended to a JSON-lines file and not repeated; grids
-of samples are written beside it.
+of samples are written beside it, and a run in whose folder there is one goes on.
 """
 
 import argparse
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.rows import measured, table
+from wgflow import folder
 from wgflow.architectures import ImageUNet
 from wgflow.config import Config, Data, Training
 from wgflow.data import Dataset
@@ -33,7 +33,7 @@ from wgflow.evaluation import classifier_of
 from wgflow.fidelity import fidelity
 from wgflow.learning import MIXED, Learner
 from wgflow.output import write_images
-from wgflow.run import Run, fit
+from wgflow.run import Run, fit, resume
 from wgflow.samplers import ULA
 from wgflow.schemes import EnergyMatching, Joint, NearProximal, Population, Scheme
 
@@ -41,7 +41,7 @@ SETS = ("mnist", "fashion-mnist")
 MATCHING = EnergyMatching()
 PARTICLES = Population(
     ULA(0.02 * MATCHING.temperature),
-    steps=10,
+    steps=5,
     size=64,
     held_out=0,
     reaction=False,
@@ -59,11 +59,14 @@ TRAINING = Training(
     average=0.999,
     clip=500.0,
 )
-FINE = replace(TRAINING, optimizer="adamw", learning_rate=5e-5)
+FINE = replace(TRAINING, optimizer="adamw", learning_rate=2e-5)
 """At equilibrium, where the gradient is a small difference of two means."""
 
 ADAMW = replace(TRAINING, optimizer="adamw", batch_size=32)
 """The batches that serve AdamW best, at the rate that does."""
+
+EVALUATIONS = (40, 20)
+"""Of paths."""
 
 SHARE = 0.8
 """Of the time that transport has."""
@@ -103,14 +106,16 @@ def config(
         seed=seed,
         dtype=MIXED,
         data=Data(data, smoothing=smoothing),
-        energy=ImageUNet(head=head, attention=True),
+        energy=ImageUNet(blocks=2, head=head, attention=True),
         scheme=scheme,
         training=training,
     )
 
 
 def learn(settings: Config, seconds: float, out: Path) -> Run:
-    """A run of about so many CPU seconds, the whole schedule in them."""
+    """A run of about so many CPU seconds, the whole schedule in them, or the one that is there."""
+    if out.exists():
+        return resume(out)
     start = time.process_time()
     learner = Learner.build(settings)
     steps = learner.steps(learner.start())
@@ -123,7 +128,6 @@ def learn(settings: Config, seconds: float, out: Path) -> Run:
     training = replace(
         settings.training, steps=count, evaluate_every=every, checkpoint_every=every
     )
-    shutil.rmtree(out, ignore_errors=True)  # of a benchmark that was stopped
 
     def tell(step: int, metrics: dict[str, float]) -> None:
         if step % 100 == 0:
@@ -131,6 +135,11 @@ def learn(settings: Config, seconds: float, out: Path) -> Run:
             print(f"  step {step}/{count} {shown}", flush=True)
 
     return fit(replace(settings, training=training), out, listener=tell)
+
+
+def cost(run: Run) -> float:
+    """CPU seconds of a run, over all its sittings."""
+    return folder.read_json(run.path / folder.ENVIRONMENT)["cpu_seconds"]
 
 
 def drawer(run: Run, time: float) -> Callable[[int, int, int], Tensor]:
@@ -146,14 +155,13 @@ def drawer(run: Run, time: float) -> Callable[[int, int, int], Tensor]:
 
 def wgflow(data: str, seed: int, seconds: float, out: Path) -> Trained:
     """Transport to wells at the data, then transport and equilibrium together."""
-    start = time.process_time()
     first = learn(config(data, seed, MATCHING), SHARE * seconds, out / "transport")
-    before = time.process_time() - start
     second = config(data, seed, EQUILIBRIUM, FINE)
-    run = learn(replace(second, init=str(first.path)), seconds - before, out / "equilibrium")
-    spent = time.process_time() - start
-    transported = Trained(drawer(first, 2.0), (80, 40, 20), before, first.steps)
-    return Trained(drawer(run, 2.0), (80, 40, 20), spent, first.steps + run.steps, transported)
+    left = seconds - cost(first)
+    run = learn(replace(second, init=str(first.path)), left, out / "equilibrium")
+    before = Trained(drawer(first, 2.0), EVALUATIONS, cost(first), first.steps)
+    spent, steps = cost(first) + cost(run), first.steps + run.steps
+    return Trained(drawer(run, 2.0), EVALUATIONS, spent, steps, before)
 
 
 def published(
@@ -164,10 +172,9 @@ def published(
     By AdamW on the trunk of WGFlow, with the batches and the rate that were best for both before
     Muon. Without wells the path goes on past the data: a little past one it is crispest.
     """
-    start = time.process_time()
     settings = config(data, seed, replace(MATCHING, cutoff=1.0), training, "dot")
     run = learn(settings, seconds, out)
-    return Trained(drawer(run, 1.2), (80, 40, 20), time.process_time() - start, run.steps)
+    return Trained(drawer(run, 1.2), EVALUATIONS, cost(run), run.steps)
 
 
 def ebmkit(data: str, seed: int, seconds: float, out: Path) -> Trained:
@@ -216,12 +223,12 @@ COMPETITORS: dict[str, Callable[[str, int, float, Path], Trained]] = {
 }
 
 
-def measure(name: str, data: str, seed: int, minutes: float, count: int, folder: Path) -> Any:
+def measure(name: str, data: str, seed: int, minutes: float, count: int, out: Path) -> Any:
     """Train, draw, score one competitor: the rest of its row."""
     stem = f"{data}-{name.replace(' ', '-')}-{minutes:g}-{seed}"
-    trained = COMPETITORS[name](data, seed, 60 * minutes, folder / stem)
+    trained = COMPETITORS[name](data, seed, 60 * minutes, out / stem)
     x = trained.sample(100, 1000 + seed, trained.evaluations[0])
-    write_images(folder / f"{stem}.png", x.numpy())
+    write_images(out / f"{stem}.png", x.numpy())
     return scored(trained, load_data(data), seed, count)
 
 
@@ -294,7 +301,7 @@ def main() -> None:
         for data in a.data
         for name in a.only
     )
-    found = measured(a.rows, cases, partial(measure, count=a.samples, folder=a.out))
+    found = measured(a.rows, cases, partial(measure, count=a.samples, out=a.out))
     print(table(COLUMNS, lines(found)))
 
 
