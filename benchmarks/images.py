@@ -100,7 +100,7 @@ def config(
     training: Training = TRAINING,
     head: str = "distance",
 ) -> Config:
-    """The image settings: those of experiments/mnist.toml."""
+    """The image settings: those of the recipes images and images-equilibrium."""
     smoothing = 0.0 if isinstance(scheme, EnergyMatching) else 0.05
     return Config(
         seed=seed,

@@ -19,6 +19,7 @@ from wgflow.cli.tables import differences, score_table
 from wgflow.cli.training import free_folder
 from wgflow.config import Config, Data, dumps, loads
 from wgflow.output import write_images, write_table
+from wgflow.schemes import EnergyMatching, Joint, NearProximal
 
 SMALL = [
     *("--set", "training.batch_size=64", "--set", "training.evaluate_every=2"),
@@ -98,6 +99,18 @@ def test_shown_defaults_are_the_defaults():
     assert loads(succeed("train", "--show-config").stdout) == Config()
 
 
+def test_data_choose_their_recipe():
+    def shown(*words):
+        return loads(succeed("train", *words, "--show-config").stdout)
+
+    kinds = {name: type(shown(name).scheme) for name in ("moons", "mnist")}
+    assert kinds == {"moons": NearProximal, "mnist": EnergyMatching}
+    assert isinstance(shown("mnist", "--init", "runs/mnist-0").scheme, Joint)
+    assert shown("faces/", "--config", "images").energy == shown("mnist").energy
+    assert shown("mnist", "--config", "digits").scheme.dynamics.size == 1024
+    assert shown("mnist", "--set", "energy=mlp").energy == Config().energy
+
+
 def test_names_of_data_survive():
     name = 'odd "name" = [1] \\ ü.csv'
     assert loads(succeed("train", name, "--show-config").stdout).data.name == name
@@ -113,7 +126,7 @@ def test_refusals_are_one_line(tmp_path):
         "Training needs data: expected DATA or --config": ["train"],
         "Did you mean 'training.steps'?": ["train", "moons", "--set", "training.step=1"],
         "A setting is written key=value": ["train", "moons", "--set", "training.steps"],
-        "No such file or directory: ": ["train", "--config", tmp_path / "none.toml"],
+        "expected a file that exists or": ["train", "--config", tmp_path / "none.toml"],
         "A configuration is a TOML file": ["train", "--config", broken],
         "did you mean 'moons'?": ["train", "moonz", "--out", tmp_path / "run"],
         "Training needs a positive steps": ["train", "moons", "--steps", -1],

@@ -24,7 +24,7 @@ LAYERS = [
     ],
     ["schemes.proximal", "schemes.matching", "schemes.joint", "schemes"],
     ["ranks", "optimizers", "train"],
-    ["architectures", "settings", "config", "islands", "checkpoint"],
+    ["architectures", "settings", "config", "recipes", "islands", "checkpoint"],
     ["features", "classifier", "fidelity"],
     ["health", "learning", "recording", "validation", "progress"],
     ["runner", "launch", "zoo", "run.learned", "run.stored", "run.fitting", "run"],

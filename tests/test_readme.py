@@ -10,11 +10,9 @@ import typer
 
 from wgflow import __version__
 from wgflow.cli import app
-from wgflow.config import loads
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-EXPERIMENTS = ROOT / "experiments"
 
 
 def name(page):
@@ -113,17 +111,6 @@ LINKS = [
 @pytest.mark.parametrize(("page", "link"), LINKS)
 def test_links_lead_to_files(page, link):
     assert ((ROOT / page).parent / link).is_file()
-
-
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.toml")), ids=lambda path: path.stem)
-def test_experiments_load(path):
-    loads(path.read_text("utf8"))
-
-
-def test_configurations_that_commands_name_exist():
-    named = {file for c in COMMANDS for file in re.findall(r"--config (\S+\.toml)", c)}
-    assert named
-    assert [file for file in sorted(named) if not (ROOT / file).is_file()] == []
 
 
 def test_the_changelog_knows_the_version():

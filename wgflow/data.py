@@ -139,6 +139,11 @@ def load(
     )
 
 
+def are_images(source: str | Path) -> bool:
+    """Whether a source is of images of eight bits, by its name or path; it is not opened."""
+    return source in SETS or str(source).startswith(HUB) or Path(source).is_dir()
+
+
 def units(train: Many, scaling: str | None = None) -> tuple[Tensor, Tensor]:
     """Shift and scale of points (n, *event): see `Dataset`, and ``scaling`` of `load`."""
     images = train.ndim == 4 and train.shape[1] in (1, 3)

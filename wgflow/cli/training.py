@@ -31,16 +31,18 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 
 - `wgflow train eight-gaussians`: an embedded data set; `wgflow list --data` names them all
 - `wgflow train points.csv --out runs/points --seed 1`: a file, or a folder of images
-- `wgflow train mnist`: after `wgflow data fetch mnist`
+- `wgflow train mnist`: after `wgflow data fetch mnist`; images have two phases, this is the first
+- `wgflow train mnist --init runs/mnist-0`: and this the second, which begins with its energy
 - `wgflow train faces/ --set data.image_size=32 --set data.flips=true`
 - `wgflow train moons --set training.steps=2000 --set scheme.dynamics.size=4096`
 - `wgflow train moons --set scheme=maximum-likelihood`: another scheme, its own defaults
 - `wgflow train moons --show-config > moons.toml`: every setting, to edit
-- `wgflow train --config moons.toml --device cuda`
+- `wgflow train --config moons.toml --device cuda`: settings of your own
 - `wgflow train moons --devices 2`: two processes with half the particles each
 
-What comes later wins: defaults, then the config file, then DATA, then --set, then --seed,
---device and --steps. Stop with Ctrl-C and go on with `wgflow resume DIR`.
+Images and digits have recipes: settings of their own, unless --config says otherwise. What comes
+later wins: defaults, then the config file or recipe, then DATA, then --set, then --seed, --device
+and --steps. Stop with Ctrl-C and go on with `wgflow resume DIR`.
 """
 )
 def train(
@@ -51,7 +53,10 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Run folder; default runs/DATA-SEED, numbered if taken.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings.")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.toml|RECIPE", help="Settings: a file or a recipe."),
+    ] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; repeat.")
     ] = None,
@@ -80,7 +85,7 @@ def train(
     shortcuts = {"seed": seed, "device": device, "training.steps": steps}
     given = [*(setting or []), *(f"{k}={v}" for k, v in shortcuts.items() if v is not None)]
     given += [] if init is None else [f"init={json.dumps(str(init))}"]
-    settings = configure(data, config, given)
+    settings = configure(data, config, given, begun=init is not None)
     if show_config:
         typer.echo(dumps(settings), nl=False)
         return
@@ -124,10 +129,16 @@ def resume(
         finish(resumed, report=not no_report, as_json=as_json)
 
 
-def configure(data: str | None, file: Path | None, settings: Sequence[str]) -> "Config":
-    """Defaults, then the file, then the data, then the settings."""
+def configure(
+    data: str | None, config: str | None, settings: Sequence[str], *, begun: bool = False
+) -> "Config":
+    """Defaults, then the file or recipe, then the data, then the settings."""
     from wgflow.config import build, override, parse
+    from wgflow.recipes import recipe, usual
 
+    if config is None and data is not None:
+        config = usual(data, begun=begun)
+    file = config and (Path(config) if Path(config).is_file() else recipe(config))
     table = parse(file.read_text("utf8")) if file else {}
     if data is not None:
         table = override(table, f"data.name={json.dumps(data, ensure_ascii=False)}")
@@ -150,6 +161,7 @@ def finish(run: "Run", *, report: bool, as_json: bool) -> None:
     import torch
 
     from wgflow.evaluation import affordable, evaluate_run
+    from wgflow.schemes import EnergyMatching
 
     note("Evaluating.")
     scores = evaluate_run(run)
@@ -169,4 +181,7 @@ def finish(run: "Run", *, report: bool, as_json: bool) -> None:
     say(score_table({run.path.name: scores}))
     if path:
         typer.echo(f"Report: {path}")
+    if isinstance(run.config.scheme, EnergyMatching):
+        typer.echo(f"Next: wgflow train {run.config.data.name} --init {run.path}")
+        return
     typer.echo(f"Next: wgflow sample {run.path} -n 1000 --out points.csv")

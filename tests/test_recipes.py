@@ -1,0 +1,62 @@
+"""Recipes are whole configurations, found by name, and chosen by the kind of data."""
+
+import pytest
+
+from wgflow.config import loads
+from wgflow.recipes import names, recipe, usual
+from wgflow.schemes import EnergyMatching, Joint
+
+
+def read(name):
+    return loads(recipe(name).read_text("utf8"))
+
+
+def test_the_recipes():
+    assert names() == ["digits", "images", "images-equilibrium"]
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_recipe_is_a_configuration_of_no_data(name):
+    assert read(name).data.name == loads("").data.name
+
+
+def test_an_unknown_recipe_is_refused():
+    with pytest.raises(ValueError, match="one of digits, images, images-equilibrium, got 'imgs'"):
+        recipe("imgs")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("moons", None),
+        ("points.csv", None),
+        ("digits", "digits"),
+        ("mnist", "images"),
+        ("fashion-mnist", "images"),
+        ("hf:cifar10", "images"),
+    ],
+)
+def test_images_and_digits_have_settings_of_their_own(source, expected):
+    assert usual(source) == expected
+
+
+def test_folders_are_of_images(tmp_path):
+    assert usual(str(tmp_path)) == "images"
+
+
+def test_images_that_begin_with_an_energy_are_in_the_second_phase():
+    assert usual("mnist", begun=True) == "images-equilibrium"
+    assert usual("moons", begun=True) is None
+
+
+def test_the_second_phase_goes_on_with_the_energy_of_the_first():
+    first, second = read("images"), read("images-equilibrium")
+    assert isinstance(first.scheme, EnergyMatching)
+    assert isinstance(second.scheme, Joint)
+    assert (first.energy, first.scheme, first.dtype) == (
+        second.energy,
+        second.scheme.transport,
+        second.dtype,
+    )
+    wells = first.scheme.temperature * (1 - first.scheme.cutoff)
+    assert second.data.smoothing == pytest.approx(wells**0.5)
