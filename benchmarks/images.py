@@ -71,8 +71,8 @@ EVALUATIONS = (40, 20)
 SHARE = 0.8
 """Of the time that transport has."""
 
-TRIAL = 8
-"""Learning steps that are timed to know how many the budget allows."""
+TRIAL = 10
+"""Learning steps that are timed, after as many that are not, to know how many can be had."""
 
 
 class Trained(NamedTuple):
@@ -119,11 +119,13 @@ def learn(settings: Config, seconds: float, out: Path) -> Run:
     start = time.process_time()
     learner = Learner.build(settings)
     steps = learner.steps(learner.start())
-    setup = time.process_time() - start
+    for _ in range(TRIAL):  # the first are slower
+        next(steps)
+    begun = time.process_time()
     for _ in range(TRIAL):
         next(steps)
-    each = (time.process_time() - start - setup) / TRIAL
-    count = max(1, int((seconds - 2 * setup) / each) - TRIAL)
+    each = (time.process_time() - begun) / TRIAL
+    count = max(1, int((seconds - (begun - start)) / each))
     every = math.ceil(count / 5)
     training = replace(
         settings.training, steps=count, evaluate_every=every, checkpoint_every=every
