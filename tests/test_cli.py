@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from wgflow import __version__
 from wgflow.cli import app
-from wgflow.cli.progress import Progress
+from wgflow.cli.progress import Progress, waiting
 from wgflow.cli.tables import differences, score_table
 from wgflow.cli.training import free_folder
 from wgflow.config import Config, Data, dumps, loads
@@ -265,6 +265,16 @@ def test_progress_on_a_terminal_is_a_bar(capsys, monkeypatch):
     with Progress(2) as progress:
         progress(1, {"kl": 0.5})
     assert "KL 0.5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_waiting_is_told_on_a_terminal(capsys, monkeypatch, terminal):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with waiting("Scoring"):
+        pass
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("Scoring" in err) is terminal
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from wgflow.cli import app
 from wgflow.composition import compose, counted, standardised
 from wgflow.config import build, override
 from wgflow.energy import Rescaled
+from wgflow.outliers import recovery
 
 SMALL = [
     *("training.batch_size=64", "training.steps=2", "energy.width=8", "energy.features=4"),
@@ -264,6 +265,22 @@ def test_outliers_are_told(runs, tmp_path):
     assert " to " in shown
     assert "likelihood_ratio" not in shown
     assert "expected (2,) each" in refused("ood", moons.path, "digits")
+
+
+def test_paths_recover_the_data_they_lead_to(runs, tmp_path):
+    """Energies matched to paths have one score more, in standardised units."""
+    images = runs["digits"]
+    far = tmp_path / "far.npy"
+    np.save(far, 5 + images.dataset.test[:30].numpy())
+    found = told("ood", images.path, far, "-n", 30)["auroc"][str(far)]
+    assert set(found) == {"energy", "typicality", "slope", "recovery"}
+    assert found["recovery"]["value"] == 1.0
+    x = images.dataset.test[:5]
+    u = (x - images.energy.shift.to(x)) / images.energy.scale.to(x)
+    expected = recovery(
+        images.energy.energy, u, temperature=images.config.scheme.temperature, generator=seeded(1)
+    )
+    assert torch.equal(images.recovery(x, generator=seeded(1)), expected)
 
 
 def test_samples_from_noise_take_options(runs, tmp_path):

@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wgflow.cli.points import check_shape
+from wgflow.cli.progress import waiting
 from wgflow.output import Folder, Json, rows_table, say, say_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
+
+    from wgflow.energy import Energy
+    from wgflow.run import Run
 
 verbs = typer.Typer(rich_markup_mode="markdown")
 
@@ -39,35 +45,24 @@ def ood(
     """Tell other data from the run's own: how well each score does, on points held out."""
     from dataclasses import replace
 
-    import torch
-
     from wgflow.learning import load_data
     from wgflow.metrics import halves
-    from wgflow.outliers import auroc, outlier_scores, strangeness
+    from wgflow.outliers import auroc
     from wgflow.run import load
-    from wgflow.schemes import matching
 
     run = load(folder)
     behind = None if background is None else load(background).energy
     reference, inside = (half[:count] for half in halves(run.dataset.test, seed=seed))
-
-    generator = torch.Generator().manual_seed(seed)
-    leads = matching(run.config.scheme) is not None
-    usual = run.recovery(reference, generator=generator) if leads else None
-
-    def scores(x: "Tensor") -> "dict[str, Tensor]":
-        found = outlier_scores(run.energy, x, reference, background=behind)
-        if usual is not None:
-            errors = run.recovery(x, generator=generator)
-            found["recovery"] = strangeness(errors, usual)
-        return found
-
-    own, areas = scores(inside), {}
+    outside, areas = {}, {}
     for other in others:
         data = replace(run.config.data, name=other, size=None)
-        x = load_data(replace(run.config, data=data)).test[:count]
-        check_shape(x, run, other)
-        areas[other] = {name: auroc(own[name], found) for name, found in scores(x).items()}
+        outside[other] = load_data(replace(run.config, data=data)).test[:count]
+        check_shape(outside[other], run, other)
+    with waiting("Scoring"):
+        scores = scorer(run, reference, behind, seed)
+        own = scores(inside)
+        for other, x in outside.items():
+            areas[other] = {name: auroc(own[name], found) for name, found in scores(x).items()}
     if as_json:
         table = {o: {name: a._asdict() for name, a in row.items()} for o, row in areas.items()}
         say_json({"run": str(folder), "points": len(inside), "auroc": table})
@@ -78,6 +73,29 @@ def ood(
         f"AUROC with intervals of 95 % (DeLong), {len(inside)} points inside: "
         "1 tells all apart, 0.5 none."
     )
+
+
+def scorer(
+    run: "Run", reference: "Tensor", background: "Energy | None", seed: int
+) -> "Callable[[Tensor], dict[str, Tensor]]":
+    """All scores that the run's energy gives to points, by name."""
+    import torch
+
+    from wgflow.outliers import outlier_scores, strangeness
+    from wgflow.schemes import matching
+
+    generator = torch.Generator().manual_seed(seed)
+    leads = matching(run.config.scheme) is not None
+    usual = run.recovery(reference, generator=generator) if leads else None
+
+    def scores(x: "Tensor") -> "dict[str, Tensor]":
+        found = outlier_scores(run.energy, x, reference, background=background)
+        if usual is not None:
+            errors = run.recovery(x, generator=generator)
+            found["recovery"] = strangeness(errors, usual)
+        return found
+
+    return scores
 
 
 def _interval(value: float, low: float, high: float) -> str:

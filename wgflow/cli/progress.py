@@ -71,6 +71,21 @@ def progressing(steps: int, *, shown: bool) -> Iterator[Progress | None]:
         yield progress
 
 
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """On a terminal: what is being done and for how long, where nobody can tell how far it is."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        bar.add_task(what, total=None)
+        yield
+
+
 def _bar() -> "Bar":
     from rich.console import Console
     from rich.progress import (

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from wgflow.cli.progress import waiting
 from wgflow.cli.tables import differences, read_config, read_scores, score_table, summary
 from wgflow.folder import is_run
 from wgflow.output import Folder, Json, grid_table, rows_table, say, say_json
@@ -43,9 +44,10 @@ def evaluate(
     from wgflow.evaluation import evaluate_run
     from wgflow.run import load
 
-    scores = evaluate_run(
-        load(folder), samples=samples, likelihood=likelihood, features=features, seed=seed
-    )
+    with waiting("Evaluating"):
+        scores = evaluate_run(
+            load(folder), samples=samples, likelihood=likelihood, features=features, seed=seed
+        )
     if as_json:
         say_json({"run": str(folder)} | scores)
     else:
