@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("run", help="a run folder, or the name of a pretrained energy")
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--chains", type=int, default=64)
+    parser.add_argument("--start", nargs="*", default=["noise", "data"], help="where chains begin")
     parser.add_argument("--out", type=Path, default=Path("runs"))
     a = parser.parse_args()
     torch.set_num_threads(1)
@@ -77,7 +78,7 @@ def main() -> None:
     run = load(path if path.exists() else zoo.pretrained(a.run))
     print(table(("start", "steps", "V", "pixels outside", "kernel ± error"), []))
     with torch.autocast("cpu", torch.bfloat16, enabled=run.config.dtype == MIXED):
-        for start in ("noise", "data"):
+        for start in a.start:
             chains(run, start, a.chains, a.steps, a.out)
 
 

@@ -10,7 +10,7 @@ from problems import F64, seeded
 from wgflow.architectures import ImageResNet, ImageUNet
 from wgflow.config import to_table
 from wgflow.energy import Confined, check_energy, energy_and_grad
-from wgflow.image_nets import BOUND, HEADS, Mixed, ResNet, UNet, distance, pad, squash
+from wgflow.image_nets import BOUND, HEADS, Mixed, ResNet, UNet, bounded, distance, pad, squash
 from wgflow.sampling import follow
 
 SMALL = {"widths": (4, 6), "blocks": 1, "patch": 2}
@@ -212,3 +212,10 @@ def test_sizes_go_up_to_fifty_million():
 def test_bad_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         make()
+
+
+def test_queries_and_keys_have_at_most_the_length_of_their_dimension():
+    """``|q̃| < √c``, however large q is, and small q stay: the softmax cannot saturate."""
+    q = torch.randn(2, 16, 5, generator=seeded(0), dtype=F64)
+    torch.testing.assert_close(bounded(1e6 * q).norm(dim=1), torch.full((2, 5), 4.0, dtype=F64))
+    torch.testing.assert_close(bounded(1e-6 * q), 1e-6 * q)
