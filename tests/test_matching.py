@@ -285,6 +285,21 @@ def test_log_z_of_wells_is_cooled_from_the_confinement(tmp_path, monkeypatch, sc
     assert found.value == pytest.approx(known, abs=0.01)
 
 
+@pytest.mark.parametrize("held", [False, True], ids=["trained", "held-out"])
+def test_heating_begins_at_particles_by_their_weight(tmp_path, monkeypatch, held):
+    """At those that never entered a gradient, where there are some."""
+    monkeypatch.setattr(learned, "sample", lambda sampler, energy, x, *_, **__: x)
+    monkeypatch.setattr(learned, "annealed_log_z", lambda energy, x, *_, **__: x)
+    run = fit(replace(CONFIG, scheme=replace(JOINT, transport=WIDE)), tmp_path / "run")
+    p = run.particles
+    known = p.log_weight.new_full(p.log_weight.shape, -torch.inf)
+    known[-3] = 0.0
+    others = p._replace(state=p.state._replace(x=torch.zeros_like(p.x)))
+    told = p._replace(log_weight=known)
+    run = replace(run, particles=others if held else told, held_out=told if held else None)
+    assert torch.equal(run.normaliser, p.x[[-3] * learned.COOLED])
+
+
 def test_the_path_ends_at_the_sample(tmp_path):
     run = fit(replace(CONFIG, scheme=EnergyMatching()), tmp_path / "matched")
     stages = list(run.stages(3, generator=seeded(4), steps=5))
