@@ -230,9 +230,7 @@ def ebmkit(data: str, seed: int, seconds: float, out: Path) -> Trained:
 COMPETITORS: dict[str, Callable[[str, int, float, Path], Trained]] = {
     "wgflow": wgflow,
     "energy matching": published,
-    "energy matching, Muon": partial(
-        published, training=TRAINING, energy=replace(NETWORK, head="dot")
-    ),
+    "energy matching, Muon": partial(published, training=TRAINING, energy=PLAIN),
     "ebmkit PCD": ebmkit,
 }
 
