@@ -298,3 +298,20 @@ def test_log_z_refuses():
 
     with pytest.raises(ValueError, match=r"finite energies: expected finite works"):
         log_z(hollow, 0.1 * x, target, temperatures=3)
+
+
+def test_points_of_another_law_are_found_out():
+    """Points that are all too deep in the wells: heating them takes more than cooling gave."""
+    target, reference = isotropic(10), isotropic(10, 1.3)
+    x = target.sample(100, dtype=F64, generator=seeded(9))
+    honest = log_z(target, x, reference, temperatures=10, generator=seeded(10))
+    assert math.isfinite(honest.value)
+
+    def shallow(x):
+        return target(x) + 40.0 * (x[:, 0] > 0)
+
+    kept = x[x[:, 0] > 0]  # of the half that is hardly in the law
+    found = log_z(shallow, kept, reference, temperatures=10, generator=seeded(10))
+    assert found.lower - found.upper > 14
+    assert math.isnan(found.value)
+    assert math.isinf(found.error)

@@ -110,10 +110,11 @@ def plane(dataset: Dataset) -> Grid | None:
 def density_scores(energy: Energy, dataset: Dataset, normaliser: LogZ) -> dict[str, float]:
     """Likelihood scores on the test points.
 
-    ``nll`` in nats per point, with the error of the mean over test points and of ``log_z``; where
-    there is a sandwich its ``log_z_lower`` and ``log_z_upper``; in one and two dimensions the
-    ``temperature`` (NaN when none fits), and where the law of the data is known ``kl`` (data to
-    model, on the test points), ``kl_reverse`` and ``fisher``, by quadrature.
+    ``nll`` in nats per point, with the error of the mean over test points and of ``log_z``, all
+    NaN where the bounds have crossed, see `wgflow.likelihood.LogZ`; where there is a sandwich its
+    ``log_z_lower`` and ``log_z_upper``; in one and two dimensions the ``temperature`` (NaN when
+    none fits), and where the law of the data is known ``kl`` (data to model, on the test points),
+    ``kl_reverse`` and ``fisher``, by quadrature.
     """
     grid = plane(dataset)
     values = tabulate(energy, dataset.test)
