@@ -48,6 +48,7 @@ PARTICLES = Population(
     global_moves=0,
     restart=0.1,
     settle=100,
+    tempered=0.5,
 )
 EQUILIBRIUM = Joint(MATCHING, NearProximal(PARTICLES))
 TRAINING = Training(
@@ -59,7 +60,7 @@ TRAINING = Training(
     average=0.999,
     clip=500.0,
 )
-FINE = replace(TRAINING, optimizer="adamw", learning_rate=2e-5)
+FINE = replace(TRAINING, optimizer="adamw", learning_rate=5e-5)
 """At equilibrium, where the gradient is a small difference of two means."""
 
 ADAMW = replace(TRAINING, optimizer="adamw", batch_size=32)

@@ -15,6 +15,7 @@ from wgflow.particles import (
     react,
     resample,
     systematic_indices,
+    temper,
     transport,
 )
 from wgflow.samplers import HMC, MALA, ULA, Independence, Underdamped
@@ -275,3 +276,36 @@ def test_transport_lets_the_exchangeable_forget():
     assert q.log_weight[info.exchangeable].std() == 0
     assert torch.equal(q.log_weight[~info.exchangeable], p.log_weight[~info.exchangeable])
     torch.testing.assert_close(q.log_z, p.log_z)
+
+
+# Tempering -------------------------------------------------------------------------------------
+
+
+def at_depths(energies):
+    """Particles that are known by their energies alone."""
+    p = population(MALA(0.3), isotropic(1.0), len(energies), 0)
+    return p._replace(state=p.state._replace(energy=energies))
+
+
+@pytest.mark.parametrize("spread", [3.0, 1000.0])
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.9])
+def test_tempered_weights_leave_the_fraction_that_is_asked_for(spread, fraction):
+    """Of N normal energies of deviation s, ``exp(-(αs)²)`` as N grows: α is known."""
+    depths = torch.randn(200_000, generator=seeded(3), dtype=F64)
+    p, alpha = temper(at_depths(spread * depths + 1e5), fraction)
+    assert float(p.effective_fraction) == pytest.approx(fraction, abs=1e-9)
+    assert alpha == pytest.approx(math.sqrt(-math.log(fraction)) / spread, rel=0.03)
+    weights = (-alpha * spread * depths).softmax(0)
+    torch.testing.assert_close(p.weights, weights, rtol=1e-6, atol=0)
+
+
+def test_energies_that_hardly_differ_are_not_tempered():
+    p, alpha = temper(at_depths(double([5.0, 5.1, 5.3])), 0.5)
+    assert alpha == 1
+    torch.testing.assert_close(p.weights, double([-5.0, -5.1, -5.3]).softmax(0))
+
+
+def test_deep_particles_count_for_more():
+    p, alpha = temper(at_depths(double([0.0, 1000.0])), 0.6)
+    assert p.weights[0] > p.weights[1]
+    assert 0 < alpha < 1

@@ -5,6 +5,7 @@ integral. On the circle the uniform law has cos(nx) for eigenfunctions of -L, of
 """
 
 import math
+from itertools import repeat
 from dataclasses import dataclass
 
 import pytest
@@ -141,6 +142,7 @@ def population(**options):
         "global_moves": 0,
         "bandwidth": 1.0,
         "restart": 0.0,
+        "tempered": 1.0,
     }
     return Population(**(plain | options))
 
@@ -741,7 +743,43 @@ def test_time_is_that_of_all_steps():
     assert dynamics.time(carry) == pytest.approx(0.6)
 
 
+class Wells(nn.Module):
+    """Two wells that chains do not cross, one ``depth`` deeper than the other."""
+
+    def __init__(self, depth):
+        super().__init__()
+        self.depth = nn.Parameter(tensor(depth).squeeze())
+
+    def forward(self, x):
+        right = torch.sigmoid(20 * x[:, 0])
+        return 50 * (x[:, 0].abs() - 1) ** 2 + self.depth * right
+
+
+@pytest.mark.parametrize(("tempered", "expected"), [(1.0, 30.0), (0.6, 0.0)])
+def test_tempered_weights_level_wells_that_chains_do_not_cross(tempered, expected):
+    """Half of the data in each: equal weights see no difference, tempered ones find the depths."""
+    energy, size = Wells(30.0), 64
+    side = torch.arange(size).remainder(2).mul(2).sub(1).to(F64)[:, None]
+    batch = side + 0.1 * noise(size, 1)
+    dynamics = population(size=size, reaction=False, tempered=tempered)
+    scheme = proximal(dynamics=dynamics)
+    carry = scheme.init(energy, batch, generator=torch.Generator().manual_seed(0))
+    p = carry.particles
+    carry = carry._replace(particles=p._replace(state=p.state._replace(x=side)))
+    carry = scheme.advance(energy, batch, carry)
+    optimizer = torch.optim.SGD(energy.parameters(), lr=1.0)
+    steps = train(energy, scheme, repeat(batch), optimizer, carry=carry)
+    shown = [next(steps).metrics for _ in range(400)]
+    assert float(energy.depth.detach()) == pytest.approx(expected, abs=0.5)
+    assert ("tempering" in shown[-1]) is (tempered < 1)
+    if tempered < 1:
+        assert float(shown[0]["tempering"]) < 0.1
+        assert float(shown[-1]["tempering"]) == 1.0
+
+
 ERRORS = {
+    "tempered 1 with reaction, got 0.5": lambda: population(tempered=0.5),
+    "fraction tempered: expected 0 to 1, got 2": lambda: population(tempered=2.0),
     "restart 0 with reaction, got 0.5": lambda: population(restart=0.5),
     "Population needs a positive size: expected > 0, got 0": lambda: population(size=0),
     "fraction resample_below: expected 0 to 1, got 2": lambda: population(resample_below=2.0),

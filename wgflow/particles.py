@@ -22,6 +22,10 @@ from wgflow.energy import Energy
 from wgflow.samplers.base import Info, Sampler, refresh, take
 
 
+HALVINGS = 50
+"""Of the interval in which an exponent is sought: to the last bit."""
+
+
 class Particles(NamedTuple):
     """A weighted population.
 
@@ -81,6 +85,27 @@ def react(p: Particles, energy: Energy) -> Particles:
     """Reaction: the population under the new energy, ``A ← A + E_k(x) - E_{k+1}(x)``."""
     state = refresh(energy, p.state)
     return p._replace(state=state, log_weight=p.log_weight + p.state.energy - state.energy)
+
+
+def temper(p: Particles, fraction: float) -> tuple[Particles, float]:
+    """The population with weights ``A = -αE`` and α, the largest up to 1 that leaves ``fraction``.
+
+    Chains that do not cross between wells know nothing of their depths. These weights tell of
+    them, as far as the effective fraction of the population stays above ``fraction``: deep wells
+    count for more. Where E is of the law that the particles follow within a well they count it
+    twice, as if the temperature there were ``1/(1+α)``.
+    """
+    energies = p.state.energy.double()
+    low, high = 0.0, 1.0
+    if effective_fraction(-energies) >= fraction:
+        low = 1.0
+    for _ in range(HALVINGS if low < 1 else 0):
+        middle = (low + high) / 2
+        if effective_fraction(-middle * energies) >= fraction:
+            low = middle
+        else:
+            high = middle
+    return p._replace(log_weight=(-low * (energies - energies.mean())).to(p.log_weight)), low
 
 
 def transport(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wgflow._tensor import sum_event
 from wgflow.energy import Confined, Energy
-from wgflow.particles import Particles, populate, react, resample, transport
+from wgflow.particles import Particles, populate, react, resample, temper, transport
 from wgflow.parts import whole
 from wgflow.samplers import MALA, Independence, Sampler
 from wgflow.samplers.base import check_fraction, check_positive
@@ -99,6 +99,10 @@ class Population(Dynamics):
         restart: share of the particles redrawn from the start law per learning step; only for
             particles without weights.
         settle: steps of the sampler that particles take from the start law before they count.
+        tempered: effective fraction that the weights ``exp(-αE)`` of `wgflow.particles.temper`
+            leave to particles that carry no others; 1 for equal weights. With a restart from
+            noise, whose paths are the wells' shares of the data, the flow then ends where all
+            wells are equally deep: α rises to 1 on the way.
 
     Raises:
         ValueError: when a hyper-parameter is out of its range.
@@ -116,6 +120,7 @@ class Population(Dynamics):
     bandwidth: float = 1.0
     restart: float = 0.0
     settle: int = 0
+    tempered: float = 1.0
 
     def __post_init__(self):
         if self.settle < 0:
@@ -123,26 +128,33 @@ class Population(Dynamics):
         counts = {"steps": self.steps, "size": self.size, "held_out_every": self.held_out_every}
         check_positive("Population", scale=self.scale, bandwidth=self.bandwidth, **counts)
         check_fraction("Population", resample_below=self.resample_below, restart=self.restart)
+        check_fraction("Population", tempered=self.tempered)
         if self.reaction and self.restart:
             raise ValueError(
                 "A restarted particle has no weight history: expected restart 0 with reaction, "
                 f"got {self.restart}."
             )
+        if self.reaction and self.tempered < 1:
+            raise ValueError(
+                "Weights of the reaction are not tempered: expected tempered 1 with reaction, "
+                f"got {self.tempered}."
+            )
 
     def init(self, energy, batch, *, generator=None) -> Carry:
         """Both populations drawn from the start law and weighted to the first energy."""
-        train = self._draw(energy, batch, self.size, generator)
+        train, metrics = self._temper(self._draw(energy, batch, self.size, generator))
         seed, done = _seed(generator), torch.zeros((), dtype=torch.int64)
         own = _stream(seed, done, batch.device)
         held_out = self._draw(energy, batch, self.held_out, own) if self.held_out else None
-        return Carry(batch, values_at(energy, batch), train, held_out, done, seed, {}, {})
+        return Carry(batch, values_at(energy, batch), train, held_out, done, seed, {}, metrics)
 
     def advance(self, energy, batch, carry, *, generator=None) -> Carry:
         """Reaction, resampling, global moves and transport under the new energy."""
         done = carry.done + 1
         jump = self._jump(batch, carry)
         train, metrics = self.follow(energy, jump, carry.particles, generator=generator)
-        train = self._restart(energy, train, generator)
+        train, shown = self._temper(self._restart(energy, train, generator))
+        metrics |= shown
         if "global_acceptance" in carry.metrics:
             metrics.setdefault("global_acceptance", carry.metrics["global_acceptance"])
         held_out = carry.held_out
@@ -195,6 +207,12 @@ class Population(Dynamics):
         for _ in range(self.settle):
             p, _ = transport(p, self.sampler, energy, generator=generator)
         return p if self.reaction else _unweighted(p)
+
+    def _temper(self, p: Particles) -> tuple[Particles, dict[str, Tensor]]:
+        if self.tempered == 1:
+            return p, {}
+        p, alpha = temper(p, self.tempered)
+        return p, {"tempering": torch.tensor(alpha), "ess": p.effective_fraction}
 
     def _restart(self, energy: Energy, p: Particles, generator) -> Particles:
         count = round(self.restart * len(p.x))
