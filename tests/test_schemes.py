@@ -5,8 +5,8 @@ integral. On the circle the uniform law has cos(nx) for eigenfunctions of -L, of
 """
 
 import math
-from itertools import repeat
 from dataclasses import dataclass
+from itertools import repeat
 
 import pytest
 import torch

@@ -21,7 +21,6 @@ from torch import Tensor
 from wgflow.energy import Energy
 from wgflow.samplers.base import Info, Sampler, refresh, take
 
-
 HALVINGS = 50
 """Of the interval in which an exponent is sought: to the last bit."""
 
