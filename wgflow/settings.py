@@ -71,7 +71,7 @@ class Training:
         accumulate: parts that data and particles of a step are evaluated in, for the memory of
             one part and the gradient of all; see `wgflow.parts`.
         optimizer: ``adamw``, or ``muon``: `wgflow.optimizers.Muon`, which learns convolutional
-            energies of images in about half the steps.
+            energies of images in fewer steps.
         learning_rate: peak of the schedule.
         betas: Adam's decays of its two moments.
         weight_decay: decoupled decay of the weights, per unit of the learning rate.
