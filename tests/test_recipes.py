@@ -44,6 +44,14 @@ def test_folders_are_of_images(tmp_path):
     assert usual(str(tmp_path)) == "images"
 
 
+def test_a_folder_does_not_hide_a_known_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("moons", "digits"):
+        (tmp_path / name).mkdir()
+    assert usual("moons") is None
+    assert usual("digits") == "digits"
+
+
 def test_images_that_begin_with_an_energy_are_in_the_second_phase():
     assert usual("mnist", begun=True) == "images-equilibrium"
     assert usual("moons", begun=True) is None

@@ -141,6 +141,8 @@ def load(
 
 def are_images(source: str | Path) -> bool:
     """Whether a source is of images of eight bits, by its name or path; it is not opened."""
+    if source in TOYS or source == "digits":
+        return False
     return source in SETS or str(source).startswith(HUB) or Path(source).is_dir()
 
 

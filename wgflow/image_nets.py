@@ -235,8 +235,7 @@ class Attention(nn.Module):
     """``h + W softmax(Q̃ᵀK̃/√c) V`` over the positions of h, the identity at first.
 
     Queries and keys have ``q̃ = q/√(1 + |q|²/c)``, since h grows without normalisation and with it
-    the curvature of the softmax (Henry et al. 2020). Written out: the fused kernels have no second
-    derivative.
+    the curvature of the softmax (Henry et al. 2020). Fused kernels lack second derivatives.
     """
 
     def __init__(self, conv: Convolutions, width: int):
