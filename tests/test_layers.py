@@ -10,10 +10,11 @@ import wgflow
 LAYERS = [
     ["_version", "_tensor", "folder", "fetch", "images", "readers", "sources"],
     ["targets", "toys", "stored", "batches", "data"],
-    ["parts", "energy", "nets", "image_nets", "grid", "exact", "calibration"],
+    ["parts", "energy", "levels", "nets", "image_layers", "image_nets", "noisy_unet"],
+    ["grid", "exact", "calibration"],
     ["distances", "metrics", "neighbours"],
     ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],
-    ["samplers", "particles", "descent", "sampling", "likelihood"],
+    ["samplers", "particles", "descent", "sampling", "likelihood", "heat"],
     ["inpainting", "denoising", "interpolation", "outliers", "conditioning"],
     [
         "schemes.base",
@@ -22,7 +23,7 @@ LAYERS = [
         "schemes.likelihood",
         "schemes.gradient_norm",
     ],
-    ["schemes.proximal", "schemes.matching", "schemes.joint", "schemes"],
+    ["schemes.proximal", "schemes.matching", "schemes.dual", "schemes.joint", "schemes"],
     ["ranks", "optimizers", "train"],
     ["architectures", "settings", "config", "recipes", "islands", "checkpoint"],
     ["features", "classifier", "fidelity"],

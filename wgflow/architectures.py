@@ -10,13 +10,38 @@ from torch import Tensor, nn
 
 from wgflow.energy import Confined, Tempered
 from wgflow.image_nets import HEADS, Mixed, ResNet, UNet
+from wgflow.levels import Levels
 from wgflow.nets import ACTIVATIONS, MLP
+from wgflow.noisy_unet import NoisyUNet
 from wgflow.samplers.base import check_choice, check_positive
 
 
 @dataclass(frozen=True)
 class Network(ABC):
-    """An energy in standardised units: a free part plus a confinement ``uᵀC⁻¹u/(2s²)``.
+    """An energy in standardised units."""
+
+    whitened: ClassVar[bool] = False
+    """Whether it wants the mean and the covariance of the data."""
+
+    @abstractmethod
+    def build(
+        self,
+        event_shape: tuple[int, ...],
+        covariance: Tensor | None = None,
+        center: Tensor | None = None,
+        *,
+        mixed: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> nn.Module:
+        """The energy; covariance (of flattened points) and center are the standardised data's.
+
+        ``mixed`` asks for convolutions in bfloat16, of architectures that have some.
+        """
+
+
+@dataclass(frozen=True)
+class Confinable(Network):
+    """A free part plus a confinement ``uᵀC⁻¹u/(2s²)``.
 
     Args:
         confinement: s; None for the architecture's own.
@@ -25,9 +50,6 @@ class Network(ABC):
     Raises:
         ValueError: when a setting is out of its range.
     """
-
-    whitened: ClassVar[bool] = False
-    """Whether the confinement has the mean and the covariance of the data."""
 
     confinement: float | None = None
     confined: bool = True
@@ -45,10 +67,7 @@ class Network(ABC):
         mixed: bool = False,
         generator: torch.Generator | None = None,
     ) -> nn.Module:
-        """The energy; covariance (of flattened points) and center are the standardised data's.
-
-        ``mixed`` asks for convolutions in bfloat16, of architectures that have some.
-        """
+        """The free part, confined unless it is not to be."""
         free = self.free(event_shape, mixed, generator)
         if not self.confined:
             return free
@@ -72,7 +91,7 @@ class Network(ABC):
 
 
 @dataclass(frozen=True)
-class Perceptron(Network):
+class Perceptron(Confinable):
     """An `MLP`, confined with the covariance C of the standardised data.
 
     With ``s = 1 + √(2/d)`` the confinement is wider than a Gaussian of that covariance by 0.6
@@ -80,7 +99,7 @@ class Perceptron(Network):
     dimension d grows.
 
     Args:
-        confinement, confined: see `Network`.
+        confinement, confined: see `Confinable`.
         width, depth, features, frequency, activation: see `wgflow.nets.MLP`.
 
     Raises:
@@ -121,15 +140,15 @@ class Perceptron(Network):
 
 
 @dataclass(frozen=True)
-class Convolutional(Network):
-    """What convolutional energies share: ``E(u) = V(u)/ε + |u|²/(2s²)``, with s = 1.
+class Convolutional(Confinable):
+    """A potential of images at a temperature: ``E(u) = V(u)/ε + |u|²/(2s²)``, with s = 1.
 
     V is of the order of squared distances between images, ε of the variance of the finest detail
     that the density resolves. The confinement alone is the law of white noise, from which
     transport starts.
 
     Args:
-        confinement, confined: see `Network`.
+        confinement, confined: see `Confinable`.
         temperature: ε > 0, in squared standardised units.
         widths: channels per level; each level halves the resolution.
         patch: side of the square of pixels that the first layer sees as one.
@@ -173,7 +192,7 @@ class ImageUNet(Convolutional):
     """A scalar `UNet`.
 
     Args:
-        confinement, confined: see `Network`.
+        confinement, confined: see `Confinable`.
         temperature, widths, patch, attention, spectral: see `Convolutional`.
         blocks: residual blocks per level, down and up.
         head: see `wgflow.image_nets.UNet`.
@@ -209,7 +228,7 @@ class ImageResNet(Convolutional):
     """A residual convolutional `ResNet`.
 
     Args:
-        confinement, confined: see `Network`.
+        confinement, confined: see `Confinable`.
         temperature, widths, patch, attention, spectral: see `Convolutional`.
         blocks: residual blocks per level.
 
@@ -234,3 +253,57 @@ class ImageResNet(Convolutional):
             self.spectral,
             generator=generator,
         )
+
+
+@dataclass(frozen=True)
+class ImageNoisyUNet(Network):
+    """A scalar `NoisyUNet` of images with noise of every level; Z is finite without confinement.
+
+    Args:
+        lowest, highest: levels of the noise, see `wgflow.levels.Levels`; the law that is learned
+            is that of the data with noise of the lowest.
+        widths, patch, attention, spectral: see `Convolutional`.
+        blocks: residual blocks per level, down and up.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    lowest: float = 0.05
+    highest: float = 10.0
+    widths: tuple[int, ...] = (32, 128, 128)
+    blocks: int = 2
+    patch: int = 2
+    attention: bool = True
+    spectral: bool = False
+
+    def __post_init__(self):
+        check_positive("ImageNoisyUNet", patch=self.patch, blocks=self.blocks)
+        for width in self.widths or (0,):
+            check_positive("ImageNoisyUNet", widths=width)
+        Levels(self.lowest, self.highest)
+
+    @property
+    def levels(self) -> Levels:
+        """Of the noise."""
+        return Levels(self.lowest, self.highest)
+
+    def build(
+        self, event_shape, covariance=None, center=None, *, mixed=False, generator=None
+    ) -> nn.Module:
+        """The network."""
+        net = NoisyUNet(
+            event_shape,
+            self.levels,
+            self.widths,
+            self.blocks,
+            self.patch,
+            self.attention,
+            self.spectral,
+            generator=generator,
+        )
+        return Mixed(net, mixed)
+
+
+CONVOLUTIONAL = (Convolutional, ImageNoisyUNet)
+"""Architectures of convolutions: dear, and of images alone."""

@@ -17,9 +17,10 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from wgflow._version import __version__
-from wgflow.architectures import ImageResNet, ImageUNet, Perceptron
+from wgflow.architectures import ImageNoisyUNet, ImageResNet, ImageUNet, Perceptron
 from wgflow.samplers import HMC, MALA, ULA, Underdamped
 from wgflow.schemes import (
+    DualScoreMatching,
     EnergyMatching,
     FirstOrder,
     Forward,
@@ -53,10 +54,12 @@ KINDS: dict[str, type] = {
     "mlp": Perceptron,
     "unet": ImageUNet,
     "resnet": ImageResNet,
+    "noisy-unet": ImageNoisyUNet,
     "near-proximal": NearProximal,
     "maximum-likelihood": MaximumLikelihood,
     "gradient-norm": GradientNorm,
     "energy-matching": EnergyMatching,
+    "dual-score-matching": DualScoreMatching,
     "joint": Joint,
     "population": Population,
     "from-data": FromData,

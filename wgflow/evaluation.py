@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wgflow import folder
-from wgflow.architectures import Convolutional
+from wgflow.architectures import CONVOLUTIONAL
 from wgflow.calibration import best_temperature, grid_temperature
 from wgflow.classifier import Classifier
 from wgflow.data import Dataset
@@ -92,7 +92,7 @@ def evaluate_run(
 
 def dear(run: Run) -> bool:
     """Whether the energy takes long: convolutions."""
-    return isinstance(run.config.energy, Convolutional)
+    return isinstance(run.config.energy, CONVOLUTIONAL)
 
 
 def affordable(run: Run, points: int) -> int:

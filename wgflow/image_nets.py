@@ -1,10 +1,7 @@
 """Neural energies of images: one scalar from a U-Net or from a residual convolutional network.
 
-Both are smooth (SiLU throughout, no max-pooling), since samplers and schemes use ``∇E`` and its
-derivatives, and have no normalisation layers: the second derivative of a group norm costs more
-than its convolutions, and blocks that begin as the identity train without. All but the distance
-head begin as zero: the first energy is then the confinement alone, whose law is known and sampled
-exactly.
+Both are made of the layers of `wgflow.image_layers`. All but the distance head begin as zero: the
+first energy is then the confinement alone, whose law is known and sampled exactly.
 
 Pixels pass through ``x̃ = R tanh(x/R)`` first. It hardly changes the range of data and noise, and
 beyond it the network is bounded: whatever the weights are, the confinement wins far out, and Z is
@@ -13,18 +10,13 @@ finite by construction.
 
 import itertools
 import math
-from collections.abc import Callable
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
 from wgflow._tensor import Points, Values
-
-BOUND = 6.0
-"""R, in standardised units: noise of the start law stays within, up to one pixel in 10⁹."""
+from wgflow.image_layers import Attention, Convolutions, check_image, pad, squash, stack, through
 
 HEADS = ("distance", "dot", "norm")
 """Kinds of the head of a `UNet`."""
@@ -33,7 +25,65 @@ BRAKE = 0.2
 """s of the distance: over this last share of the unit time of a path its speed falls to zero."""
 
 
-class UNet(nn.Module):
+class Trunk(nn.Module):
+    """The layers of a U-Net: from an image to features of its patches.
+
+    Args:
+        event_shape: (channels, height, width).
+        widths, blocks, patch, attention, spectral: see `UNet`.
+        conditions: length of the vector that every block is told besides; 0 for none.
+        generator: source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        widths: tuple[int, ...],
+        blocks: int,
+        patch: int,
+        attention: bool,
+        spectral: bool,
+        conditions: int = 0,
+        *,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        check_image(event_shape, widths, blocks, patch)
+        self.patch = patch
+        self.multiple = patch * 2 ** (len(widths) - 1)
+        self.pixels = event_shape[0] * patch**2
+        levels = list(itertools.pairwise(widths))
+        conv = Convolutions(generator, spectral)
+        self.stem = conv(self.pixels, widths[0])
+        self.down = nn.ModuleList(stack(conv, width, blocks, conditions) for width in widths)
+        self.shrink = nn.ModuleList(conv(a, b, stride=2) for a, b in levels)
+        self.attention = Attention(conv, widths[-1]) if attention else nn.Identity()
+        self.grow = nn.ModuleList(conv(b, a, kernel=1) for a, b in levels)
+        self.up = nn.ModuleList(stack(conv, a, blocks, conditions) for a, _ in levels)
+        self.out = conv.zero(widths[0], self.pixels)
+
+    def features(self, x: Tensor, told: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Of the patches, for ``out``, and those of the lowest resolution."""
+        h = self.stem(F.pixel_unshuffle(pad(x, self.multiple), self.patch))
+        h = h.contiguous(memory_format=torch.channels_last)
+        skips: list[Tensor] = []
+        for level, down in enumerate(self.down):
+            h = through(down, h, told)
+            if level < len(self.shrink):
+                skips.append(h)
+                h = self.shrink[level](h)
+        coarse = h = self.attention(h)
+        for level in reversed(range(len(self.grow))):
+            h = F.interpolate(self.grow[level](h), scale_factor=2.0) + skips[level]
+            h = through(self.up[level], h, told)
+        return F.silu(h), F.silu(coarse)
+
+    def image(self, patches: Tensor, x: Tensor) -> Tensor:
+        """Patches as an image of the size of x."""
+        return F.pixel_shuffle(patches, self.patch)[..., : x.shape[-2], : x.shape[-1]]
+
+
+class UNet(Trunk):
     """A U-Net f of the shape of the image, made a scalar by its head.
 
     - ``distance``: ``V(x) = h(|x̃ - f(x̃)|)``, see `distance`: how far x is from where f puts it.
@@ -70,21 +120,12 @@ class UNet(nn.Module):
         *,
         generator: torch.Generator | None = None,
     ):
-        super().__init__()
-        check_image(event_shape, widths, blocks, patch)
+        super().__init__(
+            event_shape, widths, blocks, patch, attention, spectral, generator=generator
+        )
         if head not in HEADS:
             raise ValueError(f"A head makes a scalar: expected one of {HEADS}, got {head!r}.")
-        self.patch, self.head = patch, head
-        self.multiple = patch * 2 ** (len(widths) - 1)
-        conv = Convolutions(generator, spectral)
-        pixels, levels = event_shape[0] * patch**2, list(itertools.pairwise(widths))
-        self.stem = conv(pixels, widths[0])
-        self.down = nn.ModuleList(stack(conv, width, blocks) for width in widths)
-        self.shrink = nn.ModuleList(conv(a, b, stride=2) for a, b in levels)
-        self.attention = Attention(conv, widths[-1]) if attention else nn.Identity()
-        self.grow = nn.ModuleList(conv(b, a, kernel=1) for a, b in levels)
-        self.up = nn.ModuleList(stack(conv, a, blocks) for a, _ in levels)
-        self.out = conv.zero(widths[0], pixels)
+        self.head = head
 
     def forward(self, x: Points) -> Values:
         """``V(x)``."""
@@ -97,20 +138,8 @@ class UNet(nn.Module):
 
     def field(self, x: Tensor) -> Tensor:
         """``f(x)``, of the shape of x."""
-        height, width = x.shape[-2:]
-        h = self.stem(F.pixel_unshuffle(pad(x, self.multiple), self.patch))
-        h = h.contiguous(memory_format=torch.channels_last)
-        skips: list[Tensor] = []
-        for level, down in enumerate(self.down):
-            h = down(h)
-            if level < len(self.shrink):
-                skips.append(h)
-                h = self.shrink[level](h)
-        h = self.attention(h)
-        for level in reversed(range(len(self.grow))):
-            h = F.interpolate(self.grow[level](h), scale_factor=2.0) + skips[level]
-            h = self.up[level](h)
-        return F.pixel_shuffle(self.out(F.silu(h)), self.patch)[..., :height, :width]
+        h, _ = self.features(x)
+        return self.image(self.out(h), x)
 
 
 class ResNet(nn.Module):
@@ -175,90 +204,14 @@ class Mixed(nn.Module):
         super().__init__()
         self.energy = energy
         self.enabled = enabled
+        self.levels = getattr(energy, "levels", None)
 
-    def forward(self, x: Points) -> Values:
+    def forward(self, x: Points, *level: Tensor) -> Values:
         """The network's value."""
         if not self.enabled:  # not a disabled context: a caller's own autocast goes on
-            return self.energy(x)
+            return self.energy(x, *level)
         with torch.autocast(x.device.type, torch.bfloat16):
-            return self.energy(x)
-
-
-class Convolutions:
-    """Makes 3×3 convolutions whose weights come from one generator (He et al. 2015)."""
-
-    def __init__(self, generator: torch.Generator | None, spectral: bool):
-        self.generator = generator
-        self.spectral = spectral
-
-    def __call__(self, fan_in: int, fan_out: int, kernel: int = 3, stride: int = 1) -> nn.Module:
-        """A convolution of unit gain before a SiLU."""
-        layer = self.zero(fan_in, fan_out, kernel, stride)
-        deviation = math.sqrt(2 / (fan_in * kernel**2))
-        with torch.no_grad():
-            layer.weight.normal_(0, deviation, generator=self.generator)
-        return self.normalised(layer)
-
-    def zero(self, fan_in: int, fan_out: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
-        """A convolution that begins as zero."""
-        layer = cast(Callable[..., nn.Conv2d], nn.utils.skip_init)(
-            nn.Conv2d, fan_in, fan_out, kernel, stride, kernel // 2
-        )
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(cast(Tensor, layer.bias))
-        return layer
-
-    def normalised(self, layer: nn.Conv2d) -> nn.Module:
-        """The layer, of spectral norm one if asked for."""
-        if not self.spectral:
-            return layer
-        with torch.random.fork_rng(devices=[]):  # its power iteration starts from global noise
-            seed = torch.randint(2**31, (), generator=self.generator)
-            torch.manual_seed(int(seed))
-            return spectral_norm(layer)
-
-
-class Block(nn.Module):
-    """``h + W₂ σ(W₁ h)``, the identity at first."""
-
-    def __init__(self, conv: Convolutions, width: int):
-        super().__init__()
-        self.first = conv(width, width)
-        self.second = conv.zero(width, width)
-
-    def forward(self, h: Tensor) -> Tensor:
-        """The block."""
-        return h + self.second(F.silu(self.first(h)))
-
-
-class Attention(nn.Module):
-    """``h + W softmax(Q̃ᵀK̃/√c) V`` over the positions of h, the identity at first.
-
-    Queries and keys have ``q̃ = q/√(1 + |q|²/c)``, since h grows without normalisation and with it
-    the curvature of the softmax (Henry et al. 2020). Fused kernels lack second derivatives.
-    """
-
-    def __init__(self, conv: Convolutions, width: int):
-        super().__init__()
-        self.project = conv(width, 3 * width, kernel=1)
-        self.out = conv.zero(width, width, kernel=1)
-
-    def forward(self, h: Tensor) -> Tensor:
-        """Attention over all positions."""
-        q, k, v = self.project(h).flatten(2).chunk(3, 1)
-        scores = torch.einsum("bci,bcj->bij", bounded(q), bounded(k)) / math.sqrt(q.shape[1])
-        mixed = torch.einsum("bij,bcj->bci", scores.softmax(2), v)
-        return h + self.out(mixed.reshape(h.shape))
-
-
-def bounded(q: Tensor) -> Tensor:
-    """``q/√(1 + |q|²/c)`` of columns q, of length √c at most, (batch, c, columns)."""
-    return q * (1 + q.square().mean(1, keepdim=True)).rsqrt()
-
-
-def stack(conv: Convolutions, width: int, blocks: int) -> nn.Sequential:
-    """Several blocks in a row."""
-    return nn.Sequential(*(Block(conv, width) for _ in range(blocks)))
+            return self.energy(x, *level)
 
 
 def distance(r: Tensor) -> Values:
@@ -271,30 +224,3 @@ def distance(r: Tensor) -> Values:
     square = r.flatten(1).square().sum(1)
     scale = 2 * math.prod(r.shape[1:])
     return scale * BRAKE * ((1 + square / (scale * BRAKE**2)).sqrt() - 1)
-
-
-def squash(x: Tensor) -> Tensor:
-    """``x̃ = R tanh(x/R)``."""
-    return BOUND * torch.tanh(x / BOUND)
-
-
-def pad(x: Tensor, multiple: int) -> Tensor:
-    """The image with its last row and column repeated until its sides are multiples."""
-    height, width = (-side % multiple for side in x.shape[-2:])
-    return F.pad(x, (0, width, 0, height), mode="replicate") if height or width else x
-
-
-def check_image(
-    event_shape: tuple[int, ...], widths: tuple[int, ...], blocks: int, patch: int
-) -> None:
-    """Raise ValueError unless a convolutional energy can be made of these."""
-    if len(event_shape) != 3:
-        raise ValueError(
-            "A convolutional energy is of images: expected events of shape (channels, height, "
-            f"width), got {event_shape}."
-        )
-    if not widths or min(*widths, blocks, patch) < 1:
-        raise ValueError(
-            "A convolutional energy needs widths, blocks and patch of at least 1: "
-            f"got {widths}, {blocks} and {patch}."
-        )

@@ -104,12 +104,24 @@ def log_z(
     anneal = partial(work, flat_reference, energy, sampler=sampler, generator=generator)
     forward = anneal(start, betas, step_sizes=steps)
     backward = -anneal(model, betas[::-1], step_sizes=steps and steps[::-1])
+    return joined(forward, backward, reference.log_z)
+
+
+def joined(forward: Tensor, backward: Tensor, base: float = 0.0) -> LogZ:
+    """The estimate from works down and up, both counted downwards, and its sandwich.
+
+    Args:
+        forward, backward: works, (chains,), float64.
+        base: ``log Z`` of what they begin at.
+
+    Raises:
+        ValueError: when a work is not finite.
+    """
     if not (forward.isfinite().all() and backward.isfinite().all()):
         raise ValueError("Annealing needs finite energies: expected finite works, got others.")
     value, error = bennett(forward, backward)
-    base, log_n = reference.log_z, math.log(len(model))
-    lower = float(forward.logsumexp(0)) - log_n
-    upper = log_n - float((-backward).logsumexp(0))
+    lower = float(forward.logsumexp(0)) - math.log(len(forward))
+    upper = math.log(len(backward)) - float((-backward).logsumexp(0))
     if lower - upper > CROSSED:
         value, error = math.nan, math.inf
     return LogZ(base + value, error, base + lower, base + upper)

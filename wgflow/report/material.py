@@ -15,7 +15,6 @@ from wgflow.data import Dataset
 from wgflow.metrics import mode_occupancy, occupancy_error
 from wgflow.plots import Chart
 from wgflow.run import Run
-from wgflow.schemes import matching
 from wgflow.targets import GaussianMixture, Target
 
 Records = list[dict[str, Any]]
@@ -161,7 +160,7 @@ def _occupancy(target: Target | None, samples: np.ndarray) -> Occupancy | None:
 
 def _path(run: Run) -> Film | None:
     """Points on their way from noise, for a run whose scheme has no particles but paths."""
-    if matching(run.config.scheme) is None:
+    if not run.leads:
         return None
     stages = list(run.stages(PATHS, generator=torch.Generator().manual_seed(run.config.seed)))
     steps = np.linspace(0, len(stages) - 1, STAGES).round().astype(int)

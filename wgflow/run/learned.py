@@ -10,11 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wgflow.architectures import ImageNoisyUNet
 from wgflow.config import DTYPES, Config
 from wgflow.data import Dataset
 from wgflow.energy import Confined, Rescaled
 from wgflow.grid import box, log_z
+from wgflow.heat import cool, generate, white
+from wgflow.heat import log_z as heat_log_z
 from wgflow.learning import MIXED, load_data
+from wgflow.levels import Levels, denoised
 from wgflow.likelihood import STEP, LogZ, moment_match
 from wgflow.likelihood import log_z as annealed_log_z
 from wgflow.outliers import recovery
@@ -76,6 +80,17 @@ class Run:
         """The data it learned from, loaded when first asked for."""
         return load_data(self.config)
 
+    @property
+    def levels(self) -> Levels | None:
+        """The levels of noise that its energy knows, if it knows some."""
+        network = self.config.energy
+        return network.levels if isinstance(network, ImageNoisyUNet) else None
+
+    @property
+    def leads(self) -> bool:
+        """Whether its energy leads from noise to the data."""
+        return self.levels is not None or matching(self.config.scheme) is not None
+
     def sample(
         self,
         count: int,
@@ -90,18 +105,19 @@ class Run:
         Args:
             count: number of points.
             start: ``population``, see `wgflow.sampling.draw`; ``noise``, see
-                `wgflow.sampling.follow`, for energies matched to paths from noise; None for noise
+                `wgflow.heat.generate`, for energies of levels of noise, and
+                `wgflow.sampling.follow`, for those matched to paths from noise; None for noise
                 where it can be, else the population.
             rounds: moves of a point from the population.
             generator: source of randomness.
-            path: options of `wgflow.sampling.follow`: time, steps, langevin.
+            path: options of those: steps, langevin, and of `follow` time besides.
 
         Raises:
             ValueError: the scheme kept no particles, or matched no paths, or a number is out of
                 its range.
         """
         check_choice("start", start or STARTS[0], STARTS)
-        if start == "noise" or (start is None and matching(self.config.scheme)):
+        if start == "noise" or (start is None and self.leads):
             return self._from_noise(count, path, generator)
         if path:
             raise ValueError(
@@ -121,14 +137,28 @@ class Run:
     def stages(
         self, count: int, *, generator: torch.Generator | None = None, **options: Any
     ) -> Iterator[Tensor]:
-        """``count`` points on their way from noise, after 0, 1 ... evaluations of the gradient.
+        """``count`` points on their way from noise, after 0, 1 ... steps.
 
-        In original units; options and errors as in `sample` from noise, without Langevin steps.
+        A step is one gradient, or two of an energy of levels of noise. In original units; options
+        and errors as in `sample` from noise, without Langevin steps.
         """
+        if self.levels is not None:
+            yield from self._levels_down(self.levels, count, generator, **options)
+            return
         paths, x = self._noise(count, generator)
         options = {"temperature": paths.temperature} | options
         with self._mixed():
             yield from map(self._original, descent(self.energy.energy, x, **options))
+
+    def _levels_down(self, levels: Levels, count: int, generator, *, steps: int = 10):
+        """Points at levels of noise, as points of straight paths from noise to the data."""
+        energy, sigmas = self.energy.energy, levels.grid(steps)
+        x, _ = white(energy, levels, self._like(count), generator=generator)
+        with self._mixed():
+            stages = list(cool(energy, x, sigmas))
+            for sigma, stage in zip(sigmas, stages, strict=True):
+                yield self._original(stage / (1 + sigma))
+            yield self._original(denoised(energy, stages[-1], levels.lowest))
 
     def recovery(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """`wgflow.outliers.recovery` of points in original units, in standardised ones.
@@ -147,7 +177,21 @@ class Run:
                 generator=generator,
             )
 
+    def _like(self, count: int) -> Tensor:
+        """An empty tensor like ``count`` points."""
+        return torch.empty(count, *self.event_shape, dtype=DTYPES[self.config.dtype])
+
     def _from_noise(self, count: int, path: dict[str, Any], generator) -> Tensor:
+        if self.levels is not None:
+            if "time" in path:
+                raise ValueError(
+                    "The heat flow has steps and no time: expected the options steps and "
+                    f"langevin, got time {path['time']}."
+                )
+            like = self._like(count)
+            with self._mixed():
+                x = generate(self.energy.energy, self.levels, like, generator=generator, **path)
+            return self._original(x)
         paths, x = self._noise(count, generator)
         path = {"temperature": paths.temperature, "generator": generator} | path
         with self._mixed():
@@ -161,8 +205,9 @@ class Run:
                 "Only energies matched to paths lead from noise to the data: expected the scheme "
                 "energy-matching or joint; others start from their population."
             )
-        shape, dtype = (count, *self.event_shape), DTYPES[self.config.dtype]
-        return paths, paths.noise * torch.randn(shape, generator=generator, dtype=dtype)
+        like = self._like(count)
+        noise = torch.randn(like.shape, generator=generator, dtype=like.dtype)
+        return paths, paths.noise * noise
 
     def _mixed(self) -> torch.autocast:
         return torch.autocast("cpu", torch.bfloat16, enabled=self.config.dtype == MIXED)
@@ -182,7 +227,8 @@ class Run:
         By quadrature in one and two dimensions, where the error is that of the rule and counted
         as zero; otherwise by annealing both ways between the learned density, from the particles
         that never entered a gradient, and a Gaussian of the moments of those that did. An energy
-        with wells at images is cooled from its confinement instead: minutes to hours.
+        of levels of noise is annealed along its heat flow, and one with wells at images is cooled
+        from its confinement instead: minutes to hours.
 
         Raises:
             ValueError: the scheme kept no particles and learned no wells.
@@ -192,6 +238,8 @@ class Run:
             value = float(log_z(self.energy, grid))
             return LogZ(value, 0.0, value, value)
         generator = torch.Generator().manual_seed(self.config.seed)
+        if self.levels is not None:
+            return self._annealed(self.levels, generator)
         paths = matching(self.config.scheme)
         if paths is not None and paths.cutoff < 1 and isinstance(self.energy.energy, Confined):
             return self._cooled(paths, self.energy.energy, generator)
@@ -209,6 +257,14 @@ class Run:
             sampler=step,
             generator=generator,
         )
+
+    def _annealed(self, levels: Levels, generator) -> LogZ:
+        """``log Z`` along the heat flow, from draws that settled at the lowest level."""
+        energy = self.energy.energy
+        x = generate(energy, levels, self._like(COOLED), langevin=1, generator=generator)
+        exact = MALA(STEP * levels.lowest**2, adaptation=0.0)
+        x = sample(exact, energy, x, SETTLING, generator=generator)
+        return heat_log_z(energy, levels, x, generator=generator)
 
     def _cooled(self, paths: EnergyMatching, energy: Confined, generator) -> LogZ:
         """``log Z`` by cooling from the confinement, white noise, to the wells at the images."""

@@ -1,6 +1,7 @@
 """Schemes: how an energy learns, one contract."""
 
 from wgflow.schemes.base import Loss, Scheme
+from wgflow.schemes.dual import DualScoreMatching
 from wgflow.schemes.dynamics import Carry, Dynamics, Population
 from wgflow.schemes.gradient_norm import GradientNorm
 from wgflow.schemes.joint import Joint, Pair
@@ -19,6 +20,7 @@ from wgflow.schemes.restarted import FromData, FromNoise
 
 __all__ = [
     "Carry",
+    "DualScoreMatching",
     "Dynamics",
     "EnergyMatching",
     "Envelope",

@@ -1,7 +1,7 @@
 """The contract of schemes: how the energy learns."""
 
 from abc import ABC, abstractmethod
-from typing import Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,9 @@ class Scheme(ABC, Generic[C]):
     A learning step freezes a carry (the batch, the particles and whatever was cached on them),
     takes up to ``inner_steps`` optimiser steps on `loss`, then calls `advance` once.
     """
+
+    noises: ClassVar[bool] = False
+    """Whether it adds the noise of the law that is learned to the data itself."""
 
     inner_steps: int
 

@@ -1,0 +1,277 @@
+"""Energies of levels of noise: exact derivatives, the flow of a Gaussian, and its normaliser."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from problems import F64, double, seeded, z_score
+from torch import nn
+
+from wgflow import heat
+from wgflow.energy import energy_and_grad
+from wgflow.heat import cool, generate, log_z, white, works_down, works_up
+from wgflow.levels import At, Levels, denoised, derivatives
+from wgflow.parts import Parts
+from wgflow.samplers import MALA, sample
+from wgflow.schemes import DualScoreMatching
+
+LEVELS = Levels(0.1, 5.0)
+MEAN = double([0.7, -0.3, 0.2])
+
+
+class Blurred(nn.Module):
+    """``N(m, (v + σ²)I)``, with an error of the normaliser that changes from level to level."""
+
+    def __init__(self, variance, mean=MEAN, error=0.0, slip=0.0):
+        super().__init__()
+        self.variance = nn.Parameter(double(variance))
+        self.error = nn.Parameter(double(error))
+        self.mean, self.slip, self.levels = mean, slip, LEVELS
+
+    def forward(self, x, level=None):
+        if level is None:
+            level = x.new_full((len(x),), 2 * math.log(self.levels.lowest))
+        v = self.variance + level.exp()
+        square = (x - self.mean).square().flatten(1).sum(1) / (2 * v)
+        drift = self.error * level + self.slip * x.sin().flatten(1).sum(1)
+        return square + x[0].numel() / 2 * (2 * math.pi * v).log() + drift
+
+
+def draws(n, variance, seed=0):
+    return MEAN + math.sqrt(variance) * torch.randn(n, 3, dtype=F64, generator=seeded(seed))
+
+
+@pytest.mark.parametrize("bad", [(0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (1.0, math.inf)])
+def test_levels_rise_from_above_zero(bad):
+    with pytest.raises(ValueError, match=f"0 < lowest < highest, got {bad[0]} and {bad[1]}"):
+        Levels(*bad)
+
+
+def test_grids_fall_in_equal_steps_of_their_power():
+    for sigmas, power in ((LEVELS.grid(8), 7.0), (LEVELS.grid(8, 3.0), 3.0)):
+        steps = torch.tensor(sigmas, dtype=F64).pow(1 / power).diff()
+        torch.testing.assert_close(steps, steps.mean().expand(8))
+    ratios = torch.tensor(LEVELS.ladder(8), dtype=F64).log().diff()
+    torch.testing.assert_close(ratios, ratios.mean().expand(8))
+    for sigmas in (LEVELS.grid(1), LEVELS.grid(8), LEVELS.ladder(1), LEVELS.ladder(8)):
+        assert (sigmas[0], sigmas[-1]) == (5.0, 0.1)
+
+
+def test_both_derivatives_are_finite_differences():
+    energy, x = Blurred(0.4, error=0.3, slip=0.2), draws(4, 1.0)
+    level, h = torch.linspace(-3, 2, 4, dtype=F64), 1e-5
+    value, grad, rate = derivatives(energy, x, level)
+    torch.testing.assert_close(value, energy(x, level).detach())
+    along = (energy(x, level + h) - energy(x, level - h)).detach() / (2 * h)
+    torch.testing.assert_close(rate, along, rtol=1e-7, atol=1e-8)
+    e = torch.eye(3, dtype=F64)[0] * h
+    first = (energy(x + e, level) - energy(x - e, level)).detach() / (2 * h)
+    torch.testing.assert_close(grad[:, 0], first, rtol=1e-7, atol=1e-8)
+
+
+def test_derivatives_in_parts_are_those_of_the_whole():
+    energy, x = Blurred(0.4, error=0.3, slip=0.2), draws(5, 1.0)
+    level = torch.linspace(-3, 2, 5, dtype=F64)
+
+    def gradients(e):
+        found = derivatives(e, x, level, create_graph=True)
+        loss = sum((part**2).sum() for part in found)
+        return torch.autograd.grad(loss, list(energy.parameters()))
+
+    parted = gradients(Parts(energy, 2, energy.parameters()))
+    for a, b in zip(parted, gradients(energy), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_denoising_is_the_mean_of_what_was_under_the_noise():
+    v, sigma = 0.4, double([0.1, 0.5, 2.0])
+    x = draws(3, 1.0)
+    share = (v / (v + sigma**2))[:, None]
+    found = denoised(Blurred(v), x, sigma)
+    torch.testing.assert_close(found, MEAN + share * (x - MEAN))
+    torch.testing.assert_close(denoised(Blurred(v), x[1:2], 0.5), found[1:2])
+
+
+def test_an_energy_at_a_level_is_an_energy():
+    energy, x = Blurred(0.4), draws(4, 1.0)
+    _, grad = energy_and_grad(At(energy, 0.5), x)
+    torch.testing.assert_close(grad, (x - MEAN) / (0.4 + 0.25))
+    torch.testing.assert_close(At(energy, LEVELS.lowest)(x), energy(x))
+
+
+def test_at_a_point_both_derivatives_match_exactly():
+    # The energy of one point with noise knows the noise, so nothing is left of the loss.
+    scheme, batch = DualScoreMatching(), MEAN.expand(500, 3)
+    exact = Blurred(0.0)
+    assert scheme.loss(exact, scheme.init(exact, batch), generator=seeded(1)).value < 1e-20
+
+
+@pytest.mark.parametrize(
+    ("changed", "term"), [({"variance": 0.5}, "space"), ({"error": 0.1}, "time")]
+)
+def test_the_law_of_the_heat_flow_is_where_both_terms_are_stationary(changed, term):
+    x = draws(200_000, 0.4)
+    scheme = DualScoreMatching()
+    right, wrong = (Blurred(**({"variance": 0.4} | k)) for k in ({}, changed))
+
+    def slopes(energy):
+        values = []
+        for part in x.split(2000):
+            loss = scheme.loss(energy, scheme.init(energy, part), generator=seeded(len(values)))
+            values.append(torch.stack(torch.autograd.grad(loss.value, [*energy.parameters()])))
+        return torch.stack(values)
+
+    assert z_score(slopes(right), 0.0).abs().max() < 4
+    assert z_score(slopes(wrong), 0.0).abs().max() > 10
+    found = [scheme.loss(e, scheme.init(e, x), generator=seeded(7)) for e in (right, wrong)]
+    assert found[1].metrics[term] > found[0].metrics[term]
+
+
+def test_the_two_terms_are_weighted_as_they_say():
+    energy, batch = Blurred(0.4, error=0.3, slip=0.2), draws(64, 0.4)
+    scheme = DualScoreMatching(time_weight=0.7)
+    level = scheme.draw(LEVELS, batch, generator=skipped(batch))
+    noise = torch.randn(batch.shape, dtype=F64, generator=seeded(3))
+    sigma = (level / 2).exp()
+    _, grad, rate = derivatives(energy, batch + sigma[:, None] * noise, level)
+    space = (sigma[:, None] * grad - noise).square().sum(1)
+    time = (rate - (3 - noise.square().sum(1)) / 2) ** 2
+    expected = ((1 + sigma) ** 2 * space + 0.7 * time).mean()
+    loss = scheme.loss(energy, scheme.init(energy, batch), generator=seeded(3))
+    torch.testing.assert_close(loss.value.detach(), expected)
+    torch.testing.assert_close(loss.metrics["space"], space.mean() / 3)
+    torch.testing.assert_close(loss.metrics["time"], time.mean() / 3)
+
+
+def skipped(batch):
+    """A generator after the noise of a batch."""
+    generator = seeded(3)
+    torch.randn(batch.shape, dtype=F64, generator=generator)
+    return generator
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_levels_are_drawn_uniformly_in_time_and_in_their_logarithm(share):
+    x = torch.empty(40_000, 1, dtype=F64)
+    sigma = (DualScoreMatching(uniform=share).draw(LEVELS, x, generator=seeded(2)) / 2).exp()
+    count = round(share * len(x))
+    low, high = math.log(0.1), math.log(5.0)
+    first = (sigma[:count].log() - low) / (high - low)
+    t = (1 / (1 + sigma[count:]) - 1 / 6) / (1 / 1.1 - 1 / 6)
+    for u in (first, t):
+        assert not len(u) or (float(u.min()) > -1e-9 and float(u.max()) < 1 + 1e-9)
+        for power in (1, 2):
+            assert not len(u) or z_score(u**power, 1 / (power + 1)).abs() < 4
+
+
+def test_only_energies_of_levels_are_matched():
+    with pytest.raises(ValueError, match=r"expected an energy with levels.*got Linear"):
+        DualScoreMatching().init(nn.Linear(3, 1), draws(4, 1.0))
+
+
+@pytest.mark.parametrize("bad", [{"time_weight": 0.0}, {"uniform": 1.5}, {"inner_steps": 0}])
+def test_settings_out_of_range_are_refused(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        DualScoreMatching(**bad)
+
+
+def test_the_flow_of_a_gaussian_is_that_of_its_deviation_with_order_two():
+    v, x = 0.4, draws(4, 25.0)
+    exact = MEAN + (x - MEAN) * math.sqrt((v + 0.01) / (v + 25))
+
+    def error(steps):
+        *_, end = cool(Blurred(v), x, LEVELS.grid(steps))
+        return float((end - exact).norm())
+
+    errors = [error(n) for n in (20, 40, 80)]
+    orders = [math.log2(a / b) for a, b in itertools.pairwise(errors)]
+    assert all(1.8 < order < 2.3 for order in orders)
+
+
+def test_white_noise_is_of_the_highest_level_around_the_mean():
+    like = torch.empty(20_000, 3, dtype=F64)
+    x, center = white(Blurred(0.01), LEVELS, like, generator=seeded(1))
+    torch.testing.assert_close(center[0], MEAN * 25 / 25.01)
+    assert z_score(x, center[0]).abs().max() < 4
+    assert z_score((x - center).square(), 25.0).abs().max() < 4
+
+
+def test_generated_points_are_means_or_draws_of_the_lowest_level():
+    v, n = 0.4, 20_000
+    like = torch.empty(n, 3, dtype=F64)
+    x = generate(Blurred(v), LEVELS, like, steps=80, chunk=6000, generator=seeded(1))
+    shrunk = (v / (v + 0.01)) ** 2 * (v + 0.01) * 25 / (v + 25)  # white noise lacks v
+    assert z_score(x, MEAN).abs().max() < 4
+    assert z_score((x - MEAN).square(), shrunk).abs().max() < 4
+    y = generate(Blurred(v), LEVELS, like, steps=80, langevin=1, chunk=6000, generator=seeded(1))
+    h = 0.01 / 8
+    kept = (1 - h / (v + 0.01)) ** 2 * (v + 0.01) * 25 / (v + 25) + 2 * h
+    assert z_score((y - MEAN).square(), kept).abs().max() < 4
+
+
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"langevin": -1}])
+def test_bad_paths_are_refused(bad):
+    with pytest.raises(ValueError, match=f"{next(iter(bad))}|Langevin"):
+        generate(Blurred(0.4), LEVELS, torch.empty(2, 3, dtype=F64), **bad)
+
+
+@pytest.mark.parametrize("moves", [0, 2])
+@pytest.mark.parametrize("slip", [0.0, 0.1])
+def test_works_are_unbiased_both_ways_however_wrong_the_levels_are(slip, moves):
+    # Z of the lowest level by quadrature; with a slip no level has the law that the next expects.
+    energy = Blurred(0.4, slip=slip, error=0.05).requires_grad_(False)
+    sigmas, n = LEVELS.ladder(12), 20_000
+    z = quadrature(energy)
+    x, center = white(energy, LEVELS, torch.empty(n, 3, dtype=F64), generator=seeded(1))
+    down = works_down(energy, x, center, sigmas, moves, seeded(2))
+    model = exact_draws(energy, n)
+    up = works_up(energy, model, center, sigmas, moves, seeded(3))
+    assert z_score(down.exp(), z).abs() < 4
+    assert z_score((-up).exp(), 1 / z).abs() < 4
+    assert down.std() < 2
+
+
+def quadrature(energy):
+    """Z, a product over coordinates, since the slip is a sum over them."""
+    t = torch.linspace(-12, 12, 4001, dtype=F64)
+    v = float(energy.variance) + 0.01
+    drift = float(energy.error) * 2 * math.log(0.1)
+    z = math.exp(-drift)
+    for m in MEAN:
+        density = (-((t - m) ** 2) / (2 * v) - energy.slip * t.sin()).exp()
+        z *= float(torch.trapezoid(density, t)) / math.sqrt(2 * math.pi * v)
+    return z
+
+
+def exact_draws(energy, n):
+    """By rejection from the Gaussian: the slip is bounded."""
+    x = draws(20 * n, float(energy.variance) + 0.01, seed=5)
+    log_accept = -energy.slip * (x.sin().sum(1) + 3)
+    keep = torch.rand(len(x), dtype=F64, generator=seeded(6)).log() < log_accept
+    return x[keep][:n]
+
+
+def test_log_z_has_a_sandwich_and_no_error_where_the_levels_are_right():
+    energy = Blurred(0.4).requires_grad_(False)
+    model = draws(16, 0.41)
+    found = log_z(energy, LEVELS, model, steps=300, generator=seeded(1))
+    assert found.error < 0.2
+    assert abs(found.value) < 4 * found.error
+    assert abs(found.upper - found.lower) < 1
+
+
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"model": torch.zeros(1, 3, dtype=F64)}])
+def test_bad_annealing_is_refused(bad):
+    options = {"model": torch.zeros(4, 3, dtype=F64)} | bad
+    with pytest.raises(ValueError, match=r"steps|at least 2"):
+        log_z(Blurred(0.4), LEVELS, **options)
+
+
+def test_exact_moves_leave_the_law_of_a_level():
+    energy = Blurred(0.4, slip=0.3).requires_grad_(False)
+    law = At(energy, 0.1)
+    x = exact_draws(energy, 20_000)
+    y = sample(MALA(heat.STEP * 0.41, adaptation=0.0), law, x, 3, generator=seeded(4))
+    assert (y != x).any(1).double().mean() > 0.5
+    assert z_score(y - x, 0.0).abs().max() < 4

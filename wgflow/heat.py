@@ -1,0 +1,204 @@
+"""The heat flow of a learned law backwards: from white noise to samples, and to ``log Z``.
+
+Both ask for an energy of levels of noise, `wgflow.levels`.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wgflow._tensor import Points, Values, sum_event
+from wgflow.energy import energy_and_grad
+from wgflow.levels import At, Levels, denoised
+from wgflow.likelihood import STEP, LogZ, joined
+from wgflow.samplers import MALA, ULA, sample
+from wgflow.samplers.base import check_positive
+from wgflow.samplers.langevin import LangevinState
+
+
+def white(
+    energy: Any, levels: Levels, like: Points, *, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Points ``x = m + σξ`` of the highest level, of the shape of ``like``, and m, (1, *event).
+
+    m is where the energy thinks that the origin comes from: the mean of the law, nearly.
+    """
+    center = denoised(energy, torch.zeros_like(like[:1]), levels.highest)
+    noise = torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+    return center + levels.highest * noise, center
+
+
+def cool(energy: Any, x: Points, sigmas: list[float]) -> Iterator[Points]:
+    """x, and x at each further level: Heun steps of ``dx/dσ = σ∇E(x, log σ²)``.
+
+    The points of a level keep its law while it falls, without any noise: the probability flow
+    (Song et al. 2021; Karras et al. 2022). Two gradients a step.
+
+    Args:
+        energy: E of x and the level.
+        x: points of the first level, (batch, *event).
+        sigmas: levels, falling.
+    """
+    yield x
+    for a, b in itertools.pairwise(sigmas):
+        _, here = energy_and_grad(At(energy, a), x)
+        ahead = x + (b - a) * a * here
+        _, there = energy_and_grad(At(energy, b), ahead)
+        x = x + (b - a) * (a * here + b * there) / 2
+        yield x
+
+
+def generate(
+    energy: Any,
+    levels: Levels,
+    like: Points,
+    *,
+    steps: int = 10,
+    langevin: int = 0,
+    chunk: int = 256,
+    generator: torch.Generator | None = None,
+) -> Points:
+    """Fresh points, of the shape of ``like``: white noise that goes down all levels.
+
+    ``2 steps`` gradients per point on the way (`cool`, on the levels of `Levels.grid`) and one for
+    the mean of what is under the noise of the lowest level. With ``langevin`` steps they are draws
+    of the law of that level instead, by as many of ULA of ``σ²/8``, one gradient each.
+
+    Args:
+        energy: E of x and the level.
+        levels: of the noise.
+        like: a tensor of the shape, type and device of the result.
+        steps: from the highest level to the lowest.
+        langevin: steps at the lowest.
+        chunk: points at a time; bounds the memory.
+        generator: source of randomness.
+
+    Raises:
+        ValueError: when a number is out of its range.
+    """
+    check_positive("The heat flow", steps=steps)
+    if langevin < 0:
+        raise ValueError(f"A path has Langevin steps: expected at least 0, got {langevin}.")
+    parts = []
+    for part in like.split(chunk):
+        x, _ = white(energy, levels, part, generator=generator)
+        *_, x = cool(energy, x, levels.grid(steps))
+        if langevin:
+            law, sampler = At(energy, levels.lowest), ULA(STEP * levels.lowest**2)
+            parts.append(sample(sampler, law, x, langevin, generator=generator))
+        else:
+            parts.append(denoised(energy, x, levels.lowest))
+    return torch.cat(parts)
+
+
+def log_z(
+    energy: Any,
+    levels: Levels,
+    model: Points,
+    *,
+    steps: int = 500,
+    moves: int = 1,
+    generator: torch.Generator | None = None,
+) -> LogZ:
+    """``log Z`` of the lowest level, by annealing along the heat flow both ways.
+
+    Down, chains take the step of Gaussians ``x - (a²-b²)∇E_a(x) + b√(1-b²/a²) ξ`` from each level
+    a to the next b, then ``moves`` exact MALA steps of ``b²/8``. Up, as many of the model take
+    those in reverse order, and the noise ``x + √(a²-b²) ξ``, which is what the first step would
+    undo if E knew its laws. The works
+
+        W = Σ [E_a(x) - E_b(y) + log N(x; y, a²-b²) - log q(y|x)] - E(x_0) - log N(x_0; m, σ²)
+
+    obey ``E[e^W] = Z`` down and ``E[e^{-W}] = 1/Z`` up whatever E is (Del Moral et al. 2006), so
+    there is a sandwich as in `wgflow.likelihood.log_z`, about as wide as E is wrong.
+
+    Args:
+        energy: E of x and the level.
+        levels: of the noise.
+        model: points of ``exp(-E)/Z`` of the lowest level; as many chains start from white noise.
+        steps: between the levels, in equal ratios.
+        moves: exact steps at each level.
+        generator: source of randomness.
+
+    Raises:
+        ValueError: for fewer than two points, no steps, or when a work is not finite.
+    """
+    check_positive("Annealing", steps=steps)
+    if len(model) < 2:
+        raise ValueError(f"An error bar needs points: expected at least 2, got {len(model)}.")
+    sigmas = levels.ladder(steps)
+    x, center = white(energy, levels, model, generator=generator)
+    forward = works_down(energy, x, center, sigmas, moves, generator)
+    backward = works_up(energy, model, center, sigmas, moves, generator)
+    return joined(forward, backward)
+
+
+def works_down(
+    energy: Any, x: Points, center: Tensor, sigmas: list[float], moves: int, generator
+) -> Values:
+    """W of chains that begin as white noise, float64."""
+    state = at(energy, x, sigmas[0])
+    total = -state.energy.double() - log_normal(x - center, sigmas[0] ** 2)
+    for a, b in itertools.pairwise(sigmas):
+        mean, variance = colder(state, a, b)
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        new = at(energy, mean + math.sqrt(variance) * noise, b)
+        total += exchange(state, new, mean, variance, a, b)
+        state = moved(energy, new, b, moves, generator)
+    return total
+
+
+def works_up(
+    energy: Any, x: Points, center: Tensor, sigmas: list[float], moves: int, generator
+) -> Values:
+    """W of chains that begin with the model, counted as if they went down, float64."""
+    state = at(energy, x, sigmas[-1])
+    total = x.new_zeros(len(x), dtype=torch.float64)
+    for b, a in itertools.pairwise(sigmas[::-1]):
+        state = moved(energy, state, b, moves, generator)
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        new = at(energy, state.x + math.sqrt(a**2 - b**2) * noise, a)
+        total += exchange(new, state, *colder(new, a, b), a, b)
+        state = new
+    return total - state.energy.double() - log_normal(state.x - center, sigmas[0] ** 2)
+
+
+def at(energy: Any, x: Points, sigma: float) -> LangevinState:
+    """Chains at x that feel the energy of a level, with the step that suits it."""
+    return MALA(STEP * sigma**2, adaptation=0.0).init(At(energy, sigma), x)
+
+
+def moved(energy: Any, state: LangevinState, sigma: float, moves: int, generator) -> LangevinState:
+    """The chains after exact steps at a level."""
+    kernel, law = MALA(STEP * sigma**2, adaptation=0.0), At(energy, sigma)
+    for _ in range(moves):
+        state, _ = kernel.step(law, state, generator=generator)
+    return state
+
+
+def colder(state: LangevinState, a: float, b: float) -> tuple[Points, float]:
+    """Mean and variance of the step from level a to b, for points that E knows the noise of.
+
+    With ``x_0 = E[x_0 | x]`` in place of what is under the noise, that of ``x_b`` given x and x_0.
+    """
+    return state.x - (a**2 - b**2) * state.grad, b**2 * (1 - b**2 / a**2)
+
+
+def exchange(
+    above: LangevinState, below: LangevinState, mean: Points, variance: float, a: float, b: float
+) -> Values:
+    """``E_a(x) - E_b(y) + log N(x; y, a²-b²) - log N(y; mean, variance)``, float64."""
+    gained = above.energy.double() - below.energy.double()
+    back = log_normal(above.x - below.x, a**2 - b**2)
+    return gained + back - log_normal(below.x - mean, variance)
+
+
+def log_normal(r: Tensor, variance: float) -> Values:
+    """``log N(r; 0, variance I)`` of events, float64."""
+    d = r[0].numel()
+    square = sum_event(r.double() ** 2)
+    return -square / (2 * variance) - d / 2 * math.log(2 * math.pi * variance)

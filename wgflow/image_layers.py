@@ -1,0 +1,152 @@
+"""Layers of convolutional energies: smooth, without normalisation, and identities at first.
+
+All are smooth (SiLU throughout, no max-pooling), since samplers and schemes use ``∇E`` and its
+derivatives. The second derivative of a group norm costs more than its convolutions, and blocks
+that begin as the identity train without.
+"""
+
+import math
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+BOUND = 6.0
+"""R, in standardised units: noise of the start law stays within, up to one pixel in 10⁹."""
+
+
+class Convolutions:
+    """Makes 3×3 convolutions whose weights come from one generator (He et al. 2015)."""
+
+    def __init__(self, generator: torch.Generator | None, spectral: bool):
+        self.generator = generator
+        self.spectral = spectral
+
+    def __call__(self, fan_in: int, fan_out: int, kernel: int = 3, stride: int = 1) -> nn.Module:
+        """A convolution of unit gain before a SiLU."""
+        layer = self.zero(fan_in, fan_out, kernel, stride)
+        deviation = math.sqrt(2 / (fan_in * kernel**2))
+        with torch.no_grad():
+            layer.weight.normal_(0, deviation, generator=self.generator)
+        return self.normalised(layer)
+
+    def zero(self, fan_in: int, fan_out: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+        """A convolution that begins as zero."""
+        layer = cast(Callable[..., nn.Conv2d], nn.utils.skip_init)(
+            nn.Conv2d, fan_in, fan_out, kernel, stride, kernel // 2
+        )
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(cast(Tensor, layer.bias))
+        return layer
+
+    def normalised(self, layer: nn.Conv2d) -> nn.Module:
+        """The layer, of spectral norm one if asked for."""
+        if not self.spectral:
+            return layer
+        with torch.random.fork_rng(devices=[]):  # its power iteration starts from global noise
+            seed = torch.randint(2**31, (), generator=self.generator)
+            torch.manual_seed(int(seed))
+            return spectral_norm(layer)
+
+
+class Block(nn.Module):
+    """``h + W₂ σ((1 + g) W₁ h + b)``, the identity at first.
+
+    Gain g and bias b per channel are linear in the vector that the block is told, zero at first.
+    """
+
+    def __init__(self, conv: Convolutions, width: int, conditions: int = 0):
+        super().__init__()
+        self.first = conv(width, width)
+        self.second = conv.zero(width, width)
+        self.told = linear_zero(conditions, 2 * width) if conditions else None
+
+    def forward(self, h: Tensor, told: Tensor | None = None) -> Tensor:
+        """The block."""
+        inner = self.first(h)
+        if self.told is not None:
+            gain, bias = self.told(told)[:, :, None, None].chunk(2, 1)
+            inner = inner * (1 + gain) + bias
+        return h + self.second(F.silu(inner))
+
+
+class Attention(nn.Module):
+    """``h + W softmax(Q̃ᵀK̃/√c) V`` over the positions of h, the identity at first.
+
+    Queries and keys have ``q̃ = q/√(1 + |q|²/c)``, since h grows without normalisation and with it
+    the curvature of the softmax (Henry et al. 2020). Fused kernels lack second derivatives.
+    """
+
+    def __init__(self, conv: Convolutions, width: int):
+        super().__init__()
+        self.project = conv(width, 3 * width, kernel=1)
+        self.out = conv.zero(width, width, kernel=1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Attention over all positions."""
+        q, k, v = self.project(h).flatten(2).chunk(3, 1)
+        scores = torch.einsum("bci,bcj->bij", bounded(q), bounded(k)) / math.sqrt(q.shape[1])
+        mixed = torch.einsum("bij,bcj->bci", scores.softmax(2), v)
+        return h + self.out(mixed.reshape(h.shape))
+
+
+def bounded(q: Tensor) -> Tensor:
+    """``q/√(1 + |q|²/c)`` of columns q, of length √c at most, (batch, c, columns)."""
+    return q * (1 + q.square().mean(1, keepdim=True)).rsqrt()
+
+
+def stack(conv: Convolutions, width: int, blocks: int, conditions: int = 0) -> nn.Sequential:
+    """Several blocks in a row."""
+    return nn.Sequential(*(Block(conv, width, conditions) for _ in range(blocks)))
+
+
+def through(blocks: nn.Module, h: Tensor, told: Tensor | None) -> Tensor:
+    """h through several blocks, each of which is told the same."""
+    for block in blocks.children():
+        h = block(h, told)
+    return h
+
+
+def linear(fan_in: int, fan_out: int, generator: torch.Generator | None) -> nn.Linear:
+    """A linear layer of unit gain before a SiLU."""
+    layer = linear_zero(fan_in, fan_out)
+    nn.init.normal_(layer.weight, 0, math.sqrt(2 / fan_in), generator=generator)
+    return layer
+
+
+def linear_zero(fan_in: int, fan_out: int) -> nn.Linear:
+    """A linear layer that begins as zero."""
+    layer = cast(Callable[..., nn.Linear], nn.utils.skip_init)(nn.Linear, fan_in, fan_out)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def squash(x: Tensor) -> Tensor:
+    """``x̃ = R tanh(x/R)``."""
+    return BOUND * torch.tanh(x / BOUND)
+
+
+def pad(x: Tensor, multiple: int) -> Tensor:
+    """The image with its last row and column repeated until its sides are multiples."""
+    height, width = (-side % multiple for side in x.shape[-2:])
+    return F.pad(x, (0, width, 0, height), mode="replicate") if height or width else x
+
+
+def check_image(
+    event_shape: tuple[int, ...], widths: tuple[int, ...], blocks: int, patch: int
+) -> None:
+    """Raise ValueError unless a convolutional energy can be made of these."""
+    if len(event_shape) != 3:
+        raise ValueError(
+            "A convolutional energy is of images: expected events of shape (channels, height, "
+            f"width), got {event_shape}."
+        )
+    if not widths or min(*widths, blocks, patch) < 1:
+        raise ValueError(
+            "A convolutional energy needs widths, blocks and patch of at least 1: "
+            f"got {widths}, {blocks} and {patch}."
+        )
