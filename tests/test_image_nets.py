@@ -10,7 +10,10 @@ from problems import F64, seeded
 from wgflow.architectures import ImageResNet, ImageUNet
 from wgflow.config import to_table
 from wgflow.energy import Confined, check_energy, energy_and_grad
-from wgflow.image_nets import BOUND, HEADS, Mixed, ResNet, UNet, bounded, distance, pad, squash
+from wgflow.image_layers import BOUND, bounded, pad, squash
+from wgflow.image_nets import HEADS, Mixed, ResNet, UNet, distance
+from wgflow.levels import Levels, derivatives
+from wgflow.noisy_unet import NoisyUNet
 from wgflow.sampling import follow
 
 SMALL = {"widths": (4, 6), "blocks": 1, "patch": 2}
@@ -21,7 +24,14 @@ NETS = {
     "attention": lambda **k: UNet((1, 8, 8), **SMALL, attention=True, **k),
     "resnet": lambda **k: ResNet((1, 8, 8), **SMALL, **k),
     "resnet attention": lambda **k: ResNet((1, 8, 8), **SMALL, attention=True, **k),
+    "noisy": lambda **k: NoisyUNet((1, 8, 8), Levels(0.3, 5.0), **SMALL, **k),
 }
+POTENTIALS = [name for name in NETS if name != "noisy"]
+"""Nets that want a confinement: bounded, and zero at first."""
+
+SHIFTS = {"out.bias", "fine.bias", "coarse.bias", "drift.weight", "drift.bias"}
+SHIFTS |= {"level.weight", "level.bias"}
+"""Parameters that shift E, by a constant or by a function of the level alone."""
 
 
 def images(n, shape=(1, 8, 8), seed=3, dtype=F64):
@@ -54,10 +64,11 @@ def test_second_derivatives_exist(name):
     assert torch.autograd.gradgradcheck(net, (x.requires_grad_(),), nondet_tol=1e-9)
     _, grad = energy_and_grad(net, x, create_graph=True)
     parts = torch.autograd.grad((grad**2).sum(), list(net.parameters()), allow_unused=True)
-    assert all(p is not None for p in parts[:-1])  # the last bias shifts V, or ⟨x, f⟩ linearly
+    named = zip([name for name, _ in net.named_parameters()], parts, strict=True)
+    assert {name for name, p in named if p is None} <= SHIFTS
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", POTENTIALS)
 def test_it_begins_as_zero_or_as_a_distance_and_learns_from_there(name):
     net, x = NETS[name](generator=seeded(0)).to(F64), images(3)
     first = distance(squash(x)) if getattr(net, "head", "") == "distance" else x.new_zeros(3)
@@ -128,7 +139,7 @@ def test_the_descent_of_a_distance_is_straight_of_unit_time_and_ends_in_a_well()
     torch.testing.assert_close(grad, near / s)  # the well of stiffness 1/s
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", POTENTIALS)
 def test_far_out_the_network_is_constant(name):
     net = made(name)
     x = 1e3 * images(2).sign()
@@ -219,3 +230,50 @@ def test_queries_and_keys_have_at_most_the_length_of_their_dimension():
     q = torch.randn(2, 16, 5, generator=seeded(0), dtype=F64)
     torch.testing.assert_close(bounded(1e6 * q).norm(dim=1), torch.full((2, 5), 4.0, dtype=F64))
     torch.testing.assert_close(bounded(1e-6 * q), 1e-6 * q)
+
+
+def noisy(dtype=F64):
+    return made("noisy", dtype)
+
+
+def test_the_energy_of_noise_begins_as_white_noise_with_its_normaliser():
+    net, x = NETS["noisy"](generator=seeded(0)).to(F64), images(4)
+    level = torch.tensor([-2.0, -1.0, 0.5, 3.0], dtype=F64)
+    square = x.square().flatten(1).sum(1) / (2 * level.exp())
+    torch.testing.assert_close(net(x, level), square + 32 * (math.log(2 * math.pi) + level))
+    lowest = x.new_full((4,), 2 * math.log(0.3))
+    torch.testing.assert_close(net(x), net(x, lowest), rtol=0, atol=0)
+
+
+def test_the_energy_of_noise_is_its_definition():
+    net, x = noisy(), images(3)
+    level = torch.tensor([-2.0, 0.0, 2.0], dtype=F64)
+    sigma = (level / 2).exp()[:, None, None, None]
+    told, drift = net.of_level(level)
+    fine, coarse = net.features(squash(x / (1 + sigma)), told)
+    f = net.image(net.out(fine) + sigma * net.noise(fine), x)
+    free = sum(
+        layer(h.flatten(2).sum(2))[:, 0] for layer, h in ((net.fine, fine), (net.coarse, coarse))
+    )
+    expected = ((x - f) / sigma).square().flatten(1).sum(1) / 2 + free
+    expected = expected + 64 * (math.log(2 * math.pi) / 2 + level / 2 + drift)
+    torch.testing.assert_close(net(x, level), expected)
+    assert free.abs().min() > 1e-3
+    assert drift.abs().min() > 1e-3
+
+
+def test_levels_matter_to_every_block_of_a_noisy_network():
+    net, x = noisy(), images(2)
+    level = torch.zeros(2, dtype=F64)
+    _, _, rate = derivatives(net, x, level, create_graph=True)
+    told = {name: p for name, p in net.named_parameters() if ".told." in name}
+    assert len(told) == 2 * 3
+    grads = torch.autograd.grad(rate.sum(), list(told.values()))
+    assert all(g.abs().sum() > 0 for g in grads)
+
+
+def test_far_out_the_energy_of_noise_is_a_parabola():
+    net, x = noisy(), images(2)
+    level = torch.zeros(2, dtype=F64)
+    far = net(1e6 * x, level) / 1e12
+    torch.testing.assert_close(far, x.square().flatten(1).sum(1) / 2, rtol=1e-4, atol=0)

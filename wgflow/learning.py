@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from wgflow import data
+from wgflow.architectures import ImageNoisyUNet
 from wgflow.batches import Batches
 from wgflow.config import DTYPES, Config, Training
 from wgflow.data import Dataset
@@ -59,6 +60,7 @@ class Learner:
     @classmethod
     def build(cls, config: Config, ranks: Ranks = ALONE) -> "Learner":
         """Load the data and make every part anew; each random stream has its own seed."""
+        check_levels(config)
         device, training = torch.device(config.device), config.training
         dataset = load_data(config)
         weights = stream(config.seed, 0)
@@ -150,6 +152,23 @@ class Learner:
                 f"{shift.tolist()} and deviation {scale.tolist()}, "
                 f"got {self.dataset.shift.tolist()} and {self.dataset.scale.tolist()}."
             )
+
+
+def check_levels(config: Config) -> None:
+    """Raise ValueError unless a scheme of noise has an energy of the levels that are scored."""
+    if not config.scheme.noises:
+        return
+    if not isinstance(config.energy, ImageNoisyUNet):
+        raise ValueError(
+            "Dual score matching learns energies of levels of noise: expected energy.kind "
+            f"noisy-unet, got {type(config.energy).__name__}."
+        )
+    if config.data.smoothing != config.energy.lowest:
+        raise ValueError(
+            "The law that is learned is that of the lowest level of noise: expected "
+            f"data.smoothing {config.energy.lowest}, as energy.lowest, "
+            f"got {config.data.smoothing}."
+        )
 
 
 def optimizer_of(energy: nn.Module, training: Training) -> Optimizer:

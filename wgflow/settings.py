@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from wgflow.architectures import CONVOLUTIONAL, ImageNoisyUNet, Network, Perceptron
+from wgflow.architectures import CONVOLUTIONAL, Network, Perceptron
 from wgflow.images import SCALINGS
 from wgflow.samplers.base import check_choice, check_fraction, check_positive
 from wgflow.schemes import NearProximal, Scheme
@@ -160,8 +160,6 @@ class Config:
                 "differ: expected training.accumulate 1 with energy.spectral, "
                 f"got {self.training.accumulate}."
             )
-        if self.scheme.noises:
-            self._check_levels()
         try:
             torch.device(self.device)
         except RuntimeError:
@@ -169,20 +167,6 @@ class Config:
                 "A device is named as in torch: expected cpu, cuda, cuda:1, mps ..., "
                 f"got {self.device!r}."
             ) from None
-
-    def _check_levels(self) -> None:
-        """Raise ValueError unless the lowest level of the energy is the law that is scored."""
-        lowest = self.energy.lowest if isinstance(self.energy, ImageNoisyUNet) else None
-        if lowest is None:
-            raise ValueError(
-                "Dual score matching learns energies of levels of noise: expected energy.kind "
-                f"noisy-unet, got {type(self.energy).__name__}."
-            )
-        if self.data.smoothing != lowest:
-            raise ValueError(
-                "The law that is learned is that of the lowest level of noise: expected "
-                f"data.smoothing {lowest}, as energy.lowest, got {self.data.smoothing}."
-            )
 
 
 def unknown(what: str, got: str, known: Iterable[str], path: str = "") -> ValueError:
