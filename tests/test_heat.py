@@ -10,7 +10,7 @@ from torch import nn
 
 from wgflow import heat
 from wgflow.energy import energy_and_grad
-from wgflow.heat import cool, generate, log_z, white, works_down, works_up
+from wgflow.heat import bridge, cool, generate, log_z, white, works_down, works_up
 from wgflow.levels import At, Levels, denoised, derivatives
 from wgflow.parts import Parts
 from wgflow.samplers import MALA, sample
@@ -275,3 +275,30 @@ def test_exact_moves_leave_the_law_of_a_level():
     y = sample(MALA(heat.STEP * 0.41, adaptation=0.0), law, x, 3, generator=seeded(4))
     assert (y != x).any(1).double().mean() > 0.5
     assert z_score(y - x, 0.0).abs().max() < 4
+
+
+def test_a_bridge_fills_what_is_hidden_by_its_law_given_the_rest():
+    # Coordinates of a Gaussian are independent: what is hidden comes down as if alone.
+    energy, v = Blurred(0.4).requires_grad_(False), 0.4
+    x = torch.zeros(20_000, 3, dtype=F64)
+    hidden = torch.tensor([True, False, True])
+    y = bridge(energy, LEVELS, x, hidden, steps=200, chunk=7000, generator=seeded(1))
+    assert torch.equal(y[:, 1], x[:, 1])
+    kept = (v + 0.01) * 25 / (v + 25)
+    assert z_score(y[:, hidden], MEAN[hidden]).abs().max() < 4
+    spread = (y[:, hidden] - MEAN[hidden]).square().mean(0)
+    torch.testing.assert_close(spread, torch.full((2,), kept, dtype=F64), rtol=0.06, atol=0)
+
+
+def test_what_is_known_sees_the_noise_of_every_level():
+    seen = []
+
+    def energy(x, level):
+        seen.append((x[0, 1].item(), float(level[0])))
+        return Blurred(0.4)(x, level)
+
+    x = torch.full((1, 3), 2.0, dtype=F64)
+    bridge(energy, LEVELS, x, torch.tensor([True, False, True]), steps=5, generator=seeded(1))
+    _, *path = seen  # the first look is for the centre of white noise
+    noise = [(value - 2.0) / math.exp(level / 2) for value, level in path]
+    assert noise == pytest.approx([noise[0]] * 5)

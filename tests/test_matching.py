@@ -11,7 +11,8 @@ from torch import nn
 
 from wgflow.architectures import ImageUNet, Perceptron
 from wgflow.config import Config, Data, Training
-from wgflow.learning import Learner, initialise
+from wgflow.inheritance import initialise
+from wgflow.learning import Learner
 from wgflow.likelihood import LogZ
 from wgflow.report import gather
 from wgflow.run import fit, learned, load

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wgflow import heat
 from wgflow._tensor import Points
 from wgflow.denoising import flow_back
 from wgflow.descent import cooling
 from wgflow.inpainting import bridge
 from wgflow.learning import MIXED
+from wgflow.levels import denoised
 from wgflow.run import Run
 from wgflow.samplers import MALA, ULA, Sampler
 from wgflow.samplers.base import check_choice
@@ -38,8 +40,10 @@ def langevin_step(run: Run) -> float:
     """A Langevin step for chains of a run, in squared standardised units: stable, not the best.
 
     Of a run with particles, what they settled to; of energy matching, an eighth of the variance
-    ``ε(1-t*)`` of the wells at the data.
+    ``ε(1-t*)`` of the wells at the data; of levels of noise, an eighth of that of the lowest.
     """
+    if run.levels is not None:
+        return SHARE * run.levels.lowest**2
     if run.particles is not None:
         state = run.particles.state
         step = float(state.step_size)
@@ -98,15 +102,18 @@ def beginning(
     Raises:
         ValueError: when the start is unknown, or is a path and the run learned none.
     """
-    paths = matching(run.config.scheme)
-    start = start or ("noise" if paths is None else "path")
+    start = start or ("path" if run.leads else "noise")
     check_choice("start", start, STARTS)
     if start == "noise":
         return {"temperatures": cooling(hottest(run), steps)}
+    if run.levels is not None:
+        options = {"steps": steps, "generator": generator}
+        return {"start": heat.bridge(run.energy.energy, run.levels, known, hidden, **options)}
+    paths = matching(run.config.scheme)
     if paths is None:
         raise ValueError(
             "Only energies matched to paths lead from noise to the data: expected the scheme "
-            "energy-matching or joint, or --start noise."
+            "energy-matching, joint or dual-score-matching, or --start noise."
         )
     noise = paths.noise * torch.randn(known.shape, generator=generator, dtype=known.dtype)
     energy = run.energy.energy
@@ -115,7 +122,13 @@ def beginning(
 
 
 def flown(run: Run, y: Points, sigma: Tensor) -> dict[str, Tensor]:
-    """Points denoised along the learned paths, if the run has any; all in standardised units."""
+    """Points denoised along the learned paths, if the run has any; all in standardised units.
+
+    By an energy of levels of noise in one step, where all coordinates have the same noise.
+    """
+    if run.levels is not None:
+        level = sigma.flatten()[:1]
+        return {"flow": denoised(run.energy.energy, y, level)} if (sigma == level).all() else {}
     paths = matching(run.config.scheme)
     if paths is None:
         return {}

@@ -22,10 +22,10 @@ class Counted(nn.Module):
         self.energy = energy
         self.points = 0
 
-    def forward(self, x: Points) -> Values:
+    def forward(self, x: Points, *level: Values) -> Values:
         """``E(x)``."""
         self.points += len(x)
-        return self.energy(x)
+        return self.energy(x, *level)
 
 
 def compose(
@@ -55,6 +55,11 @@ def compose(
             f"got {', '.join(map(str, shapes)) or 'no runs'}."
         )
     first = runs[0]
+    if first.levels is not None and any(run.levels is None for run in runs):
+        raise ValueError(
+            "Samples start where those of the first run do: expected energies of levels of noise "
+            "beside one, or an energy without levels first, got others."
+        )
     product = Tempered(Sum([run.energy for run in runs], coefficients), temperature)
     return replace(first, energy=standardised(product, first))
 

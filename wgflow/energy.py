@@ -1,9 +1,10 @@
 """Energies ``p(x) ∝ exp(-E(x))``: the one gradient in x, and how energies compose.
 
 An energy is any callable ``(batch, *event) -> (batch,)``. There is no base class: a function, a
-lambda or an `nn.Module` will do. The compositions below are modules, so that the parameters of
-their parts are found by an optimiser and follow ``.to(...)``. Their constants are kept in double
-precision and follow the dtype of x.
+lambda or an `nn.Module` will do. Some take a level of noise besides, `wgflow.levels`, and so do
+sums, tempered and rescaled ones of them. The compositions below are modules, so that the
+parameters of their parts are found by an optimiser and follow ``.to(...)``. Their constants are
+kept in double precision and follow the dtype of x.
 """
 
 import math
@@ -79,10 +80,10 @@ class Sum(nn.Module):
                 f"expected {len(energies)}, got {len(self.coefficients)}."
             )
 
-    def forward(self, x: Points) -> Values:
+    def forward(self, x: Points, *level: Values) -> Values:
         """``Σ_j c_j E_j(x)``."""
         parts = zip(self.coefficients, self.energies, strict=True)
-        return torch.stack([c * energy(x) for c, energy in parts]).sum(0)
+        return torch.stack([c * energy(x, *level) for c, energy in parts]).sum(0)
 
 
 class Mixture(nn.Module):
@@ -124,9 +125,9 @@ class Tempered(nn.Module):
         self.energy = _module(energy)
         self.temperature = temperature
 
-    def forward(self, x: Points) -> Values:
+    def forward(self, x: Points, *level: Values) -> Values:
         """``E(x)/T``."""
-        return self.energy(x) / self.temperature
+        return self.energy(x, *level) / self.temperature
 
 
 class Confined(nn.Module):
@@ -217,10 +218,11 @@ class Rescaled(nn.Module):
             smallest = float(self.scale.min())
             raise ValueError(f"Scales must be positive: expected > 0, got {smallest}.")
 
-    def forward(self, x: Points) -> Values:
-        """``E_u((x - m)/s) + Σ log s``."""
+    def forward(self, x: Points, *level: Values) -> Values:
+        """``E_u((x - m)/s) + Σ log s``; a level λ = log σ² is ``λ - 2 log s`` in those units."""
         shift, scale = self.shift.to(x.dtype), self.scale.to(x.dtype)
-        return self.energy((x - shift) / scale) + scale.log().expand(x.shape[1:]).sum()
+        inner = [each - 2 * scale.log() for each in level]
+        return self.energy((x - shift) / scale, *inner) + scale.log().expand(x.shape[1:]).sum()
 
 
 class Callback(nn.Module):

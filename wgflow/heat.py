@@ -15,6 +15,7 @@ from wgflow._tensor import Points, Values, sum_event
 from wgflow.energy import energy_and_grad
 from wgflow.levels import At, Levels, denoised
 from wgflow.likelihood import STEP, LogZ, joined
+from wgflow.outliers import TIMES
 from wgflow.samplers import MALA, ULA, sample
 from wgflow.samplers.base import check_positive
 from wgflow.samplers.langevin import LangevinState
@@ -93,6 +94,71 @@ def generate(
         else:
             parts.append(denoised(energy, x, levels.lowest))
     return torch.cat(parts)
+
+
+def bridge(
+    energy: Any,
+    levels: Levels,
+    x: Points,
+    hidden: Tensor,
+    *,
+    steps: int = 40,
+    chunk: int = 256,
+    generator: torch.Generator | None = None,
+) -> Points:
+    """Points whose hidden coordinates came down all levels, what is known beside them.
+
+    Euler steps of the flow of `cool`, in which the known coordinates are at ``x + σξ`` with one ξ
+    for all levels. So the energy sees the noise that it learned from. One gradient a step.
+
+    Args:
+        energy: E of x and the level.
+        levels: of the noise.
+        x: points with known coordinates, (batch, *event).
+        hidden: True where a coordinate is hidden, (*event,), bool.
+        steps: from the highest level to the lowest.
+        chunk: points at a time; bounds the memory.
+        generator: source of the noise.
+
+    Raises:
+        ValueError: on no steps.
+    """
+    check_positive("A bridge", steps=steps)
+    parts = []
+    for known in x.split(chunk):
+        y, center = white(energy, levels, known, generator=generator)
+        noise = (y - center) / levels.highest
+        y = torch.where(hidden, y, known + levels.highest * noise)
+        for a, b in itertools.pairwise(levels.grid(steps)):
+            _, grad = energy_and_grad(At(energy, a), y)
+            y = torch.where(hidden, y + (b - a) * a * grad, known + b * noise)
+        parts.append(torch.where(hidden, y, known))
+    return torch.cat(parts)
+
+
+def recovery(
+    energy: Any, x: Points, *, generator: torch.Generator | None = None, chunk: int = 256
+) -> Tensor:
+    """How far from x lies what is under noise that is added to it, (batch, levels), float64.
+
+    For ``y = x + σξ``, ``|E[x_0|y] - x|²`` is small only for x of the data, whatever E(x) is
+    (after Graham et al. 2023): as `wgflow.outliers.recovery`, at the same points of paths,
+    ``σ = (1-t)/t``, by one gradient each.
+
+    Args:
+        energy: E of x and the level.
+        x: points to score, (batch, *event).
+        generator: source of the noise.
+        chunk: points at a time; bounds the memory.
+    """
+    found = []
+    for t in TIMES:
+        sigma = (1 - t) / t
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        y = x + sigma * noise
+        ends = torch.cat([denoised(energy, part, sigma) for part in y.split(chunk)])
+        found.append(sum_event((ends - x) ** 2).double())
+    return torch.stack(found, 1)
 
 
 def log_z(

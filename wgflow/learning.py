@@ -17,8 +17,6 @@ from wgflow.architectures import ImageNoisyUNet
 from wgflow.batches import Batches
 from wgflow.config import DTYPES, Config, Training
 from wgflow.data import Dataset
-from wgflow.energy import Rescaled
-from wgflow.image_nets import Trunk
 from wgflow.optimizers import Muon
 from wgflow.particles import Particles
 from wgflow.parts import parted
@@ -254,38 +252,6 @@ def batches_of(
     size = config.training.batch_size
     noise = 0.0 if config.scheme.noises else config.data.smoothing
     return Batches(x, size, flips=flips, noise=noise, generator=generator)
-
-
-def initialise(learner: Learner, energy: Rescaled) -> None:
-    """Begin with an energy that another run learned; ValueError unless it fits this one."""
-    shift, scale = learner.dataset.shift, learner.dataset.scale
-    same = torch.equal(energy.shift, shift.double()) and torch.equal(energy.scale, scale.double())
-    if not same:
-        raise ValueError(
-            "A run begins with an energy in its own units: expected one of data of the same mean "
-            "and deviation as its own, got others."
-        )
-    for module in (learner.energy, learner.average.module):
-        inherit(module, energy.energy)
-
-
-def inherit(module: nn.Module, learned: nn.Module) -> None:
-    """Begin with what was learned: all of it, or what U-Nets for different ends have in common.
-
-    Raises:
-        ValueError: the networks differ otherwise.
-    """
-    own, other = trunk_of(module), trunk_of(learned)
-    if own is None or other is None or type(own) is type(other):
-        load_state(module, learned.state_dict())
-        return
-    state, found = own.state_dict(), other.state_dict()
-    load_state(own, state | {name: w for name, w in found.items() if name in state})
-
-
-def trunk_of(module: nn.Module) -> Trunk | None:
-    """The U-Net in an energy, if there is one."""
-    return next((part for part in module.modules() if isinstance(part, Trunk)), None)
 
 
 def load_state(module: nn.Module, state: dict[str, Tensor]) -> None:

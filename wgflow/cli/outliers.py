@@ -82,11 +82,9 @@ def scorer(
     import torch
 
     from wgflow.outliers import outlier_scores, strangeness
-    from wgflow.schemes import matching
 
     generator = torch.Generator().manual_seed(seed)
-    leads = matching(run.config.scheme) is not None
-    usual = run.recovery(reference, generator=generator) if leads else None
+    usual = run.recovery(reference, generator=generator) if run.leads else None
 
     def scores(x: "Tensor") -> "dict[str, Tensor]":
         found = outlier_scores(run.energy, x, reference, background=background)

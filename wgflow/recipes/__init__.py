@@ -30,5 +30,5 @@ def usual(source: str, *, begun: bool = False) -> str | None:
     Images are learned in two phases; the second begins with the energy of the first.
     """
     if are_images(source):
-        return "images-equilibrium" if begun else "images"
+        return "images-density" if begun else "images"
     return source if source in names() else None

@@ -10,8 +10,9 @@ import torch
 from wgflow import folder
 from wgflow.config import Config, dumps
 from wgflow.data import TOYS
+from wgflow.inheritance import initialise
 from wgflow.islands import share
-from wgflow.learning import Learner, initialise
+from wgflow.learning import Learner
 from wgflow.ranks import ALONE, Ranks
 from wgflow.recording import Clock, environment, update_environment
 from wgflow.run.learned import Run

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wgflow import heat
 from wgflow.architectures import ImageNoisyUNet
 from wgflow.config import DTYPES, Config
 from wgflow.data import Dataset
 from wgflow.energy import Confined, Rescaled
 from wgflow.grid import box, log_z
-from wgflow.heat import cool, generate, white
-from wgflow.heat import log_z as heat_log_z
 from wgflow.learning import MIXED, load_data
 from wgflow.levels import Levels, denoised
 from wgflow.likelihood import STEP, LogZ, moment_match
@@ -153,9 +152,9 @@ class Run:
     def _levels_down(self, levels: Levels, count: int, generator, *, steps: int = 10):
         """Points at levels of noise, as points of straight paths from noise to the data."""
         energy, sigmas = self.energy.energy, levels.grid(steps)
-        x, _ = white(energy, levels, self._like(count), generator=generator)
+        x, _ = heat.white(energy, levels, self._like(count), generator=generator)
         with self._mixed():
-            stages = list(cool(energy, x, sigmas))
+            stages = list(heat.cool(energy, x, sigmas))
             for sigma, stage in zip(sigmas, stages, strict=True):
                 yield self._original(stage / (1 + sigma))
             yield self._original(denoised(energy, stages[-1], levels.lowest))
@@ -163,11 +162,16 @@ class Run:
     def recovery(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """`wgflow.outliers.recovery` of points in original units, in standardised ones.
 
+        By `wgflow.heat.recovery` of an energy of levels of noise.
+
         Raises:
-            ValueError: the scheme matched no paths.
+            ValueError: the energy leads from no noise to the data.
         """
-        paths, _ = self._noise(1, None)
         u = (x - self.energy.shift.to(x)) / self.energy.scale.to(x)
+        if self.levels is not None:
+            with self._mixed():
+                return heat.recovery(self.energy.energy, u, generator=generator)
+        paths, _ = self._noise(1, None)
         with self._mixed():
             return recovery(
                 self.energy.energy,
@@ -190,7 +194,9 @@ class Run:
                 )
             like = self._like(count)
             with self._mixed():
-                x = generate(self.energy.energy, self.levels, like, generator=generator, **path)
+                x = heat.generate(
+                    self.energy.energy, self.levels, like, generator=generator, **path
+                )
             return self._original(x)
         paths, x = self._noise(count, generator)
         path = {"temperature": paths.temperature, "generator": generator} | path
@@ -203,7 +209,7 @@ class Run:
         if paths is None:
             raise ValueError(
                 "Only energies matched to paths lead from noise to the data: expected the scheme "
-                "energy-matching or joint; others start from their population."
+                "energy-matching, joint or dual-score-matching; others from their population."
             )
         like = self._like(count)
         noise = torch.randn(like.shape, generator=generator, dtype=like.dtype)
@@ -261,10 +267,10 @@ class Run:
     def _annealed(self, levels: Levels, generator) -> LogZ:
         """``log Z`` along the heat flow, from draws that settled at the lowest level."""
         energy = self.energy.energy
-        x = generate(energy, levels, self._like(COOLED), langevin=1, generator=generator)
+        x = heat.generate(energy, levels, self._like(COOLED), langevin=1, generator=generator)
         exact = MALA(STEP * levels.lowest**2, adaptation=0.0)
         x = sample(exact, energy, x, SETTLING, generator=generator)
-        return heat_log_z(energy, levels, x, generator=generator)
+        return heat.log_z(energy, levels, x, generator=generator)
 
     def _cooled(self, paths: EnergyMatching, energy: Confined, generator) -> LogZ:
         """``log Z`` by cooling from the confinement, white noise, to the wells at the images."""

@@ -1,0 +1,230 @@
+"""Runs that learn an energy of levels of noise: begun, stopped, sampled, scored, shared."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from problems import F64, seeded
+from torch import nn
+
+from wgflow import heat
+from wgflow.architectures import ImageNoisyUNet, ImageUNet
+from wgflow.chains import beginning, flown, langevin_step
+from wgflow.composition import compose, counted
+from wgflow.config import Config, Data, Training
+from wgflow.energy import Rescaled, Sum, Tempered
+from wgflow.inheritance import initialise, trunk_of
+from wgflow.learning import Learner
+from wgflow.levels import Levels, denoised
+from wgflow.likelihood import LogZ
+from wgflow.report import gather
+from wgflow.run import fit, load, publish, resume
+from wgflow.run import learned as module
+from wgflow.schemes import DualScoreMatching, EnergyMatching
+
+SMALL = {"widths": (8, 8), "blocks": 1}
+CONFIG = Config(
+    data=Data("digits", smoothing=0.05, scaling="range"),
+    energy=ImageNoisyUNet(**SMALL),
+    scheme=DualScoreMatching(),
+    training=Training(steps=6, batch_size=32, evaluate_every=3, checkpoint_every=2, warmup=2),
+)
+FIRST = replace(
+    CONFIG,
+    data=replace(CONFIG.data, smoothing=0.0),
+    energy=ImageUNet(head="distance", attention=True, **SMALL),
+    scheme=EnergyMatching(),
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return fit(CONFIG, tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bf16-mixed"])
+def test_a_run_resumes_to_the_same(tmp_path, dtype):
+    config = replace(CONFIG, dtype=dtype)
+    whole = fit(config, tmp_path / "whole")
+
+    def stop(step, metrics):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, tmp_path / "part", listener=stop)
+    part = resume(tmp_path / "part")
+    pairs = zip(whole.energy.state_dict().values(), part.energy.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    drawn = [r.sample(3, generator=seeded(1), steps=4, langevin=2) for r in (whole, part)]
+    assert torch.equal(*drawn)
+    assert drawn[0].shape == (3, 1, 8, 8)
+
+
+def test_it_learns(tmp_path):
+    longer = replace(CONFIG.training, steps=60, learning_rate=3e-3, evaluate_every=60)
+    learner = Learner.build(replace(CONFIG, training=longer))
+    steps = learner.steps(learner.start())
+    found = [next(steps).metrics["space"] for _ in range(60)]
+    assert sum(found[-10:]) < 0.5 * sum(found[:10])
+
+
+def test_the_scheme_adds_the_noise_itself():
+    for config, noise in ((CONFIG, 0.0), (replace(FIRST, data=CONFIG.data), 0.05)):
+        assert Learner.build(config).batches.noise == noise
+
+
+def test_test_points_have_the_noise_of_the_lowest_level(run):
+    sharp = Learner.build(FIRST).dataset.test
+    noise = (run.dataset.test - sharp) / run.dataset.scale
+    assert float(noise.std()) == pytest.approx(0.05, rel=0.05)
+
+
+def test_levels_are_those_that_are_scored():
+    other = replace(CONFIG, data=replace(CONFIG.data, smoothing=0.1))
+    with pytest.raises(ValueError, match=r"data.smoothing 0.05, as energy.lowest, got 0.1"):
+        Learner.build(other)
+    with pytest.raises(ValueError, match=r"expected energy.kind noisy-unet, got ImageUNet"):
+        Learner.build(replace(CONFIG, energy=FIRST.energy))
+
+
+def test_it_begins_with_the_u_net_of_the_first_phase(tmp_path):
+    first = fit(FIRST, tmp_path / "first")
+    learner = Learner.build(CONFIG)
+    before = {name: w.clone() for name, w in learner.energy.state_dict().items()}
+    initialise(learner, first.energy)
+    shared = trunk_of(first.energy).state_dict()
+    for net in (learner.energy, learner.average.module):
+        own = trunk_of(net).state_dict()
+        assert shared.keys() < own.keys()
+        assert all(torch.equal(own[name], w) for name, w in shared.items())
+        assert any((w != 0).any() for name, w in shared.items() if name.startswith("out"))
+    after = learner.energy.state_dict()
+    rest = [name for name in before if name.removeprefix("energy.") not in shared]
+    assert rest
+    assert all(torch.equal(before[name], after[name]) for name in rest)
+
+
+def test_u_nets_of_other_widths_are_refused(tmp_path):
+    first = fit(FIRST, tmp_path / "first")
+    other = Learner.build(replace(CONFIG, energy=ImageNoisyUNet(widths=(8, 16), blocks=1)))
+    with pytest.raises(ValueError, match="belongs to its configuration"):
+        initialise(other, first.energy)
+
+
+def test_samples_are_of_the_heat_flow(run):
+    x = run.sample(3, generator=seeded(4), steps=5)
+    like = torch.empty(3, 1, 8, 8)
+    u = heat.generate(run.energy.energy, Levels(), like, steps=5, generator=seeded(4))
+    torch.testing.assert_close(x, run.dataset.unstandardise(u))
+    stages = list(run.stages(3, generator=seeded(4), steps=5))
+    assert len(stages) == 7
+    torch.testing.assert_close(stages[-1], x)
+    begun, _ = heat.white(run.energy.energy, Levels(), like, generator=seeded(4))
+    torch.testing.assert_close(stages[0], run.dataset.unstandardise(begun / 11))
+    assert gather(run).film.x.shape[1:] == (200, 1, 8, 8)
+
+
+def test_a_level_has_no_time(run):
+    with pytest.raises(ValueError, match="options steps and langevin, got time 2"):
+        run.sample(2, time=2.0)
+    with pytest.raises(ValueError, match="expected a scheme that has some"):
+        run.sample(2, start="population")
+
+
+def test_evaluations_are_counted_with_their_levels(run):
+    seen, counter = counted(run)
+    assert torch.equal(
+        seen.sample(3, generator=seeded(4), steps=5), run.sample(3, generator=seeded(4), steps=5)
+    )
+    assert counter.points == 3 * (2 * 5 + 1) + 1  # and once for where white noise is centred
+
+
+def test_log_z_is_annealed_along_the_levels(run, monkeypatch):
+    monkeypatch.setattr(module, "SETTLING", 3)
+    seen = []
+
+    def annealed(energy, levels, x, *, generator):
+        seen.append((levels, x.shape))
+        return LogZ(1.0, 0.1, 0.9, 1.1)
+
+    monkeypatch.setattr(heat, "log_z", annealed)
+    assert replace(run).normaliser.value == 1.0
+    assert seen == [(Levels(), (module.COOLED, 1, 8, 8))]
+
+
+def test_a_first_energy_has_log_z_of_zero(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SETTLING", 3)
+    still = replace(CONFIG.training, steps=1, learning_rate=1e-12, evaluate_every=1, warmup=0)
+    fresh = fit(replace(CONFIG, training=still), tmp_path / "run")
+    found = fresh.normaliser
+    assert found.value == pytest.approx(0.0, abs=0.05)
+    assert abs(found.upper - found.lower) < 0.1
+
+
+def test_what_is_published_draws_the_same(run, tmp_path):
+    publish(run, tmp_path / "out")
+    again = load(tmp_path / "out")
+    assert again.levels == Levels()
+    drawn = [r.sample(3, generator=seeded(4), steps=3) for r in (run, again)]
+    torch.testing.assert_close(*drawn, rtol=0, atol=0.02)
+
+
+def test_products_of_energies_of_levels_keep_them(run):
+    doubled = compose([run, run], temperature=2.0)
+    drawn = [r.sample(3, generator=seeded(4), steps=3) for r in (run, doubled)]
+    torch.testing.assert_close(*drawn, rtol=1e-3, atol=1e-4)
+
+
+def test_products_with_energies_that_have_no_levels_are_refused(run, tmp_path):
+    first = fit(FIRST, tmp_path / "first")
+    with pytest.raises(ValueError, match="energies of levels of noise beside one"):
+        compose([run, first])
+    assert compose([first, run]).levels is None
+
+
+def test_compositions_pass_levels_on_in_their_units():
+    class Leveled(nn.Module):
+        def forward(self, x, level):
+            return x.square().flatten(1).sum(1) * level
+
+    energy = Leveled()
+    x, level = torch.randn(3, 2, dtype=F64, generator=seeded(1)), torch.ones(3, dtype=F64)
+    square = x.square().sum(1)
+    torch.testing.assert_close(Sum([energy, energy], [1.0, 2.0])(x, level), 3 * square)
+    torch.testing.assert_close(Tempered(energy, 2.0)(x, level), square / 2)
+    scaled = Rescaled(energy, torch.tensor(0.0), torch.tensor(2.0))
+    inner = level - 2 * math.log(2)
+    torch.testing.assert_close(
+        scaled(x, level), square / 4 * inner + 2 * math.log(2), rtol=1e-12, atol=0
+    )
+
+
+def test_recovery_is_of_one_step_back_from_each_level(run):
+    x = run.dataset.test[:5]
+    u = run.dataset.standardise(x)
+    found = run.recovery(x, generator=seeded(3))
+    generator = seeded(3)
+    for k, t in enumerate((0.2, 0.4, 0.6, 0.8)):
+        sigma = (1 - t) / t
+        y = u + sigma * torch.randn(u.shape, generator=generator)
+        error = (denoised(run.energy.energy, y, sigma) - u).square().flatten(1).sum(1)
+        torch.testing.assert_close(found[:, k].float(), error, rtol=1e-4, atol=1e-4)
+
+
+def test_denoising_has_the_mean_in_one_step(run):
+    y, sigma = torch.randn(3, 1, 8, 8, generator=seeded(1)), torch.full((1, 1, 1), 0.4)
+    expected = denoised(run.energy.energy, y, 0.4)
+    torch.testing.assert_close(flown(run, y, sigma)["flow"], expected)
+    assert flown(run, y, torch.rand(1, 8, 8, generator=seeded(2)) + 0.1) == {}
+
+
+def test_inpainting_begins_at_a_bridge_down_the_levels(run):
+    known, hidden = torch.rand(3, 1, 8, 8), torch.zeros(1, 8, 8, dtype=torch.bool)
+    hidden[:, :4] = True
+    begin = beginning(run, None, 4, known, hidden, seeded(1))["start"]
+    assert torch.equal(begin[..., 4:, :], known[..., 4:, :])
+    assert langevin_step(run) == pytest.approx(0.05**2 / 8)
+    cooled = beginning(run, "noise", 4, known, hidden, seeded(1))
+    assert len(cooled["temperatures"]) == 4

@@ -1,0 +1,40 @@
+"""Energies that begin with what another run learned."""
+
+import torch
+from torch import nn
+
+from wgflow.energy import Rescaled
+from wgflow.image_nets import Trunk
+from wgflow.learning import Learner, load_state
+
+
+def initialise(learner: Learner, energy: Rescaled) -> None:
+    """Begin with an energy that another run learned; ValueError unless it fits this one."""
+    shift, scale = learner.dataset.shift, learner.dataset.scale
+    same = torch.equal(energy.shift, shift.double()) and torch.equal(energy.scale, scale.double())
+    if not same:
+        raise ValueError(
+            "A run begins with an energy in its own units: expected one of data of the same mean "
+            "and deviation as its own, got others."
+        )
+    for module in (learner.energy, learner.average.module):
+        inherit(module, energy.energy)
+
+
+def inherit(module: nn.Module, learned: nn.Module) -> None:
+    """Begin with what was learned: all of it, or what U-Nets for different ends have in common.
+
+    Raises:
+        ValueError: the networks differ otherwise.
+    """
+    own, other = trunk_of(module), trunk_of(learned)
+    if own is None or other is None or type(own) is type(other):
+        load_state(module, learned.state_dict())
+        return
+    state, found = own.state_dict(), other.state_dict()
+    load_state(own, state | {name: w for name, w in found.items() if name in state})
+
+
+def trunk_of(module: nn.Module) -> Trunk | None:
+    """The U-Net in an energy, if there is one."""
+    return next((part for part in module.modules() if isinstance(part, Trunk)), None)
