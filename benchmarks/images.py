@@ -25,7 +25,7 @@ from torch import Tensor
 
 from benchmarks.rows import measured, table
 from wgflow import folder
-from wgflow.architectures import ImageUNet
+from wgflow.architectures import ImageNoisyUNet, ImageUNet
 from wgflow.config import Config, Data, Training
 from wgflow.data import Dataset
 from wgflow.data import load as load_data
@@ -34,23 +34,10 @@ from wgflow.fidelity import fidelity
 from wgflow.learning import MIXED, Learner
 from wgflow.output import write_images
 from wgflow.run import Run, fit, resume
-from wgflow.samplers import ULA
-from wgflow.schemes import EnergyMatching, Joint, NearProximal, Population, Scheme
+from wgflow.schemes import DualScoreMatching, EnergyMatching, Scheme
 
 SETS = ("mnist", "fashion-mnist")
 MATCHING = EnergyMatching()
-PARTICLES = Population(
-    ULA(0.02 * MATCHING.temperature),
-    steps=5,
-    size=64,
-    held_out=0,
-    reaction=False,
-    global_moves=0,
-    restart=0.1,
-    settle=100,
-    tempered=0.5,
-)
-EQUILIBRIUM = Joint(MATCHING, NearProximal(PARTICLES))
 TRAINING = Training(
     batch_size=64,
     optimizer="muon",
@@ -60,20 +47,22 @@ TRAINING = Training(
     average=0.999,
     clip=500.0,
 )
-FINE = replace(TRAINING, optimizer="adamw", learning_rate=5e-5)
-"""At equilibrium, where the gradient is a small difference of two means."""
+DENSITY = DualScoreMatching()
+FINE = replace(TRAINING, learning_rate=1e-3)
+"""Of the density, which begins with what the transport has learned."""
 
 ADAMW = replace(TRAINING, optimizer="adamw", batch_size=32)
 """The batches that serve AdamW best, at the rate that does."""
 
 NETWORK = ImageUNet(blocks=2, head="distance", attention=True)
+NOISY = ImageNoisyUNet()
 PLAIN = replace(NETWORK, head="dot")
 SHALLOW = ImageUNet(head="dot")
 
-EVALUATIONS = (40, 20)
-"""Of paths."""
+EVALUATIONS, LEVELED = (40, 20), (41, 21)
+"""Of paths, and down levels of noise, where every step has two."""
 
-SHARE = 0.8
+SHARE = 0.4
 """Of the time that transport has."""
 
 TRIAL = 10
@@ -103,10 +92,10 @@ def config(
     seed: int,
     scheme: Scheme[Any],
     training: Training = TRAINING,
-    energy: ImageUNet = NETWORK,
+    energy: ImageUNet | ImageNoisyUNet = NETWORK,
 ) -> Config:
-    """The image settings: those of the recipes images and images-equilibrium."""
-    smoothing = 0.0 if isinstance(scheme, EnergyMatching) else 0.05
+    """The image settings: those of the recipes images and images-density."""
+    smoothing = energy.lowest if isinstance(energy, ImageNoisyUNet) else 0.0
     return Config(
         seed=seed,
         dtype=MIXED,
@@ -149,26 +138,29 @@ def cost(run: Run) -> float:
     return folder.read_json(run.path / folder.ENVIRONMENT)["cpu_seconds"]
 
 
-def drawer(run: Run, time: float) -> Callable[[int, int, int], Tensor]:
-    """Samples that follow the averaged energy from noise for so long, in [0, 1]."""
+def drawer(run: Run, time: float | None = None) -> Callable[[int, int, int], Tensor]:
+    """Samples from noise, in [0, 1]: for so long along the energy, or down its levels."""
 
-    def sample(count: int, seed: int, steps: int) -> Tensor:
+    def sample(count: int, seed: int, evaluations: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        x = run.sample(count, start="noise", time=time, steps=steps, generator=generator)
-        return x.clamp(0, 1)
+        if time is None:
+            path: dict[str, Any] = {"steps": (evaluations - 1) // 2}
+        else:
+            path = {"steps": evaluations, "time": time}
+        return run.sample(count, start="noise", generator=generator, **path).clamp(0, 1)
 
     return sample
 
 
 def wgflow(data: str, seed: int, seconds: float, out: Path) -> Trained:
-    """Transport to wells at the data, then transport and equilibrium together."""
+    """Transport to wells at the data, then the density, by dual score matching."""
     first = learn(config(data, seed, MATCHING), SHARE * seconds, out / "transport")
-    second = config(data, seed, EQUILIBRIUM, FINE)
+    second = config(data, seed, DENSITY, FINE, NOISY)
     left = seconds - cost(first)
-    run = learn(replace(second, init=str(first.path)), left, out / "equilibrium")
+    run = learn(replace(second, init=str(first.path)), left, out / "density")
     before = Trained(drawer(first, 2.0), EVALUATIONS, cost(first), first.steps)
     spent, steps = cost(first) + cost(run), first.steps + run.steps
-    return Trained(drawer(run, 2.0), EVALUATIONS, spent, steps, before)
+    return Trained(drawer(run), LEVELED, spent, steps, before)
 
 
 def published(

@@ -2,26 +2,33 @@
 
     python -m benchmarks.long_run DIR --steps 10000 --chains 64
 
-From noise the chains follow the potential first. At a few lengths: the potential V = εE, the share
-of pixels outside the range of the data by more than four widths of the wells, and the kernel
-distance to test images in the features of the classifier, after 20 steps of descent that take the
-thermal noise off. Pictures are written beside the table.
+From noise the chains take the way to the data first. At a few lengths: the potential V = εE (of
+energies of levels of noise E itself), the share of pixels outside the range of the data by more
+than four widths of the wells, and the kernel distance to test images in the features of the
+classifier, without the thermal noise: after 20 steps of descent, or as the mean of what is under
+it. Pictures are written beside the table.
 """
 
 import argparse
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.rows import line, table
 from wgflow import zoo
+from wgflow.chains import SHARE
 from wgflow.descent import anneal
 from wgflow.evaluation import classifier_of, sharp
 from wgflow.features import extract
 from wgflow.fidelity import kernel_distance
+from wgflow.heat import generate
 from wgflow.learning import MIXED
+from wgflow.levels import denoised
 from wgflow.output import write_images
 from wgflow.run import Run, load
 from wgflow.samplers import ULA, iterate
@@ -33,27 +40,64 @@ STEP = 0.025
 """Of the path's unit time."""
 
 
-def chains(run: Run, start: str, count: int, steps: int, out: Path) -> None:
-    paths, dataset, energy = matching(run.config.scheme), sharp(run), run.energy.energy
+class Chains(NamedTuple):
+    """How long chains of a run are made, in standardised units.
+
+    Attributes:
+        scale: ε of V, or 1.
+        width: of the wells.
+        begin: points at the end of the way from noise.
+        clean: takes the thermal noise off.
+    """
+
+    scale: float
+    width: float
+    begin: Callable[[int, torch.Generator], Tensor]
+    clean: Callable[[Tensor], Tensor]
+
+
+def chains_of(run: Run) -> Chains:
+    """Chains in wells of matched paths, or at the lowest level of noise."""
+    energy, paths, levels = run.energy.energy, matching(run.config.scheme), run.levels
+    if levels is not None:
+        return Chains(
+            1.0,
+            levels.lowest,
+            lambda n, g: generate(energy, levels, run.like(n), langevin=1, generator=g),
+            lambda x: denoised(energy, x, levels.lowest),
+        )
     assert paths is not None
-    generator = torch.Generator().manual_seed(0)
-    eps, width = paths.temperature, (paths.temperature * (1 - paths.cutoff)) ** 0.5
-    if start == "noise":
+    eps = paths.temperature
+
+    def begin(count: int, generator: torch.Generator) -> Tensor:
         x = torch.randn(count, *run.event_shape, generator=generator)
-        x = follow(energy, x, temperature=eps, generator=generator)
+        return follow(energy, x, temperature=eps)
+
+    def clean(x: Tensor) -> Tensor:
+        *_, end = anneal(energy, x, [0.0] * 20, step=STEP * eps)
+        return end
+
+    return Chains(eps, (eps * (1 - paths.cutoff)) ** 0.5, begin, clean)
+
+
+def chains(run: Run, start: str, count: int, steps: int, out: Path) -> None:
+    dataset, energy, how = sharp(run), run.energy.energy, chains_of(run)
+    generator = torch.Generator().manual_seed(0)
+    if start == "noise":
+        x = how.begin(count, generator)
     else:
         x = dataset.standardise(dataset.test[:count])
     features = classifier_of(dataset)
     real = extract(features, dataset.test[1000:3000].clamp(0, 1))
     pictures, taken = [], 0
-    for state, _ in islice(iterate(ULA(STEP * eps), energy, x, generator=generator), steps):
+    sampler = ULA(SHARE * how.width**2)
+    for state, _ in islice(iterate(sampler, energy, x, generator=generator), steps):
         taken += 1
         if taken not in LENGTHS:
             continue
-        *_, u = anneal(energy, state.x, [0.0] * 20, step=STEP * eps)
-        images = dataset.unstandardise(u).clamp(0, 1)
+        images = dataset.unstandardise(how.clean(state.x)).clamp(0, 1)
         distance = kernel_distance(extract(features, images), real)
-        v, outside = eps * state.energy, (state.x.abs() > 1 + 4 * width).double().mean()
+        v, outside = how.scale * state.energy, (state.x.abs() > 1 + 4 * how.width).double().mean()
         energies = f"{v.mean():.1f} ± {v.std():.1f}"
         kernel = f"{distance.value:.3f} ± {distance.error:.3f}"
         print(line((start, taken, energies, f"{outside:.1e}", kernel)), flush=True)

@@ -4,7 +4,7 @@ import pytest
 
 from wgflow.config import loads
 from wgflow.recipes import names, recipe, usual
-from wgflow.schemes import EnergyMatching, Joint
+from wgflow.schemes import DualScoreMatching, EnergyMatching, Joint
 
 
 def read(name):
@@ -12,7 +12,7 @@ def read(name):
 
 
 def test_the_recipes():
-    assert names() == ["digits", "images", "images-equilibrium"]
+    assert names() == ["digits", "images", "images-density", "images-equilibrium"]
 
 
 @pytest.mark.parametrize("name", names())
@@ -21,7 +21,7 @@ def test_a_recipe_is_a_configuration_of_no_data(name):
 
 
 def test_an_unknown_recipe_is_refused():
-    with pytest.raises(ValueError, match="one of digits, images, images-equilibrium, got 'imgs'"):
+    with pytest.raises(ValueError, match=r"one of digits, images, images-density, .* got 'imgs'"):
         recipe("imgs")
 
 
@@ -53,7 +53,7 @@ def test_a_folder_does_not_hide_a_known_name(tmp_path, monkeypatch):
 
 
 def test_images_that_begin_with_an_energy_are_in_the_second_phase():
-    assert usual("mnist", begun=True) == "images-equilibrium"
+    assert usual("mnist", begun=True) == "images-density"
     assert usual("moons", begun=True) is None
 
 
@@ -68,3 +68,14 @@ def test_the_second_phase_goes_on_with_the_energy_of_the_first():
     )
     wells = first.scheme.temperature * (1 - first.scheme.cutoff)
     assert second.data.smoothing == pytest.approx(wells**0.5)
+
+
+def test_the_density_begins_with_the_network_of_the_transport():
+    first, second = read("images"), read("images-density")
+    assert isinstance(second.scheme, DualScoreMatching)
+    for name in ("widths", "blocks", "patch", "attention", "spectral"):
+        assert getattr(first.energy, name) == getattr(second.energy, name)
+    assert second.data.smoothing == second.energy.lowest
+    wells = first.scheme.temperature * (1 - first.scheme.cutoff)
+    assert second.energy.lowest == pytest.approx(wells**0.5)
+    assert first.dtype == second.dtype

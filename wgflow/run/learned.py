@@ -152,7 +152,7 @@ class Run:
     def _levels_down(self, levels: Levels, count: int, generator, *, steps: int = 10):
         """Points at levels of noise, as points of straight paths from noise to the data."""
         energy, sigmas = self.energy.energy, levels.grid(steps)
-        x, _ = heat.white(energy, levels, self._like(count), generator=generator)
+        x, _ = heat.white(energy, levels, self.like(count), generator=generator)
         with self._mixed():
             stages = list(heat.cool(energy, x, sigmas))
             for sigma, stage in zip(sigmas, stages, strict=True):
@@ -181,7 +181,7 @@ class Run:
                 generator=generator,
             )
 
-    def _like(self, count: int) -> Tensor:
+    def like(self, count: int) -> Tensor:
         """An empty tensor like ``count`` points."""
         return torch.empty(count, *self.event_shape, dtype=DTYPES[self.config.dtype])
 
@@ -192,7 +192,7 @@ class Run:
                     "The heat flow has steps and no time: expected the options steps and "
                     f"langevin, got time {path['time']}."
                 )
-            like = self._like(count)
+            like = self.like(count)
             with self._mixed():
                 x = heat.generate(
                     self.energy.energy, self.levels, like, generator=generator, **path
@@ -211,7 +211,7 @@ class Run:
                 "Only energies matched to paths lead from noise to the data: expected the scheme "
                 "energy-matching, joint or dual-score-matching; others from their population."
             )
-        like = self._like(count)
+        like = self.like(count)
         noise = torch.randn(like.shape, generator=generator, dtype=like.dtype)
         return paths, paths.noise * noise
 
@@ -267,7 +267,7 @@ class Run:
     def _annealed(self, levels: Levels, generator) -> LogZ:
         """``log Z`` along the heat flow, from draws that settled at the lowest level."""
         energy = self.energy.energy
-        x = heat.generate(energy, levels, self._like(COOLED), langevin=1, generator=generator)
+        x = heat.generate(energy, levels, self.like(COOLED), langevin=1, generator=generator)
         exact = MALA(STEP * levels.lowest**2, adaptation=0.0)
         x = sample(exact, energy, x, SETTLING, generator=generator)
         return heat.log_z(energy, levels, x, generator=generator)
