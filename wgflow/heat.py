@@ -96,6 +96,26 @@ def generate(
     return torch.cat(parts)
 
 
+def stages(
+    energy: Any,
+    levels: Levels,
+    like: Points,
+    *,
+    steps: int = 10,
+    generator: torch.Generator | None = None,
+) -> Iterator[Points]:
+    """The points of `generate` on their way, at each level, and at last without noise.
+
+    Each is ``x/(1+σ)``, of the size of a point of a straight path from noise to the data.
+    """
+    x, _ = white(energy, levels, like, generator=generator)
+    sigmas = levels.grid(steps)
+    for sigma, stage in zip(sigmas, cool(energy, x, sigmas), strict=True):
+        x = stage
+        yield x / (1 + sigma)
+    yield denoised(energy, x, levels.lowest)
+
+
 def bridge(
     energy: Any,
     levels: Levels,

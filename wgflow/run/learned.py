@@ -17,7 +17,7 @@ from wgflow.data import Dataset
 from wgflow.energy import Confined, Rescaled
 from wgflow.grid import box, log_z
 from wgflow.learning import MIXED, load_data
-from wgflow.levels import Levels, denoised
+from wgflow.levels import Levels
 from wgflow.likelihood import STEP, LogZ, moment_match
 from wgflow.likelihood import log_z as annealed_log_z
 from wgflow.outliers import recovery
@@ -142,22 +142,16 @@ class Run:
         and errors as in `sample` from noise, without Langevin steps.
         """
         if self.levels is not None:
-            yield from self._levels_down(self.levels, count, generator, **options)
+            way = heat.stages(
+                self.energy.energy, self.levels, self.like(count), generator=generator, **options
+            )
+            with self._mixed():
+                yield from map(self._original, way)
             return
         paths, x = self._noise(count, generator)
         options = {"temperature": paths.temperature} | options
         with self._mixed():
             yield from map(self._original, descent(self.energy.energy, x, **options))
-
-    def _levels_down(self, levels: Levels, count: int, generator, *, steps: int = 10):
-        """Points at levels of noise, as points of straight paths from noise to the data."""
-        energy, sigmas = self.energy.energy, levels.grid(steps)
-        x, _ = heat.white(energy, levels, self.like(count), generator=generator)
-        with self._mixed():
-            stages = list(heat.cool(energy, x, sigmas))
-            for sigma, stage in zip(sigmas, stages, strict=True):
-                yield self._original(stage / (1 + sigma))
-            yield self._original(denoised(energy, stages[-1], levels.lowest))
 
     def recovery(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """`wgflow.outliers.recovery` of points in original units, in standardised ones.
