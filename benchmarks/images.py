@@ -60,7 +60,7 @@ PLAIN = replace(NETWORK, head="dot")
 SHALLOW = ImageUNet(head="dot")
 
 EVALUATIONS, LEVELED = (40, 20), (41, 21)
-"""Of paths, and down levels of noise, where every step has two."""
+"""Of paths, and down levels of noise: stochastic and deterministic by the defaults."""
 
 SHARE = 0.4
 """Of the time that transport has."""
@@ -143,10 +143,9 @@ def drawer(run: Run, time: float | None = None) -> Callable[[int, int, int], Ten
 
     def sample(count: int, seed: int, evaluations: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
+        path: dict[str, Any] = {"steps": evaluations, "time": time}
         if time is None:
-            path: dict[str, Any] = {"steps": (evaluations - 1) // 2}
-        else:
-            path = {"steps": evaluations, "time": time}
+            path = {"stochastic": evaluations == LEVELED[0]}
         return run.sample(count, start="noise", generator=generator, **path).clamp(0, 1)
 
     return sample

@@ -10,10 +10,9 @@ from torch import nn
 
 from wgflow import heat
 from wgflow.energy import energy_and_grad
-from wgflow.heat import bridge, cool, generate, log_z, white, works_down, works_up
+from wgflow.heat import bridge, cool, generate, log_z, wander, white, works_down, works_up
 from wgflow.levels import At, Levels, denoised, derivatives
 from wgflow.parts import Parts
-from wgflow.samplers import MALA, sample
 from wgflow.schemes import DualScoreMatching
 
 LEVELS = Levels(0.1, 5.0)
@@ -189,6 +188,22 @@ def test_the_flow_of_a_gaussian_is_that_of_its_deviation_with_order_two():
     assert all(1.8 < order < 2.3 for order in orders)
 
 
+def test_wandering_down_keeps_the_law_of_a_point_exactly_and_of_a_gaussian_by_its_recursion():
+    n, sigmas = 40_000, LEVELS.grid(6, 3.0)
+    for v in (0.0, 0.4):
+        *_, y = wander(Blurred(v), draws(n, v + 25.0), sigmas, generator=seeded(2))
+        variance = v + 25.0
+        for a, b in itertools.pairwise(sigmas):
+            slope = 1 - (a**2 - b**2) / (v + a**2)
+            variance = slope**2 * variance + b**2 * (1 - b**2 / a**2)
+        assert z_score(y, MEAN).abs().max() < 4
+        assert z_score((y - MEAN).square(), variance).abs().max() < 4
+    assert variance < 0.35  # what is under the noise is not its mean, but after few steps
+    *_, fine = wander(Blurred(0.4), draws(n, 25.4), LEVELS.grid(300, 3.0), generator=seeded(2))
+    spread = float((fine - MEAN).square().mean())
+    assert spread == pytest.approx(0.41, rel=0.03)
+
+
 def test_white_noise_is_of_the_highest_level_around_the_mean():
     like = torch.empty(20_000, 3, dtype=F64)
     x, center = white(Blurred(0.01), LEVELS, like, generator=seeded(1))
@@ -208,6 +223,20 @@ def test_generated_points_are_means_or_draws_of_the_lowest_level():
     h = 0.01 / 8
     kept = (1 - h / (v + 0.01)) ** 2 * (v + 0.01) * 25 / (v + 25) + 2 * h
     assert z_score((y - MEAN).square(), kept).abs().max() < 4
+
+
+@pytest.mark.parametrize(
+    ("options", "evaluations"), [({}, 21), ({"stochastic": True}, 41), ({"langevin": 3}, 24)]
+)
+def test_evaluations_are_those_that_are_told(options, evaluations):
+    seen = []
+
+    def energy(x, level):
+        seen.append(len(x))
+        return Blurred(0.4)(x, level)
+
+    generate(energy, LEVELS, torch.empty(5, 3, dtype=F64), generator=seeded(1), **options)
+    assert sum(seen) == 1 + 5 * evaluations
 
 
 @pytest.mark.parametrize("bad", [{"steps": 0}, {"langevin": -1}])
@@ -268,13 +297,14 @@ def test_bad_annealing_is_refused(bad):
         log_z(Blurred(0.4), LEVELS, **options)
 
 
-def test_exact_moves_leave_the_law_of_a_level():
-    energy = Blurred(0.4, slip=0.3).requires_grad_(False)
-    law = At(energy, 0.1)
-    x = exact_draws(energy, 20_000)
-    y = sample(MALA(heat.STEP * 0.41, adaptation=0.0), law, x, 3, generator=seeded(4))
-    assert (y != x).any(1).double().mean() > 0.5
+@pytest.mark.parametrize("sigma", [0.1, 5.0])
+def test_moves_leave_the_law_of_a_level(sigma):
+    energy = Blurred(0.0).requires_grad_(False)
+    x = draws(40_000, sigma**2)
+    y = heat.moved(energy, heat.at(energy, x, sigma), sigma, 5, seeded(4)).x
+    assert 0.3 * sigma < float((y - x).std()) < 2 * sigma
     assert z_score(y - x, 0.0).abs().max() < 4
+    assert z_score((y - MEAN).square(), sigma**2).abs().max() < 4
 
 
 def test_a_bridge_fills_what_is_hidden_by_its_law_given_the_rest():

@@ -127,10 +127,17 @@ def test_samples_are_of_the_heat_flow(run):
 
 
 def test_a_level_has_no_time(run):
-    with pytest.raises(ValueError, match="options steps and langevin, got time 2"):
+    with pytest.raises(ValueError, match="options steps, stochastic and langevin, got time 2"):
         run.sample(2, time=2.0)
     with pytest.raises(ValueError, match="expected a scheme that has some"):
         run.sample(2, start="population")
+
+
+def test_only_levels_have_stochastic_steps(run, tmp_path):
+    x, y = (run.sample(3, generator=seeded(4), steps=5, stochastic=s) for s in (False, True))
+    assert not torch.equal(x, y)
+    with pytest.raises(ValueError, match="expected an energy of levels of noise for stochastic"):
+        fit(FIRST, tmp_path / "first").sample(2, stochastic=True)
 
 
 def test_evaluations_are_counted_with_their_levels(run):

@@ -20,6 +20,12 @@ from wgflow.samplers import MALA, ULA, sample
 from wgflow.samplers.base import check_positive
 from wgflow.samplers.langevin import LangevinState
 
+DETERMINISTIC, STOCHASTIC = 10, 40
+"""Steps down all levels, of two gradients and of one."""
+
+POWER = 3.0
+"""Of the levels of stochastic steps, which want more of much noise."""
+
 
 def white(
     energy: Any, levels: Levels, like: Points, *, generator: torch.Generator | None = None
@@ -53,27 +59,47 @@ def cool(energy: Any, x: Points, sigmas: list[float]) -> Iterator[Points]:
         yield x
 
 
+def wander(
+    energy: Any, x: Points, sigmas: list[float], *, generator: torch.Generator | None = None
+) -> Iterator[Points]:
+    """x, and x at each further level: ``x ← x - (a²-b²)∇E(x, log a²) + b√(1-b²/a²) ξ``.
+
+    The law of x at level b, given it at level a and what is under the noise, for which its mean
+    stands (ancestral sampling, Ho et al. 2020). Fresh noise takes out errors of earlier levels that
+    `cool` keeps. One gradient a step.
+    """
+    yield x
+    for a, b in itertools.pairwise(sigmas):
+        mean, variance = colder(at(energy, x, a), a, b)
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        x = mean + math.sqrt(variance) * noise
+        yield x
+
+
 def generate(
     energy: Any,
     levels: Levels,
     like: Points,
     *,
-    steps: int = 10,
+    steps: int | None = None,
+    stochastic: bool = False,
     langevin: int = 0,
     chunk: int = 256,
     generator: torch.Generator | None = None,
 ) -> Points:
     """Fresh points, of the shape of ``like``: white noise that goes down all levels.
 
-    ``2 steps`` gradients per point on the way (`cool`, on the levels of `Levels.grid`) and one for
-    the mean of what is under the noise of the lowest level. With ``langevin`` steps they are draws
-    of the law of that level instead, by as many of ULA of ``σ²/8``, one gradient each.
+    By `cool` on ten steps of `Levels.grid`, two gradients each, or by `wander` on forty, one each;
+    and one gradient more for the mean of what is under the noise of the lowest level. With
+    ``langevin`` steps they are draws of the law of that level instead, by as many of ULA of
+    ``σ²/8``, one gradient each.
 
     Args:
         energy: E of x and the level.
         levels: of the noise.
         like: a tensor of the shape, type and device of the result.
         steps: from the highest level to the lowest.
+        stochastic: whether with fresh noise at each level.
         langevin: steps at the lowest.
         chunk: points at a time; bounds the memory.
         generator: source of randomness.
@@ -81,13 +107,17 @@ def generate(
     Raises:
         ValueError: when a number is out of its range.
     """
+    steps = (STOCHASTIC if stochastic else DETERMINISTIC) if steps is None else steps
     check_positive("The heat flow", steps=steps)
     if langevin < 0:
         raise ValueError(f"A path has Langevin steps: expected at least 0, got {langevin}.")
     parts = []
     for part in like.split(chunk):
         x, _ = white(energy, levels, part, generator=generator)
-        *_, x = cool(energy, x, levels.grid(steps))
+        if stochastic:
+            *_, x = wander(energy, x, levels.grid(steps, POWER), generator=generator)
+        else:
+            *_, x = cool(energy, x, levels.grid(steps))
         if langevin:
             law, sampler = At(energy, levels.lowest), ULA(STEP * levels.lowest**2)
             parts.append(sample(sampler, law, x, langevin, generator=generator))
@@ -101,7 +131,7 @@ def stages(
     levels: Levels,
     like: Points,
     *,
-    steps: int = 10,
+    steps: int = DETERMINISTIC,
     generator: torch.Generator | None = None,
 ) -> Iterator[Points]:
     """The points of `generate` on their way, at each level, and at last without noise.

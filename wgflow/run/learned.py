@@ -109,7 +109,7 @@ class Run:
                 where it can be, else the population.
             rounds: moves of a point from the population.
             generator: source of randomness.
-            path: options of those: steps, langevin, and of `follow` time besides.
+            path: options of those: steps and langevin; of levels stochastic, of paths time.
 
         Raises:
             ValueError: the scheme kept no particles, or matched no paths, or a number is out of
@@ -183,8 +183,8 @@ class Run:
         if self.levels is not None:
             if "time" in path:
                 raise ValueError(
-                    "The heat flow has steps and no time: expected the options steps and "
-                    f"langevin, got time {path['time']}."
+                    "The heat flow has steps and no time: expected the options steps, "
+                    f"stochastic and langevin, got time {path['time']}."
                 )
             like = self.like(count)
             with self._mixed():
@@ -193,6 +193,11 @@ class Run:
                 )
             return self._original(x)
         paths, x = self._noise(count, generator)
+        if path.pop("stochastic", False):
+            raise ValueError(
+                "A path from noise is deterministic: expected an energy of levels of noise for "
+                "stochastic steps, or langevin steps at its end, got stochastic."
+            )
         path = {"temperature": paths.temperature, "generator": generator} | path
         with self._mixed():
             return self._original(follow(self.energy.energy, x, **path))
