@@ -11,7 +11,9 @@ from torch import nn
 from wgflow import heat
 from wgflow.architectures import ImageNoisyUNet, ImageUNet
 from wgflow.chains import beginning, flown, langevin_step
+from wgflow.classes import draw_classes
 from wgflow.composition import compose, counted
+from wgflow.conditioning import Conditional
 from wgflow.config import Config, Data, Training
 from wgflow.energy import Rescaled, Sum, Tempered
 from wgflow.inheritance import initialise, trunk_of
@@ -131,6 +133,30 @@ def test_a_level_has_no_time(run):
         run.sample(2, time=2.0)
     with pytest.raises(ValueError, match="expected a scheme that has some"):
         run.sample(2, start="population")
+
+
+def sure(x):
+    """Log-probabilities of two classes: almost always the second, more so of brighter points."""
+    bright = 12 + x.flatten(1).sum(1)
+    return torch.stack([torch.zeros_like(bright), bright], 1).log_softmax(1)
+
+
+def test_guidance_at_a_level_sees_the_point_of_a_path(run):
+    energy, x = run.energy.energy, torch.randn(4, 1, 8, 8, generator=seeded(1))
+    level = torch.tensor([-4.0, -1.0, 0.0, 2.0])
+    told = sure(x / (1 + (level / 2).exp()[:, None, None, None]))[:, 1]
+    found = Conditional(energy, sure, 1, 3.0)(x, level)
+    torch.testing.assert_close(found, energy(x, level) - 3 * told)
+
+
+def test_a_pull_down_the_levels_is_guidance_at_each(run):
+    chosen = draw_classes(run, [1], 4, labeller=sure, pull=2.0, steps=4, generator=seeded(4))
+    assert chosen.draws == 6  # one and a half times as many, all of them accepted
+    law = Conditional(run.energy.energy, sure, 1, 2.0)
+    u = heat.generate(law, Levels(), run.like(6), steps=4, generator=seeded(4))
+    torch.testing.assert_close(chosen.x[0], run.dataset.unstandardise(u)[:4])
+    free = draw_classes(run, [1], 4, labeller=sure, steps=4, generator=seeded(4))
+    assert not torch.equal(free.x, chosen.x)
 
 
 def test_only_levels_have_stochastic_steps(run, tmp_path):

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wgflow import heat
 from wgflow.chains import from_units, precision, to_units
 from wgflow.conditioning import Chosen, Conditional, LogProb, reject
 from wgflow.config import DTYPES
 from wgflow.folder import LABELLER
 from wgflow.labelling import UPDATES, Labeller
+from wgflow.levels import Levels
 from wgflow.run import Run
 from wgflow.run.learned import STARTS
 from wgflow.samplers import ULA, sample
@@ -74,10 +76,11 @@ def draw_classes(
 ) -> Chosen:
     """``count`` points of each class, in the units of the data: see `wgflow.conditioning.reject`.
 
-    Points from noise are looked at on the way, at the times `LOOKS`, and those without hope are
-    dropped. A pull k > 0 leads them to their class instead, by the guidance ``k s²(1-t)/(εt)`` of
-    `wgflow.conditioning.Conditional`, before the same rejection at the end. Most are accepted
-    then, but their law is no longer that of the run given the class: it has no name.
+    Points on paths from noise are looked at on the way, at the times `LOOKS`, and those without
+    hope are dropped. A pull k > 0 leads them to their class instead, by the guidance
+    ``k s²(1-t)/(εt)`` of `wgflow.conditioning.Conditional`, before the same rejection at the end.
+    Most are accepted then, but their law is no longer that of the run given the class: it has no
+    name. Down levels of noise nobody looks, and a pull is the guidance k at each.
 
     Args:
         run: the law p that is drawn from.
@@ -95,24 +98,49 @@ def draw_classes(
     """
     check_choice("start", start or STARTS[0], STARTS)
     paths = None if start == "population" else matching(run.config.scheme)
-    if not pull >= 0 or (pull and paths is None):
+    levels = None if start == "population" else run.levels
+    if not pull >= 0 or (pull and paths is None and levels is None):
         raise ValueError(
             "A pull acts along learned paths from noise: expected at least 0, and 0 without "
             f"such paths, got {pull}."
         )
     find = partial(reject, log_prob=labeller, guidance=guidance, generator=generator, count=count)
-    if paths is None:
+    if pull and levels is not None:
+        begin = partial(_pulled_down, run, levels, labeller, pull, generator, **path)
+        chosen = _each(find, begin, labels)
+    elif paths is None:
         draw = partial(run.sample, start=start, generator=generator, **path)
         chosen = find(lambda n: to_units(run, draw(n)), labels=labels)
     elif pull:
         begin = partial(_pulled, run, paths, labeller, pull, generator, **path)
-        parts = [find(partial(begin, c), labels=[c], ahead=AHEAD_PULLED) for c in labels]
-        x, draws, ended = zip(*parts, strict=True)
-        chosen = Chosen(torch.cat(x), sum(draws), sum(ended))
+        chosen = _each(find, begin, labels)
     else:
         first, *legs = _legs(run, paths, generator, **path)
         chosen = find(lambda n: first(_noise(run, paths, n, generator)), labels=labels, legs=legs)
     return chosen._replace(x=from_units(run, chosen.x))
+
+
+def _each(find: Callable[..., Chosen], begin: Callable[..., Tensor], labels: list[int]) -> Chosen:
+    """What is found of every class when each is pulled to by itself."""
+    parts = [find(partial(begin, c), labels=[c], ahead=AHEAD_PULLED) for c in labels]
+    x, draws, ended = zip(*parts, strict=True)
+    return Chosen(torch.cat(x), sum(draws), sum(ended))
+
+
+def _pulled_down(
+    run: Run,
+    levels: Levels,
+    labeller: LogProb,
+    pull: float,
+    generator: torch.Generator | None,
+    label: int,
+    count: int,
+    **path: Any,
+) -> Tensor:
+    """Points of a class that came down levels of noise."""
+    law = Conditional(run.energy.energy, labeller, label, pull)
+    with precision(run, "ula"):
+        return heat.generate(law, levels, run.like(count), generator=generator, **path)
 
 
 def _noise(run: Run, paths: EnergyMatching, count: int, generator) -> Tensor:

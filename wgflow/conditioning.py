@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wgflow._tensor import Points, Values
+from wgflow._tensor import Points, Values, per_point
 from wgflow.energy import Energy
 from wgflow.samplers.base import check_positive
 
@@ -47,7 +47,8 @@ class Conditional(nn.Module):
 
     80 half-way when ε = 0.0125, with a classifier that knows the noise of time t. Paths coupled
     by optimal transport are not independent of their noise, which then decides part of the class,
-    and this g(t) is too small for them.
+    and this g(t) is too small for them. Of an energy of levels of noise g = 1 is exact at every
+    level, with a classifier that knows the noise of paths, which sees ``x/(1+σ)``.
 
     Args:
         energy: E.
@@ -66,11 +67,14 @@ class Conditional(nn.Module):
         self.log_prob = log_prob
         self.label, self.guidance = label, guidance
 
-    def forward(self, x: Points) -> Values:
+    def forward(self, x: Points, *level: Values) -> Values:
         """``E(x) - g log p(c|x)``; ValueError when there is no such class."""
-        p = self.log_prob(x)
+        seen = x
+        for each in level:
+            seen = x / (1 + per_point((each / 2).exp(), x))
+        p = self.log_prob(seen)
         check_labels([self.label], p.shape[1])
-        return self.energy(x) - self.guidance * p[:, self.label]
+        return self.energy(x, *level) - self.guidance * p[:, self.label]
 
 
 class Chosen(NamedTuple):

@@ -65,8 +65,8 @@ def wander(
     """x, and x at each further level: ``x ← x - (a²-b²)∇E(x, log a²) + b√(1-b²/a²) ξ``.
 
     The law of x at level b, given it at level a and what is under the noise, for which its mean
-    stands (ancestral sampling, Ho et al. 2020). Fresh noise takes out errors of earlier levels that
-    `cool` keeps. One gradient a step.
+    stands (ancestral sampling, Ho et al. 2020). Fresh noise takes out errors of earlier levels,
+    which `cool` keeps. One gradient a step.
     """
     yield x
     for a, b in itertools.pairwise(sigmas):
