@@ -24,7 +24,7 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 - `wgflow sample runs/moons-0 --times runs/rings-0`: from the product of two densities
 - `wgflow sample runs/moons-0 --temperature 0.5`: from its square, sharper
 - `wgflow sample runs/mnist-0 --class 3 -n 64 --out threes.png`: of one class, by Bayes' rule
-- `wgflow sample --pretrained mnist --class all -n 10 --pull 4 --guidance 16`: a row for each class
+- `wgflow sample --pretrained mnist --class all -n 10 --pull 1 --stochastic`: a row for each class
 """
 )
 def sample(
