@@ -19,7 +19,7 @@ from wgflow.cli.tables import differences, score_table
 from wgflow.cli.training import free_folder
 from wgflow.config import Config, Data, dumps, loads
 from wgflow.output import write_images, write_table
-from wgflow.schemes import EnergyMatching, Joint, NearProximal
+from wgflow.schemes import DualScoreMatching, EnergyMatching, NearProximal
 
 SMALL = [
     *("--set", "training.batch_size=64", "--set", "training.evaluate_every=2"),
@@ -105,7 +105,7 @@ def test_data_choose_their_recipe():
 
     kinds = {name: type(shown(name).scheme) for name in ("moons", "mnist")}
     assert kinds == {"moons": NearProximal, "mnist": EnergyMatching}
-    assert isinstance(shown("mnist", "--init", "runs/mnist-0").scheme, Joint)
+    assert isinstance(shown("mnist", "--init", "runs/mnist-0").scheme, DualScoreMatching)
     assert shown("faces/", "--config", "images").energy == shown("mnist").energy
     assert shown("mnist", "--config", "digits").scheme.dynamics.size == 1024
     assert shown("mnist", "--set", "energy=mlp").energy == Config().energy

@@ -10,7 +10,7 @@ from problems import F64, seeded
 from wgflow.architectures import ImageResNet, ImageUNet
 from wgflow.config import to_table
 from wgflow.energy import Confined, check_energy, energy_and_grad
-from wgflow.image_layers import BOUND, bounded, pad, squash
+from wgflow.image_layers import BOUND, Block, Convolutions, bounded, pad, squash
 from wgflow.image_nets import HEADS, Mixed, ResNet, UNet, distance
 from wgflow.levels import Levels, derivatives
 from wgflow.noisy_unet import NoisyUNet
@@ -260,6 +260,17 @@ def test_the_energy_of_noise_is_its_definition():
     torch.testing.assert_close(net(x, level), expected)
     assert free.abs().min() > 1e-3
     assert drift.abs().min() > 1e-3
+
+
+def test_a_block_is_told_gains_and_biases():
+    block = Block(Convolutions(seeded(0), False), 4, 3).to(F64)
+    with torch.no_grad():
+        for p in block.parameters():
+            p.normal_(generator=seeded(p.numel()))
+    h, told = images(2, (4, 5, 5)), torch.randn(2, 3, generator=seeded(5), dtype=F64)
+    gain, bias = block.told(told)[:, :, None, None].chunk(2, 1)
+    inner = (1 + gain) * block.first(h) + bias
+    torch.testing.assert_close(block(h, told), h + block.second(torch.nn.functional.silu(inner)))
 
 
 def test_levels_matter_to_every_block_of_a_noisy_network():
