@@ -13,7 +13,7 @@ from wgflow.energy import energy_and_grad
 from wgflow.heat import bridge, cool, generate, log_z, wander, white, works_down, works_up
 from wgflow.levels import At, Levels, denoised, derivatives
 from wgflow.parts import Parts
-from wgflow.schemes import DualScoreMatching
+from wgflow.schemes import DualScoreMatching, Joint
 
 LEVELS = Levels(0.1, 5.0)
 MEAN = double([0.7, -0.3, 0.2])
@@ -162,6 +162,11 @@ def test_levels_are_drawn_uniformly_in_time_and_in_their_logarithm(share):
         assert not len(u) or (float(u.min()) > -1e-9 and float(u.max()) < 1 + 1e-9)
         for power in (1, 2):
             assert not len(u) or z_score(u**power, 1 / (power + 1)).abs() < 4
+
+
+def test_it_shares_its_data_with_no_other_scheme():
+    with pytest.raises(ValueError, match="noise of their own, got DualScoreMatching and Near"):
+        Joint(DualScoreMatching())
 
 
 def test_only_energies_of_levels_are_matched():

@@ -59,13 +59,7 @@ class Confinable(Network):
             check_positive(type(self).__name__, confinement=self.confinement)
 
     def build(
-        self,
-        event_shape: tuple[int, ...],
-        covariance: Tensor | None = None,
-        center: Tensor | None = None,
-        *,
-        mixed: bool = False,
-        generator: torch.Generator | None = None,
+        self, event_shape, covariance=None, center=None, *, mixed=False, generator=None
     ) -> nn.Module:
         """The free part, confined unless it is not to be."""
         free = self.free(event_shape, mixed, generator)

@@ -30,9 +30,8 @@ from wgflow.train import Step, train
 RECORDS = (Carry, Pair, Paths, Particles, LangevinState, KineticState)
 """The named tuples of a carry that a checkpoint may hold."""
 
-
 MIXED = "bf16-mixed"
-"""The precision with convolutions in bfloat16."""
+"""Convolutions in bfloat16."""
 
 LARGEST = 1024
 """Coordinates up to which the confinement knows their covariance."""
@@ -249,8 +248,8 @@ def batches_of(
             "Flips need one unit for all pixels: expected images scaled by range "
             f'(data.scaling = "range"), got {dataset.name} scaled by coordinate.'
         )
-    size = config.training.batch_size
-    noise = 0.0 if config.scheme.noises else config.data.smoothing
+    size, noise = config.training.batch_size, config.data.smoothing
+    noise = 0.0 if config.scheme.noises else noise
     return Batches(x, size, flips=flips, noise=noise, generator=generator)
 
 

@@ -42,7 +42,7 @@ class Joint(Scheme[Pair]):
         inner_steps: optimiser steps per learning step, in place of those of the parts.
 
     Raises:
-        ValueError: when a hyper-parameter is not positive.
+        ValueError: when a hyper-parameter is not positive, or a scheme adds noise to the data.
     """
 
     transport: Scheme[Any] = field(default_factory=EnergyMatching)
@@ -52,6 +52,11 @@ class Joint(Scheme[Pair]):
 
     def __post_init__(self):
         check_positive("Joint", weight=self.weight, inner_steps=self.inner_steps)
+        if self.transport.noises or self.equilibrium.noises:
+            raise ValueError(
+                "Two schemes at once share their data: expected schemes that add no noise of their "
+                f"own, got {type(self.transport).__name__} and {type(self.equilibrium).__name__}."
+            )
 
     def init(self, energy, batch, *, generator=None) -> Pair:
         """Both carries."""
