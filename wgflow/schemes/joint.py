@@ -54,8 +54,8 @@ class Joint(Scheme[Pair]):
         check_positive("Joint", weight=self.weight, inner_steps=self.inner_steps)
         if self.transport.noises or self.equilibrium.noises:
             raise ValueError(
-                "Two schemes at once share their data: expected schemes that add no noise of their "
-                f"own, got {type(self.transport).__name__} and {type(self.equilibrium).__name__}."
+                "Two schemes at once share their data: expected schemes that add no noise of "
+                f"their own, got {type(self.transport).__name__} and {type(self.equilibrium).__name__}."
             )
 
     def init(self, energy, batch, *, generator=None) -> Pair:
