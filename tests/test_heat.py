@@ -8,9 +8,9 @@ import torch
 from problems import F64, double, seeded, z_score
 from torch import nn
 
-from wgflow import heat
 from wgflow.energy import energy_and_grad
-from wgflow.heat import bridge, cool, generate, log_z, wander, white, works_down, works_up
+from wgflow.heat import at, bridge, cool, generate, wander, white
+from wgflow.heat_likelihood import log_z, moved, works_down, works_up
 from wgflow.levels import At, Levels, denoised, derivatives
 from wgflow.parts import Parts
 from wgflow.schemes import DualScoreMatching, Joint
@@ -306,7 +306,7 @@ def test_bad_annealing_is_refused(bad):
 def test_moves_leave_the_law_of_a_level(sigma):
     energy = Blurred(0.0).requires_grad_(False)
     x = draws(40_000, sigma**2)
-    y = heat.moved(energy, heat.at(energy, x, sigma), sigma, 5, seeded(4)).x
+    y = moved(energy, at(energy, x, sigma), sigma, 5, seeded(4)).x
     assert 0.3 * sigma < float((y - x).std()) < 2 * sigma
     assert z_score(y - x, 0.0).abs().max() < 4
     assert z_score((y - MEAN).square(), sigma**2).abs().max() < 4

@@ -15,7 +15,8 @@ LAYERS = [
     ["distances", "metrics", "neighbours"],
     ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],
     ["samplers", "particles", "descent", "sampling", "likelihood"],
-    ["inpainting", "denoising", "interpolation", "outliers", "conditioning", "heat"],
+    ["inpainting", "denoising", "interpolation", "outliers", "conditioning"],
+    ["heat", "heat_likelihood"],
     [
         "schemes.base",
         "schemes.dynamics",

@@ -8,7 +8,7 @@ import torch
 from problems import F64, seeded
 from torch import nn
 
-from wgflow import heat
+from wgflow import heat, heat_likelihood
 from wgflow.architectures import ImageNoisyUNet, ImageUNet
 from wgflow.chains import beginning, flown, langevin_step
 from wgflow.classes import draw_classes
@@ -182,7 +182,7 @@ def test_log_z_is_annealed_along_the_levels(run, monkeypatch):
         seen.append((levels, x.shape))
         return LogZ(1.0, 0.1, 0.9, 1.1)
 
-    monkeypatch.setattr(heat, "log_z", annealed)
+    monkeypatch.setattr(heat_likelihood, "log_z", annealed)
     assert replace(run).normaliser.value == 1.0
     assert seen == [(Levels(), (module.COOLED, 1, 8, 8))]
 

@@ -262,7 +262,7 @@ def test_where_samples_start(tmp_path):
         run.sample(2, start="population")
     plain = replace(CONFIG, scheme=JOINT.equilibrium, energy=Perceptron(width=8, depth=1))
     other = fit(plain, tmp_path / "plain")
-    with pytest.raises(ValueError, match="energy-matching or joint"):
+    with pytest.raises(ValueError, match="energy-matching, joint or dual-score-matching"):
         other.sample(2, start="noise")
     with pytest.raises(ValueError, match=r"expected no options, got \{'steps': 3\}"):
         other.sample(2, steps=3)

@@ -1,6 +1,6 @@
-"""The heat flow of a learned law backwards: from white noise to samples, and to ``log Z``.
+"""The heat flow of a learned law backwards: from white noise to samples.
 
-Both ask for an energy of levels of noise, `wgflow.levels`.
+It asks for an energy of levels of noise, `wgflow.levels`.
 """
 
 import itertools
@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wgflow._tensor import Points, Values, sum_event
+from wgflow._tensor import Points, sum_event
 from wgflow.energy import energy_and_grad
 from wgflow.levels import At, Levels, denoised
-from wgflow.likelihood import STEP, LogZ, joined
+from wgflow.likelihood import STEP
 from wgflow.outliers import TIMES
 from wgflow.samplers import MALA, ULA, sample
 from wgflow.samplers.base import check_positive
@@ -211,89 +211,9 @@ def recovery(
     return torch.stack(found, 1)
 
 
-def log_z(
-    energy: Any,
-    levels: Levels,
-    model: Points,
-    *,
-    steps: int = 500,
-    moves: int = 1,
-    generator: torch.Generator | None = None,
-) -> LogZ:
-    """``log Z`` of the lowest level, by annealing along the heat flow both ways.
-
-    Down, chains take the step of Gaussians ``x - (a²-b²)∇E_a(x) + b√(1-b²/a²) ξ`` from each level
-    a to the next b, then ``moves`` exact MALA steps of ``b²/8``. Up, as many of the model take
-    those in reverse order, and the noise ``x + √(a²-b²) ξ``, which is what the first step would
-    undo if E knew its laws. The works
-
-        W = Σ [E_a(x) - E_b(y) + log N(x; y, a²-b²) - log q(y|x)] - E(x_0) - log N(x_0; m, σ²)
-
-    obey ``E[e^W] = Z`` down and ``E[e^{-W}] = 1/Z`` up whatever E is (Del Moral et al. 2006), so
-    there is a sandwich as in `wgflow.likelihood.log_z`, about as wide as E is wrong.
-
-    Args:
-        energy: E of x and the level.
-        levels: of the noise.
-        model: points of ``exp(-E)/Z`` of the lowest level; as many chains start from white noise.
-        steps: between the levels, in equal ratios.
-        moves: exact steps at each level.
-        generator: source of randomness.
-
-    Raises:
-        ValueError: for fewer than two points, no steps, or when a work is not finite.
-    """
-    check_positive("Annealing", steps=steps)
-    if len(model) < 2:
-        raise ValueError(f"An error bar needs points: expected at least 2, got {len(model)}.")
-    sigmas = levels.ladder(steps)
-    x, center = white(energy, levels, model, generator=generator)
-    forward = works_down(energy, x, center, sigmas, moves, generator)
-    backward = works_up(energy, model, center, sigmas, moves, generator)
-    return joined(forward, backward)
-
-
-def works_down(
-    energy: Any, x: Points, center: Tensor, sigmas: list[float], moves: int, generator
-) -> Values:
-    """W of chains that begin as white noise, float64."""
-    state = at(energy, x, sigmas[0])
-    total = -state.energy.double() - log_normal(x - center, sigmas[0] ** 2)
-    for a, b in itertools.pairwise(sigmas):
-        mean, variance = colder(state, a, b)
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        new = at(energy, mean + math.sqrt(variance) * noise, b)
-        total += exchange(state, new, mean, variance, a, b)
-        state = moved(energy, new, b, moves, generator)
-    return total
-
-
-def works_up(
-    energy: Any, x: Points, center: Tensor, sigmas: list[float], moves: int, generator
-) -> Values:
-    """W of chains that begin with the model, counted as if they went down, float64."""
-    state = at(energy, x, sigmas[-1])
-    total = x.new_zeros(len(x), dtype=torch.float64)
-    for b, a in itertools.pairwise(sigmas[::-1]):
-        state = moved(energy, state, b, moves, generator)
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        new = at(energy, state.x + math.sqrt(a**2 - b**2) * noise, a)
-        total += exchange(new, state, *colder(new, a, b), a, b)
-        state = new
-    return total - state.energy.double() - log_normal(state.x - center, sigmas[0] ** 2)
-
-
 def at(energy: Any, x: Points, sigma: float) -> LangevinState:
     """Chains at x that feel the energy of a level, with the step that suits it."""
     return MALA(STEP * sigma**2, adaptation=0.0).init(At(energy, sigma), x)
-
-
-def moved(energy: Any, state: LangevinState, sigma: float, moves: int, generator) -> LangevinState:
-    """The chains after exact steps at a level."""
-    kernel, law = MALA(STEP * sigma**2, adaptation=0.0), At(energy, sigma)
-    for _ in range(moves):
-        state, _ = kernel.step(law, state, generator=generator)
-    return state
 
 
 def colder(state: LangevinState, a: float, b: float) -> tuple[Points, float]:
@@ -302,19 +222,3 @@ def colder(state: LangevinState, a: float, b: float) -> tuple[Points, float]:
     With ``x_0 = E[x_0 | x]`` in place of what is under the noise, that of ``x_b`` given x and x_0.
     """
     return state.x - (a**2 - b**2) * state.grad, b**2 * (1 - b**2 / a**2)
-
-
-def exchange(
-    above: LangevinState, below: LangevinState, mean: Points, variance: float, a: float, b: float
-) -> Values:
-    """``E_a(x) - E_b(y) + log N(x; y, a²-b²) - log N(y; mean, variance)``, float64."""
-    gained = above.energy.double() - below.energy.double()
-    back = log_normal(above.x - below.x, a**2 - b**2)
-    return gained + back - log_normal(below.x - mean, variance)
-
-
-def log_normal(r: Tensor, variance: float) -> Values:
-    """``log N(r; 0, variance I)`` of events, float64."""
-    d = r[0].numel()
-    square = sum_event(r.double() ** 2)
-    return -square / (2 * variance) - d / 2 * math.log(2 * math.pi * variance)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wgflow import heat
+from wgflow import heat, heat_likelihood
 from wgflow.architectures import ImageNoisyUNet
 from wgflow.config import DTYPES, Config
 from wgflow.data import Dataset
@@ -269,7 +269,7 @@ class Run:
         x = heat.generate(energy, levels, self.like(COOLED), langevin=1, generator=generator)
         exact = MALA(STEP * levels.lowest**2, adaptation=0.0)
         x = sample(exact, energy, x, SETTLING, generator=generator)
-        return heat.log_z(energy, levels, x, generator=generator)
+        return heat_likelihood.log_z(energy, levels, x, generator=generator)
 
     def _cooled(self, paths: EnergyMatching, energy: Confined, generator) -> LogZ:
         """``log Z`` by cooling from the confinement, white noise, to the wells at the images."""

@@ -55,7 +55,8 @@ class Joint(Scheme[Pair]):
         if self.transport.noises or self.equilibrium.noises:
             raise ValueError(
                 "Two schemes at once share their data: expected schemes that add no noise of "
-                f"their own, got {type(self.transport).__name__} and {type(self.equilibrium).__name__}."
+                f"their own, got {type(self.transport).__name__} and "
+                f"{type(self.equilibrium).__name__}."
             )
 
     def init(self, energy, batch, *, generator=None) -> Pair:
