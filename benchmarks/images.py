@@ -62,7 +62,7 @@ SHALLOW = ImageUNet(head="dot")
 EVALUATIONS, LEVELED = (40, 20), (41, 21)
 """Of paths, and down levels of noise: stochastic and deterministic by the defaults."""
 
-SHARE = 0.4
+SHARE = 0.2
 """Of the time that transport has."""
 
 TRIAL = 10

@@ -9,11 +9,13 @@ from problems import F64, double, seeded, z_score
 from torch import nn
 
 from wgflow.energy import energy_and_grad
-from wgflow.heat import at, bridge, cool, generate, wander, white
+from wgflow.heat import Start, at, bridge, cool, generate, start, wander
 from wgflow.heat_likelihood import log_z, moved, works_down, works_up
 from wgflow.levels import At, Levels, denoised, derivatives
 from wgflow.parts import Parts
+from wgflow.principal import Principal, principal_of
 from wgflow.schemes import DualScoreMatching, Joint
+from wgflow.schemes.dual import expected_noise
 
 LEVELS = Levels(0.1, 5.0)
 MEAN = double([0.7, -0.3, 0.2])
@@ -123,13 +125,14 @@ def test_the_law_of_the_heat_flow_is_where_both_terms_are_stationary(changed, te
 
     assert z_score(slopes(right), 0.0).abs().max() < 4
     assert z_score(slopes(wrong), 0.0).abs().max() > 10
-    found = [scheme.loss(e, scheme.init(e, x), generator=seeded(7)) for e in (right, wrong)]
+    plain = DualScoreMatching(recent=0)  # the others would compare all points with all
+    found = [plain.loss(e, plain.init(e, x), generator=seeded(7)) for e in (right, wrong)]
     assert found[1].metrics[term] > found[0].metrics[term]
 
 
 def test_the_two_terms_are_weighted_as_they_say():
     energy, batch = Blurred(0.4, error=0.3, slip=0.2), draws(64, 0.4)
-    scheme = DualScoreMatching(time_weight=0.7)
+    scheme = DualScoreMatching(time_weight=0.7, recent=0)
     level = scheme.draw(LEVELS, batch, generator=skipped(batch))
     noise = torch.randn(batch.shape, dtype=F64, generator=seeded(3))
     sigma = (level / 2).exp()
@@ -141,6 +144,78 @@ def test_the_two_terms_are_weighted_as_they_say():
     torch.testing.assert_close(loss.value.detach(), expected)
     torch.testing.assert_close(loss.metrics["space"], space.mean() / 3)
     torch.testing.assert_close(loss.metrics["time"], time.mean() / 3)
+
+
+@pytest.mark.parametrize("count", [64, 90])
+def test_noise_is_what_can_be_expected_of_it(count):
+    data = draws(count, 0.4, seed=1)
+    sigma = torch.linspace(0.1, 5.0, 7, dtype=F64)
+    y = draws(7, 2.0, seed=2)
+    noise, square = expected_noise(y, sigma, data)
+    for i in range(7):
+        each = (y[i] - data) / sigma[i]
+        weights = (-each.square().sum(1) / 2).exp()
+        weights = weights / weights.sum()
+        torch.testing.assert_close(noise[i], weights @ each)
+        torch.testing.assert_close(square[i], weights @ each.square().sum(1))
+
+
+class Points(nn.Module):
+    """The exact energy of finitely many points along the heat flow."""
+
+    def __init__(self, points):
+        super().__init__()
+        self.points, self.levels = points, LEVELS
+
+    def forward(self, x, level):
+        square = (x[:, None] - self.points).square().sum(2)
+        d = self.points.shape[1]
+        log = (
+            -square / (2 * level.exp()[:, None]) - d * (math.log(2 * math.pi) + level)[:, None] / 2
+        )
+        return math.log(len(self.points)) - log.logsumexp(1)
+
+
+def test_nothing_is_left_of_the_loss_where_all_points_have_been_seen():
+    points = draws(60, 0.4)
+    energy, scheme = Points(points), DualScoreMatching()
+    carry = scheme.init(energy, points[:20])
+    for k in (20, 40):
+        assert scheme.loss(energy, carry, generator=seeded(1)).value > 1e-3
+        carry = scheme.advance(energy, points[k : k + 20], carry)
+    assert scheme.loss(energy, carry, generator=seeded(1)).value < 1e-20
+    plain = DualScoreMatching(recent=0)
+    carry = plain.init(energy, points)
+    assert plain.loss(energy, carry, generator=seeded(1)).value > 1e-3
+
+
+def test_what_was_seen_leaves_the_gradient_in_the_mean_and_takes_its_noise():
+    energy, x = Blurred(0.7, error=0.1), draws(40_000, 0.4)
+
+    def slopes(recent):
+        scheme, found, carry = DualScoreMatching(recent=recent), [], None
+        for k, part in enumerate(x.split(20)):
+            carry = scheme.advance(energy, part, carry) if k else scheme.init(energy, part)
+            loss = scheme.loss(energy, carry, generator=seeded(k))
+            found.append(torch.stack(torch.autograd.grad(loss.value, [*energy.parameters()])))
+        return torch.stack(found[10:])
+
+    few, none = slopes(200), slopes(0)
+    assert z_score(few - none, 0.0).abs().max() < 4
+    assert (few.var(0) < 0.9 * none.var(0)).all()
+
+
+def test_the_latest_points_are_kept():
+    scheme, energy = DualScoreMatching(recent=7), Blurred(0.4)
+    first, second, third = draws(12, 1.0).split(4)
+    carry = scheme.init(energy, first)
+    assert torch.equal(carry.seen, first)
+    carry = scheme.advance(energy, third, scheme.advance(energy, second, carry))
+    assert torch.equal(carry.batch, third)
+    assert torch.equal(carry.seen, torch.cat([third, second])[:7])
+    wide = scheme.advance(energy, draws(9, 1.0), carry)
+    assert torch.equal(wide.seen, wide.batch)  # x itself is always one of them
+    assert DualScoreMatching(recent=0).init(energy, first).seen is None
 
 
 def skipped(batch):
@@ -174,7 +249,9 @@ def test_only_energies_of_levels_are_matched():
         DualScoreMatching().init(nn.Linear(3, 1), draws(4, 1.0))
 
 
-@pytest.mark.parametrize("bad", [{"time_weight": 0.0}, {"uniform": 1.5}, {"inner_steps": 0}])
+@pytest.mark.parametrize(
+    "bad", [{"time_weight": 0.0}, {"uniform": 1.5}, {"inner_steps": 0}, {"recent": -1}]
+)
 def test_settings_out_of_range_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         DualScoreMatching(**bad)
@@ -209,12 +286,38 @@ def test_wandering_down_keeps_the_law_of_a_point_exactly_and_of_a_gaussian_by_it
     assert spread == pytest.approx(0.41, rel=0.03)
 
 
-def test_white_noise_is_of_the_highest_level_around_the_mean():
-    like = torch.empty(20_000, 3, dtype=F64)
-    x, center = white(Blurred(0.01), LEVELS, like, generator=seeded(1))
-    torch.testing.assert_close(center[0], MEAN * 25 / 25.01)
-    assert z_score(x, center[0]).abs().max() < 4
-    assert z_score((x - center).square(), 25.0).abs().max() < 4
+def test_the_start_is_noise_of_the_highest_level_around_the_mean():
+    first = start(Blurred(0.01), LEVELS, torch.empty(7, 3, dtype=F64))
+    torch.testing.assert_close(first.center, MEAN * 25 / 25.01)
+    assert first.sigma == 5.0
+    x = first.sample(20_000, generator=seeded(1))
+    assert z_score(x, first.center).abs().max() < 4
+    assert z_score((x - first.center).square(), 25.0).abs().max() < 4
+    law = torch.distributions.Normal(first.center, double(5.0))
+    torch.testing.assert_close(first.log_prob(x), law.log_prob(x).sum(1))
+
+
+def test_the_start_has_the_variances_of_the_data_where_the_energy_knows_them():
+    covariance = double([[9.0, 4.0, 0.0], [4.0, 9.0, 0.0], [0.0, 0.0, 0.5]])
+    energy = Blurred(0.4)
+    energy.principal = Principal((3,), 2, covariance, MEAN).to(F64)
+    first = start(energy, LEVELS, torch.empty(1, 3, dtype=F64))
+    x = first.sample(40_000, generator=seeded(1))
+    expected = covariance + 25 * torch.eye(3, dtype=F64)
+    expected[2, 2] = 25.0  # of the third axis it knows nothing
+    products = ((x - MEAN)[:, :, None] * (x - MEAN)[:, None, :]).flatten(1)
+    assert z_score(x, MEAN).abs().max() < 4
+    assert z_score(products, expected.flatten()).abs().max() < 4
+    law = torch.distributions.MultivariateNormal(MEAN, expected)
+    torch.testing.assert_close(first.log_prob(x), law.log_prob(x), rtol=1e-6, atol=1e-6)
+
+
+def test_products_start_where_their_first_factor_does():
+    energy = Blurred(0.4)
+    energy.principal = Principal((3,), 2, torch.eye(3, dtype=F64), MEAN).to(F64)
+    product = nn.Sequential(nn.Identity(), energy)
+    assert principal_of(product) is energy.principal
+    assert principal_of(lambda x, level: x) is principal_of(Blurred(0.4)) is None
 
 
 def test_generated_points_are_means_or_draws_of_the_lowest_level():
@@ -257,13 +360,16 @@ def test_works_are_unbiased_both_ways_however_wrong_the_levels_are(slip, moves):
     energy = Blurred(0.4, slip=slip, error=0.05).requires_grad_(False)
     sigmas, n = LEVELS.ladder(12), 20_000
     z = quadrature(energy)
-    x, center = white(energy, LEVELS, torch.empty(n, 3, dtype=F64), generator=seeded(1))
-    down = works_down(energy, x, center, sigmas, moves, seeded(2))
-    model = exact_draws(energy, n)
-    up = works_up(energy, model, center, sigmas, moves, seeded(3))
-    assert z_score(down.exp(), z).abs() < 4
-    assert z_score((-up).exp(), 1 / z).abs() < 4
-    assert down.std() < 2
+    # Along no axis, and along some: the start may be any law that is known.
+    for axes in (torch.zeros(1, 3, dtype=F64), double([[2.0, 1.0, 0.0]])):
+        first = Start(MEAN, axes, 5.0)
+        x = first.sample(n, generator=seeded(1))
+        down = works_down(energy, x, first, sigmas, moves, seeded(2))
+        model = exact_draws(energy, n)
+        up = works_up(energy, model, first, sigmas, moves, seeded(3))
+        assert z_score(down.exp(), z).abs() < 4
+        assert z_score((-up).exp(), 1 / z).abs() < 4
+        assert down.std() < 2
 
 
 def quadrature(energy):

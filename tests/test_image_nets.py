@@ -14,7 +14,15 @@ from wgflow.image_layers import BOUND, Block, Convolutions, bounded, pad, squash
 from wgflow.image_nets import HEADS, Mixed, ResNet, UNet, distance
 from wgflow.levels import Levels, derivatives
 from wgflow.noisy_unet import NoisyUNet
+from wgflow.principal import Principal
 from wgflow.sampling import follow
+
+
+def axes(count):
+    """Of data of covariance C around 0.3, with C made of 64 noisy pixels."""
+    factor = torch.randn(64, 64, generator=torch.Generator().manual_seed(8), dtype=F64)
+    return Principal((1, 8, 8), count, factor @ factor.T, torch.full((1, 8, 8), 0.3))
+
 
 SMALL = {"widths": (4, 6), "blocks": 1, "patch": 2}
 NETS = {
@@ -25,12 +33,15 @@ NETS = {
     "resnet": lambda **k: ResNet((1, 8, 8), **SMALL, **k),
     "resnet attention": lambda **k: ResNet((1, 8, 8), **SMALL, attention=True, **k),
     "noisy": lambda **k: NoisyUNet((1, 8, 8), Levels(0.3, 5.0), **SMALL, **k),
+    "principal": lambda **k: NoisyUNet(
+        (1, 8, 8), Levels(0.3, 5.0), **SMALL, principal=axes(5), **k
+    ),
 }
-POTENTIALS = [name for name in NETS if name != "noisy"]
+POTENTIALS = [name for name in NETS if name not in ("noisy", "principal")]
 """Nets that want a confinement: bounded, and zero at first."""
 
 SHIFTS = {"out.bias", "fine.bias", "coarse.bias", "drift.weight", "drift.bias"}
-SHIFTS |= {"level.weight", "level.bias"}
+SHIFTS |= {"level.weight", "level.bias", "overview.worth.bias"}
 """Parameters that shift E, by a constant or by a function of the level alone."""
 
 
@@ -232,12 +243,9 @@ def test_queries_and_keys_have_at_most_the_length_of_their_dimension():
     torch.testing.assert_close(bounded(1e-6 * q), 1e-6 * q)
 
 
-def noisy(dtype=F64):
-    return made("noisy", dtype)
-
-
-def test_the_energy_of_noise_begins_as_white_noise_with_its_normaliser():
-    net, x = NETS["noisy"](generator=seeded(0)).to(F64), images(4)
+@pytest.mark.parametrize("name", ["noisy", "principal"])
+def test_the_energy_of_noise_begins_as_white_noise_with_its_normaliser(name):
+    net, x = NETS[name](generator=seeded(0)).to(F64), images(4)
     level = torch.tensor([-2.0, -1.0, 0.5, 3.0], dtype=F64)
     square = x.square().flatten(1).sum(1) / (2 * level.exp())
     torch.testing.assert_close(net(x, level), square + 32 * (math.log(2 * math.pi) + level))
@@ -245,14 +253,15 @@ def test_the_energy_of_noise_begins_as_white_noise_with_its_normaliser():
     torch.testing.assert_close(net(x), net(x, lowest), rtol=0, atol=0)
 
 
-def test_the_energy_of_noise_is_its_definition():
-    net, x = noisy(), images(3)
+@pytest.mark.parametrize("name", ["noisy", "principal"])
+def test_the_energy_of_noise_is_its_definition(name):
+    net, x = made(name), images(3)
     level = torch.tensor([-2.0, 0.0, 2.0], dtype=F64)
     sigma = (level / 2).exp()[:, None, None, None]
-    told, drift = net.of_level(level)
+    told, drift, seen = net.of_level(x, level)
     fine, coarse = net.features(squash(x / (1 + sigma)), told)
     f = net.image(net.out(fine) + sigma * net.noise(fine), x)
-    free = sum(
+    free = seen + sum(
         layer(h.flatten(2).sum(2))[:, 0] for layer, h in ((net.fine, fine), (net.coarse, coarse))
     )
     expected = ((x - f) / sigma).square().flatten(1).sum(1) / 2 + free
@@ -260,6 +269,54 @@ def test_the_energy_of_noise_is_its_definition():
     torch.testing.assert_close(net(x, level), expected)
     assert free.abs().min() > 1e-3
     assert drift.abs().min() > 1e-3
+
+
+def test_principal_coordinates_are_those_of_the_covariance_and_of_unit_variance():
+    principal = axes(5).to(F64)
+    factor = torch.randn(64, 64, generator=seeded(8), dtype=F64)
+    deviations = principal.deviations.flatten(1)
+    torch.testing.assert_close(
+        deviations @ (factor @ factor.T) @ deviations.T,
+        principal.variances.square().diag(),
+        rtol=1e-5,
+        atol=1e-2,
+    )
+    assert float(principal.variances[0]) == pytest.approx(
+        float(torch.linalg.matrix_norm(factor, 2)) ** 2
+    )
+    n, sigma = 20_000, 3.0
+    x = 0.3 + torch.randn(n, 64, generator=seeded(1), dtype=F64) @ factor.T
+    x = x + sigma * torch.randn(n, 64, generator=seeded(2), dtype=F64)
+    level = x.new_full((n,), 2 * math.log(sigma))
+    z = BOUND * (principal(x.reshape(-1, 1, 8, 8), level) / BOUND).atanh()
+    assert (z.mean(0) * math.sqrt(n)).abs().max() < 4
+    products = (z[:, :, None] * z[:, None, :]).flatten(1)
+    error = products.std(0) / math.sqrt(n)
+    assert ((products.mean(0) - torch.eye(5, dtype=F64).flatten()) / error).abs().max() < 4
+
+
+def test_without_a_covariance_there_are_no_axes_but_a_mean():
+    principal = Principal((1, 8, 8), 3, None, torch.full((1, 8, 8), 0.3))
+    assert not principal.axes.any()
+    assert not principal(images(2, dtype=torch.float32), torch.zeros(2)).any()
+    assert float(principal.center.mean()) == pytest.approx(0.3)
+
+
+def test_what_is_seen_of_a_whole_image_tells_the_blocks_and_has_a_worth():
+    net, x = made("principal"), images(2)
+    level, waves = torch.zeros(2, dtype=F64), torch.tensor([[0.0, 1.0]], dtype=F64)
+    waves = waves.repeat_interleave(16, 1).expand(2, -1)
+    told, worth = net.overview(net.principal(x, level), waves)
+    h = torch.cat([net.principal(x, level), waves], 1)
+    for layer in (net.overview.first, net.overview.second):
+        h = torch.nn.functional.silu(layer(h))
+    torch.testing.assert_close(told, net.overview.told(h))
+    torch.testing.assert_close(worth, net.overview.worth(h)[:, 0])
+    bare = net.tell(torch.nn.functional.silu(net.told(waves)))
+    found, _, seen = net.of_level(x, level)
+    torch.testing.assert_close(found, bare + told)
+    torch.testing.assert_close(seen, worth)
+    assert min(told.abs().min(), worth.abs().min()) > 1e-4
 
 
 def test_a_block_is_told_gains_and_biases():
@@ -274,7 +331,7 @@ def test_a_block_is_told_gains_and_biases():
 
 
 def test_levels_matter_to_every_block_of_a_noisy_network():
-    net, x = noisy(), images(2)
+    net, x = made("noisy"), images(2)
     level = torch.zeros(2, dtype=F64)
     _, _, rate = derivatives(net, x, level, create_graph=True)
     told = {name: p for name, p in net.named_parameters() if ".told." in name}
@@ -283,8 +340,9 @@ def test_levels_matter_to_every_block_of_a_noisy_network():
     assert all(g.abs().sum() > 0 for g in grads)
 
 
-def test_far_out_the_energy_of_noise_is_a_parabola():
-    net, x = noisy(), images(2)
+@pytest.mark.parametrize("name", ["noisy", "principal"])
+def test_far_out_the_energy_of_noise_is_a_parabola(name):
+    net, x = made(name), images(2)
     level = torch.zeros(2, dtype=F64)
     far = net(1e6 * x, level) / 1e12
     torch.testing.assert_close(far, x.square().flatten(1).sum(1) / 2, rtol=1e-4, atol=0)

@@ -10,7 +10,7 @@ import wgflow
 LAYERS = [
     ["_version", "_tensor", "folder", "fetch", "images", "readers", "sources"],
     ["targets", "toys", "stored", "batches", "data"],
-    ["parts", "energy", "levels", "nets", "image_layers", "image_nets", "noisy_unet"],
+    ["parts", "energy", "levels", "nets", "image_layers", "image_nets", "principal", "noisy_unet"],
     ["grid", "exact", "calibration"],
     ["distances", "metrics", "neighbours"],
     ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],

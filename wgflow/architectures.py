@@ -13,6 +13,7 @@ from wgflow.image_nets import HEADS, Mixed, ResNet, UNet
 from wgflow.levels import Levels
 from wgflow.nets import ACTIVATIONS, MLP
 from wgflow.noisy_unet import NoisyUNet
+from wgflow.principal import Principal
 from wgflow.samplers.base import check_choice, check_positive
 
 
@@ -258,10 +259,14 @@ class ImageNoisyUNet(Network):
             is that of the data with noise of the lowest.
         widths, patch, attention, spectral: see `Convolutional`.
         blocks: residual blocks per level, down and up.
+        principal: axes of the data that it sees images along, at most as many as pixels; 0 for
+            none. See `wgflow.principal`.
 
     Raises:
         ValueError: when a setting is out of its range.
     """
+
+    whitened: ClassVar[bool] = True
 
     lowest: float = 0.05
     highest: float = 10.0
@@ -270,8 +275,11 @@ class ImageNoisyUNet(Network):
     patch: int = 2
     attention: bool = True
     spectral: bool = False
+    principal: int = 64
 
     def __post_init__(self):
+        if self.principal < 0:
+            raise ValueError(f"Axes are counted: expected principal ≥ 0, got {self.principal}.")
         check_positive("ImageNoisyUNet", patch=self.patch, blocks=self.blocks)
         for width in self.widths or (0,):
             check_positive("ImageNoisyUNet", widths=width)
@@ -286,6 +294,8 @@ class ImageNoisyUNet(Network):
         self, event_shape, covariance=None, center=None, *, mixed=False, generator=None
     ) -> nn.Module:
         """The network."""
+        count = min(self.principal, math.prod(event_shape))
+        principal = Principal(event_shape, count, covariance, center) if count else None
         net = NoisyUNet(
             event_shape,
             self.levels,
@@ -294,6 +304,7 @@ class ImageNoisyUNet(Network):
             self.patch,
             self.attention,
             self.spectral,
+            principal,
             generator=generator,
         )
         return Mixed(net, mixed)

@@ -1,4 +1,4 @@
-"""The heat flow of a learned law backwards: from white noise to samples.
+"""The heat flow of a learned law backwards: from noise to samples.
 
 It asks for an energy of levels of noise, `wgflow.levels`.
 """
@@ -6,16 +6,19 @@ It asks for an energy of levels of noise, `wgflow.levels`.
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions import LowRankMultivariateNormal
 
-from wgflow._tensor import Points, sum_event
+from wgflow._tensor import Points, Values, sum_event
 from wgflow.energy import energy_and_grad
 from wgflow.levels import At, Levels, denoised
 from wgflow.likelihood import STEP
 from wgflow.outliers import TIMES
+from wgflow.parts import whole
+from wgflow.principal import principal_of
 from wgflow.samplers import MALA, ULA, sample
 from wgflow.samplers.base import check_positive
 from wgflow.samplers.langevin import LangevinState
@@ -27,16 +30,45 @@ POWER = 3.0
 """Of the levels of stochastic steps, which want more of much noise."""
 
 
-def white(
-    energy: Any, levels: Levels, like: Points, *, generator: torch.Generator | None = None
-) -> tuple[Tensor, Tensor]:
-    """Points ``x = m + σξ`` of the highest level, of the shape of ``like``, and m, (1, *event).
+class Start(NamedTuple):
+    """``N(m, σ²I + Σ_k s_k s_kᵀ)``, the law that the heat flow backwards starts from.
 
-    m is where the energy thinks that the origin comes from: the mean of the law, nearly.
+    Attributes:
+        center: m, (*event).
+        axes: s_k, (count, *event).
+        sigma: σ, of the highest level.
     """
-    center = denoised(energy, torch.zeros_like(like[:1]), levels.highest)
-    noise = torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
-    return center + levels.highest * noise, center
+
+    center: Tensor
+    axes: Tensor
+    sigma: float
+
+    def sample(self, count: int, *, generator: torch.Generator | None = None) -> Points:
+        """``count`` points."""
+        like = {"device": self.center.device, "dtype": self.center.dtype, "generator": generator}
+        noise = torch.randn(count, *self.center.shape, **like)
+        along = torch.randn(count, len(self.axes), **like)
+        return self.center + self.sigma * noise + torch.einsum("nk,k...->n...", along, self.axes)
+
+    def log_prob(self, x: Points) -> Values:
+        """The log density of points, (batch,), float64."""
+        center, factor = self.center.double().flatten(), self.axes.double().flatten(1).T
+        diagonal = torch.full_like(center, self.sigma**2)
+        return LowRankMultivariateNormal(center, factor, diagonal).log_prob(x.double().flatten(1))
+
+
+def start(energy: Any, levels: Levels, like: Points) -> Start:
+    """The law of the highest level, nearly, in the shape and type of the points of ``like``.
+
+    That of data of the same mean and the same variances along their principal axes, where the
+    energy knows those; otherwise of the noise alone, around where the energy thinks that the
+    origin comes from, which is the mean of the law, nearly.
+    """
+    principal = principal_of(whole(energy))
+    if principal is not None:
+        return Start(principal.center.to(like), principal.deviations.to(like), levels.highest)
+    origin = torch.zeros(1, *like.shape[1:], device=like.device, dtype=like.dtype)
+    return Start(denoised(energy, origin, levels.highest)[0], origin, levels.highest)
 
 
 def cool(energy: Any, x: Points, sigmas: list[float]) -> Iterator[Points]:
@@ -87,7 +119,7 @@ def generate(
     chunk: int = 256,
     generator: torch.Generator | None = None,
 ) -> Points:
-    """Fresh points, of the shape of ``like``: white noise that goes down all levels.
+    """Fresh points, of the shape of ``like``: noise, from `start`, that goes down all levels.
 
     By `cool` on ten steps of `Levels.grid`, two gradients each, or by `wander` on forty, one each;
     and one gradient more for the mean of what is under the noise of the lowest level. With
@@ -111,9 +143,9 @@ def generate(
     check_positive("The heat flow", steps=steps)
     if langevin < 0:
         raise ValueError(f"A path has Langevin steps: expected at least 0, got {langevin}.")
-    parts = []
+    parts, first = [], start(energy, levels, like)
     for part in like.split(chunk):
-        x, _ = white(energy, levels, part, generator=generator)
+        x = first.sample(len(part), generator=generator)
         if stochastic:
             *_, x = wander(energy, x, levels.grid(steps, POWER), generator=generator)
         else:
@@ -138,7 +170,7 @@ def stages(
 
     Each is ``x/(1+σ)``, of the size of a point of a straight path from noise to the data.
     """
-    x, _ = white(energy, levels, like, generator=generator)
+    x = start(energy, levels, like).sample(len(like), generator=generator)
     sigmas = levels.grid(steps)
     for sigma, stage in zip(sigmas, cool(energy, x, sigmas), strict=True):
         x = stage
@@ -174,10 +206,10 @@ def bridge(
         ValueError: on no steps.
     """
     check_positive("A bridge", steps=steps)
-    parts = []
+    parts, first = [], start(energy, levels, x)
     for known in x.split(chunk):
-        y, center = white(energy, levels, known, generator=generator)
-        noise = (y - center) / levels.highest
+        y = first.sample(len(known), generator=generator)
+        noise = torch.randn(known.shape, generator=generator, device=x.device, dtype=x.dtype)
         y = torch.where(hidden, y, known + levels.highest * noise)
         for a, b in itertools.pairwise(levels.grid(steps)):
             _, grad = energy_and_grad(At(energy, a), y)

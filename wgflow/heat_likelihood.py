@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from wgflow._tensor import Points, Values, sum_event
-from wgflow.heat import at, colder, white
+from wgflow.heat import Start, at, colder, start
 from wgflow.levels import At, Levels
 from wgflow.likelihood import STEP, LogZ, joined
 from wgflow.samplers import MALA
@@ -35,15 +35,16 @@ def log_z(
     those in reverse order, and the noise ``x + √(a²-b²) ξ``, which is what the first step would
     undo if E knew its laws. The works
 
-        W = Σ [E_a(x) - E_b(y) + log N(x; y, a²-b²) - log q(y|x)] - E(x_0) - log N(x_0; m, σ²)
+        W = Σ [E_a(x) - E_b(y) + log N(x; y, a²-b²) - log q(y|x)] - E(x_0) - log p_0(x_0)
 
-    obey ``E[e^W] = Z`` down and ``E[e^{-W}] = 1/Z`` up whatever E is (Del Moral et al. 2006), so
-    there is a sandwich as in `wgflow.likelihood.log_z`, about as wide as E is wrong.
+    with p_0 of `wgflow.heat.start`, obey ``E[e^W] = Z`` down and ``E[e^{-W}] = 1/Z`` up whatever
+    E is (Del Moral et al. 2006), so there is a sandwich as in `wgflow.likelihood.log_z`, about as
+    wide as E is wrong.
 
     Args:
         energy: E of x and the level.
         levels: of the noise.
-        model: points of ``exp(-E)/Z`` of the lowest level; as many chains start from white noise.
+        model: points of ``exp(-E)/Z`` of the lowest level; as many chains come from noise.
         steps: between the levels, in equal ratios.
         moves: exact steps at each level.
         generator: source of randomness.
@@ -55,18 +56,19 @@ def log_z(
     if len(model) < 2:
         raise ValueError(f"An error bar needs points: expected at least 2, got {len(model)}.")
     sigmas = levels.ladder(steps)
-    x, center = white(energy, levels, model, generator=generator)
-    forward = works_down(energy, x, center, sigmas, moves, generator)
-    backward = works_up(energy, model, center, sigmas, moves, generator)
+    first = start(energy, levels, model)
+    x = first.sample(len(model), generator=generator)
+    forward = works_down(energy, x, first, sigmas, moves, generator)
+    backward = works_up(energy, model, first, sigmas, moves, generator)
     return joined(forward, backward)
 
 
 def works_down(
-    energy: Any, x: Points, center: Tensor, sigmas: list[float], moves: int, generator
+    energy: Any, x: Points, first: Start, sigmas: list[float], moves: int, generator
 ) -> Values:
-    """W of chains that begin as white noise, float64."""
+    """W of chains that begin with `wgflow.heat.start`, float64."""
     state = at(energy, x, sigmas[0])
-    total = -state.energy.double() - log_normal(x - center, sigmas[0] ** 2)
+    total = -state.energy.double() - first.log_prob(x)
     for a, b in itertools.pairwise(sigmas):
         mean, variance = colder(state, a, b)
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
@@ -77,7 +79,7 @@ def works_down(
 
 
 def works_up(
-    energy: Any, x: Points, center: Tensor, sigmas: list[float], moves: int, generator
+    energy: Any, x: Points, first: Start, sigmas: list[float], moves: int, generator
 ) -> Values:
     """W of chains that begin with the model, counted as if they went down, float64."""
     state = at(energy, x, sigmas[-1])
@@ -88,7 +90,7 @@ def works_up(
         new = at(energy, state.x + math.sqrt(a**2 - b**2) * noise, a)
         total += exchange(new, state, *colder(new, a, b), a, b)
         state = new
-    return total - state.energy.double() - log_normal(state.x - center, sigmas[0] ** 2)
+    return total - state.energy.double() - first.log_prob(state.x)
 
 
 def moved(energy: Any, state: LangevinState, sigma: float, moves: int, generator) -> LangevinState:

@@ -23,11 +23,11 @@ from wgflow.parts import parted
 from wgflow.ranks import ALONE, Ranks
 from wgflow.samplers.kinetic import KineticState
 from wgflow.samplers.langevin import LangevinState
-from wgflow.schemes import Carry, Pair, Paths
+from wgflow.schemes import Carry, Pair, Paths, Recent
 from wgflow.stored import Many, chunks, mean_of
 from wgflow.train import Step, train
 
-RECORDS = (Carry, Pair, Paths, Particles, LangevinState, KineticState)
+RECORDS = (Carry, Pair, Paths, Recent, Particles, LangevinState, KineticState)
 """The named tuples of a carry that a checkpoint may hold."""
 
 MIXED = "bf16-mixed"

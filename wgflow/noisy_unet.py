@@ -10,6 +10,7 @@ from wgflow._tensor import Points, Values, per_point, sum_event
 from wgflow.image_layers import Convolutions, linear, linear_zero, squash
 from wgflow.image_nets import Trunk
 from wgflow.levels import Levels
+from wgflow.principal import Overview, Principal
 
 WAVES = 16
 """Frequencies in which a level enters, from a tenth to two per unit of log σ."""
@@ -29,6 +30,9 @@ class NoisyUNet(Trunk):
     volume. At first f, s and c are zero: E is the energy of white noise around the grey image,
     with its normaliser. As f is bounded E rises as ``|x|²/(2σ²)`` far out, so Z is finite.
 
+    Besides the level, the U-Net is told what the first principal coordinates of x say, and s has
+    a term of them, see `wgflow.principal`: where noise is wide they are most of what there is.
+
     The network sees ``x/(1+σ)``, the point of a straight path from noise to data. As a function of
     x alone this is the energy of the lowest level.
 
@@ -36,6 +40,7 @@ class NoisyUNet(Trunk):
         event_shape: (channels, height, width).
         levels: of the noise.
         widths, blocks, patch, attention, spectral: see `wgflow.image_nets.UNet`.
+        principal: the axes that it sees x along; None for none.
         generator: source of the initial weights.
 
     Raises:
@@ -51,6 +56,7 @@ class NoisyUNet(Trunk):
         patch: int = 2,
         attention: bool = True,
         spectral: bool = False,
+        principal: Principal | None = None,
         *,
         generator: torch.Generator | None = None,
     ):
@@ -64,6 +70,9 @@ class NoisyUNet(Trunk):
         self.tell = linear(TOLD, TOLD, generator)
         self.level = linear(2 * WAVES, HIDDEN, generator)
         self.drift = linear_zero(HIDDEN, 1)
+        self.principal, self.overview = principal, None
+        if principal is not None:
+            self.overview = Overview(len(principal.axes), 2 * WAVES, TOLD, generator)
 
     def forward(self, x: Points, level: Values | None = None) -> Values:
         """``E(x, λ)``; without a level that of the lowest."""
@@ -72,22 +81,25 @@ class NoisyUNet(Trunk):
         d = x[0].numel()
         sigma = per_point((level / 2).exp(), x)
         with torch.autocast(x.device.type, enabled=False):  # energies differ by little of much
-            told, drift = self.of_level(level)
+            told, drift, seen = self.of_level(x, level)
         fine, coarse = self.features(squash(x / (1 + sigma)), told)
         with torch.autocast(x.device.type, enabled=False):
             fine, coarse = fine.to(x.dtype), coarse.to(x.dtype)
             noise = (x - self.clean(fine, sigma, x)) / sigma
-            free = pooled(fine, self.fine) + pooled(coarse, self.coarse)
+            free = pooled(fine, self.fine) + pooled(coarse, self.coarse) + seen
             volume = d * (math.log(2 * math.pi) + level) / 2 + d * drift
             return sum_event(noise**2) / 2 + free + volume
 
-    def of_level(self, level: Values) -> tuple[Tensor, Values]:
-        """What blocks are told of levels, (batch, `TOLD`), and c, (batch,)."""
+    def of_level(self, x: Points, level: Values) -> tuple[Tensor, Values, Values | float]:
+        """What blocks are told, (batch, `TOLD`), c and the term of the coordinates, (batch,)."""
         turns = torch.linspace(0.1, 2.0, WAVES, dtype=level.dtype, device=level.device)
         angle = level[:, None] / 2 * turns
         waves = torch.cat([angle.sin(), angle.cos()], 1)
-        told = self.tell(F.silu(self.told(waves)))
-        return told, self.drift(F.silu(self.level(waves))).squeeze(1)
+        told, seen = self.tell(F.silu(self.told(waves))), 0.0
+        if self.principal is not None and self.overview is not None:
+            more, seen = self.overview(self.principal(x, level), waves)
+            told = told + more
+        return told, self.drift(F.silu(self.level(waves))).squeeze(1), seen
 
     def clean(self, fine: Tensor, sigma: Tensor, x: Points) -> Points:
         """``f(x, λ)``: an image, less an estimate of the noise."""

@@ -15,6 +15,8 @@ LIVE = {
     "kl": "KL",
     "nll": "NLL",
     "matching": "matching",
+    "space": "space",
+    "time": "time",
     "ess": "ESS",
     "acceptance": "acceptance",
 }

@@ -1,7 +1,7 @@
 """Schemes: how an energy learns, one contract."""
 
 from wgflow.schemes.base import Loss, Scheme
-from wgflow.schemes.dual import DualScoreMatching
+from wgflow.schemes.dual import DualScoreMatching, Recent
 from wgflow.schemes.dynamics import Carry, Dynamics, Population
 from wgflow.schemes.gradient_norm import GradientNorm
 from wgflow.schemes.joint import Joint, Pair
@@ -38,6 +38,7 @@ __all__ = [
     "Pair",
     "Paths",
     "Population",
+    "Recent",
     "Reverse",
     "Scheme",
     "matching",
