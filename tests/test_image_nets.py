@@ -13,7 +13,7 @@ from wgflow.energy import Confined, check_energy, energy_and_grad
 from wgflow.image_layers import BOUND, Block, Convolutions, bounded, pad, squash
 from wgflow.image_nets import HEADS, Mixed, ResNet, UNet, distance
 from wgflow.levels import Levels, derivatives
-from wgflow.noisy_unet import NoisyUNet
+from wgflow.noisy_unet import NoisyUNet, clipped
 from wgflow.principal import Principal
 from wgflow.sampling import follow
 
@@ -32,7 +32,7 @@ NETS = {
     "attention": lambda **k: UNet((1, 8, 8), **SMALL, attention=True, **k),
     "resnet": lambda **k: ResNet((1, 8, 8), **SMALL, **k),
     "resnet attention": lambda **k: ResNet((1, 8, 8), **SMALL, attention=True, **k),
-    "noisy": lambda **k: NoisyUNet((1, 8, 8), Levels(0.3, 5.0), **SMALL, **k),
+    "noisy": lambda **k: NoisyUNet((1, 8, 8), Levels(0.3, 5.0), **SMALL, bounded=False, **k),
     "principal": lambda **k: NoisyUNet(
         (1, 8, 8), Levels(0.3, 5.0), **SMALL, principal=axes(5), **k
     ),
@@ -261,6 +261,7 @@ def test_the_energy_of_noise_is_its_definition(name):
     told, drift, seen = net.of_level(x, level)
     fine, coarse = net.features(squash(x / (1 + sigma)), told)
     f = net.image(net.out(fine) + sigma * net.noise(fine), x)
+    f = clipped(f) if net.bounded else f
     free = seen + sum(
         layer(h.flatten(2).sum(2))[:, 0] for layer, h in ((net.fine, fine), (net.coarse, coarse))
     )
@@ -269,6 +270,25 @@ def test_the_energy_of_noise_is_its_definition(name):
     torch.testing.assert_close(net(x, level), expected)
     assert free.abs().min() > 1e-3
     assert drift.abs().min() > 1e-3
+
+
+def test_a_bounded_image_is_itself_within_the_range_and_its_end_without():
+    f = torch.linspace(-0.7, 0.7, 9, dtype=F64, requires_grad=True)
+    torch.testing.assert_close(clipped(f), f, rtol=0, atol=2e-4)
+    far = torch.tensor([-40.0, -1.5, -1.0, 1.0, 1.5, 40.0], dtype=F64, requires_grad=True)
+    ends = clipped(far)
+    expected = torch.tensor([-1.0, -1.0, -1 + math.log(2) / 20, 1 - math.log(2) / 20, 1.0, 1.0])
+    torch.testing.assert_close(ends, expected.to(F64), rtol=0, atol=1e-5)
+    (slope,) = torch.autograd.grad(ends.sum(), far)
+    expected = torch.tensor([0.0, 0.0, 0.5, 0.5, 0.0, 0.0], dtype=F64)
+    torch.testing.assert_close(slope, expected, rtol=0, atol=1e-4)
+    net, x = made("principal"), images(2)
+    with torch.no_grad():
+        net.out.bias += 5.0
+    fine = torch.zeros(2, 4, 4, 4, dtype=F64)
+    assert net.clean(fine, torch.ones(2, 1, 1, 1, dtype=F64), x).abs().max() <= 1
+    net.bounded = False
+    assert net.clean(fine, torch.ones(2, 1, 1, 1, dtype=F64), x).abs().max() > 1
 
 
 def test_principal_coordinates_are_those_of_the_covariance_and_of_unit_variance():

@@ -91,6 +91,13 @@ def test_levels_are_those_that_are_scored():
         Learner.build(replace(CONFIG, energy=FIRST.energy))
 
 
+def test_a_bounded_image_is_of_data_scaled_by_range():
+    free = replace(CONFIG, data=replace(CONFIG.data, scaling="coordinate"))
+    with pytest.raises(ValueError, match=r"or energy.bounded = false, got digits scaled by coord"):
+        Learner.build(free)
+    Learner.build(replace(free, energy=replace(free.energy, bounded=False)))
+
+
 def test_it_begins_with_the_u_net_of_the_first_phase(tmp_path):
     first = fit(FIRST, tmp_path / "first")
     learner = Learner.build(CONFIG)

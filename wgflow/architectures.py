@@ -261,6 +261,7 @@ class ImageNoisyUNet(Network):
         blocks: residual blocks per level, down and up.
         principal: axes of the data that it sees images along, at most as many as pixels; 0 for
             none. See `wgflow.principal`.
+        bounded: whether the image under the noise lies in [-1, 1], as data scaled by range do.
 
     Raises:
         ValueError: when a setting is out of its range.
@@ -276,6 +277,7 @@ class ImageNoisyUNet(Network):
     attention: bool = True
     spectral: bool = False
     principal: int = 64
+    bounded: bool = True
 
     def __post_init__(self):
         if self.principal < 0:
@@ -305,6 +307,7 @@ class ImageNoisyUNet(Network):
             self.attention,
             self.spectral,
             principal,
+            self.bounded,
             generator=generator,
         )
         return Mixed(net, mixed)

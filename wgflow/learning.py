@@ -60,6 +60,7 @@ class Learner:
         check_levels(config)
         device, training = torch.device(config.device), config.training
         dataset = load_data(config)
+        check_range(config, dataset)
         weights = stream(config.seed, 0)
         order = stream(config.seed, 1, rank=ranks.rank)
         u = dataset.learned
@@ -165,6 +166,18 @@ def check_levels(config: Config) -> None:
             "The law that is learned is that of the lowest level of noise: expected "
             f"data.smoothing {config.energy.lowest}, as energy.lowest, "
             f"got {config.data.smoothing}."
+        )
+
+
+def check_range(config: Config, dataset: Dataset) -> None:
+    """Raise ValueError where images are taken to lie in [-1, 1] that are not scaled so."""
+    if not isinstance(config.energy, ImageNoisyUNet) or not config.energy.bounded:
+        return
+    if dataset.shift.ndim:
+        raise ValueError(
+            "A bounded image lies in the range of all pixels: expected images scaled by range "
+            f'(data.scaling = "range"), or energy.bounded = false, got {dataset.name} scaled by '
+            "coordinate."
         )
 
 

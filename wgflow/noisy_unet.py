@@ -18,6 +18,9 @@ WAVES = 16
 TOLD = 64
 """Length of the vector that blocks are told of a level."""
 
+SHARPNESS = 20.0
+"""How sharply f is bounded, per unit of a pixel."""
+
 HIDDEN = 32
 """Units of the network of the drift."""
 
@@ -30,6 +33,9 @@ class NoisyUNet(Trunk):
     volume. At first f, s and c are zero: E is the energy of white noise around the grey image,
     with its normaliser. As f is bounded E rises as ``|x|²/(2σ²)`` far out, so Z is finite.
 
+    If bounded, f is an image: its pixels lie in [-1, 1], the range of those of data scaled by
+    range. So a pixel beyond costs what it is beyond, squared, over 2σ², by construction.
+
     Besides the level, the U-Net is told what the first principal coordinates of x say, and s has
     a term of them, see `wgflow.principal`: where noise is wide they are most of what there is.
 
@@ -41,6 +47,7 @@ class NoisyUNet(Trunk):
         levels: of the noise.
         widths, blocks, patch, attention, spectral: see `wgflow.image_nets.UNet`.
         principal: the axes that it sees x along; None for none.
+        bounded: whether f is.
         generator: source of the initial weights.
 
     Raises:
@@ -57,6 +64,7 @@ class NoisyUNet(Trunk):
         attention: bool = True,
         spectral: bool = False,
         principal: Principal | None = None,
+        bounded: bool = True,
         *,
         generator: torch.Generator | None = None,
     ):
@@ -64,6 +72,7 @@ class NoisyUNet(Trunk):
             event_shape, widths, blocks, patch, attention, spectral, TOLD, generator=generator
         )
         self.levels = levels
+        self.bounded = bounded
         self.noise = Convolutions(generator, spectral).zero(widths[0], self.pixels)
         self.fine, self.coarse = linear_zero(widths[0], 1), linear_zero(widths[-1], 1)
         self.told = linear(2 * WAVES, TOLD, generator)
@@ -103,9 +112,16 @@ class NoisyUNet(Trunk):
 
     def clean(self, fine: Tensor, sigma: Tensor, x: Points) -> Points:
         """``f(x, λ)``: an image, less an estimate of the noise."""
-        return self.image(self.out(fine) + sigma * self.noise(fine), x)
+        f = self.image(self.out(fine) + sigma * self.noise(fine), x)
+        return clipped(f) if self.bounded else f
 
 
 def pooled(h: Tensor, layer: torch.nn.Linear) -> Values:
     """The sum over all positions of a linear function of the channels."""
     return layer(h.flatten(2).sum(2)).squeeze(1)
+
+
+def clipped(f: Tensor) -> Tensor:
+    """f clipped to [-1, 1], smoothly: about f within, of slope one half at the ends."""
+    k = SHARPNESS
+    return (F.softplus(k * (f + 1)) - F.softplus(k * (f - 1))) / k - 1
