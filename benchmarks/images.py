@@ -25,12 +25,12 @@ from torch import Tensor
 
 from benchmarks.rows import measured, table
 from wgflow import folder
-from wgflow.architectures import ImageNoisyUNet, ImageUNet
 from wgflow.config import Config, Data, Training
 from wgflow.data import Dataset
 from wgflow.data import load as load_data
 from wgflow.evaluation import classifier_of
 from wgflow.fidelity import fidelity
+from wgflow.image_architectures import ImageNoisyUNet, ImageUNet
 from wgflow.learning import MIXED, Learner
 from wgflow.output import write_images
 from wgflow.run import Run, fit, resume

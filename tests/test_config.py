@@ -66,9 +66,10 @@ def test_every_kind_builds_with_its_defaults_and_returns(name):
 
 
 def test_every_public_choice_has_a_kind():
-    from wgflow import architectures, samplers, schemes
+    from wgflow import architectures, image_architectures, samplers, schemes
 
-    names = {m: getattr(m, "__all__", dir(m)) for m in (samplers, schemes, architectures)}
+    modules = (samplers, schemes, architectures, image_architectures)
+    names = {m: getattr(m, "__all__", dir(m)) for m in modules}
     classes = [getattr(module, name) for module in names for name in names[module]]
     choices = {
         c

@@ -10,7 +10,7 @@ import torch
 from problems import double, seeded, z_score
 
 from wgflow import evaluation, folder
-from wgflow.architectures import ImageUNet, Perceptron
+from wgflow.architectures import Perceptron
 from wgflow.config import Config, Data, Training
 from wgflow.data import Dataset, load
 from wgflow.energy import Tempered
@@ -25,6 +25,7 @@ from wgflow.evaluation import (
     temperature,
 )
 from wgflow.grid import box, log_density, log_z, tabulate
+from wgflow.image_architectures import ImageUNet
 from wgflow.likelihood import LogZ
 from wgflow.metrics import Wasserstein
 from wgflow.run import fit

@@ -7,9 +7,9 @@ import pytest
 import torch
 from problems import F64, seeded
 
-from wgflow.architectures import ImageResNet, ImageUNet
 from wgflow.config import to_table
 from wgflow.energy import Confined, check_energy, energy_and_grad
+from wgflow.image_architectures import ImageResNet, ImageUNet
 from wgflow.image_layers import BOUND, Block, Convolutions, bounded, pad, squash
 from wgflow.image_nets import HEADS, Mixed, ResNet, UNet, distance
 from wgflow.levels import Levels, derivatives

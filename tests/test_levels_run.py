@@ -9,13 +9,13 @@ from problems import F64, seeded
 from torch import nn
 
 from wgflow import heat, heat_likelihood
-from wgflow.architectures import ImageNoisyUNet, ImageUNet
 from wgflow.chains import beginning, flown, langevin_step
 from wgflow.classes import draw_classes
 from wgflow.composition import compose, counted
 from wgflow.conditioning import Conditional
 from wgflow.config import Config, Data, Training
 from wgflow.energy import Rescaled, Sum, Tempered
+from wgflow.image_architectures import ImageNoisyUNet, ImageUNet
 from wgflow.inheritance import initialise, trunk_of
 from wgflow.learning import Learner
 from wgflow.levels import Levels, denoised

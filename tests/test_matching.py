@@ -9,8 +9,9 @@ import torch
 from problems import F64, double, seeded, z_score
 from torch import nn
 
-from wgflow.architectures import ImageUNet, Perceptron
+from wgflow.architectures import Perceptron
 from wgflow.config import Config, Data, Training
+from wgflow.image_architectures import ImageUNet
 from wgflow.inheritance import initialise
 from wgflow.learning import Learner
 from wgflow.likelihood import LogZ

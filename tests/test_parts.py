@@ -7,10 +7,11 @@ import torch
 from problems import F64, double, seeded
 from torch import nn
 
-from wgflow.architectures import ImageResNet, ImageUNet, Perceptron
+from wgflow.architectures import Perceptron
 from wgflow.batches import Batches
 from wgflow.config import Config, Data, Training
 from wgflow.energy import energy_and_grad
+from wgflow.image_architectures import ImageResNet, ImageUNet
 from wgflow.learning import Learner
 from wgflow.parts import Parts, parted
 from wgflow.samplers import MALA, ULA

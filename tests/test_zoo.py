@@ -7,8 +7,8 @@ import torch
 from problems import seeded
 
 from wgflow import folder, zoo
-from wgflow.architectures import ImageUNet
 from wgflow.config import Config, Data, Training
+from wgflow.image_architectures import ImageUNet
 from wgflow.run import fit, load, publish
 from wgflow.schemes import EnergyMatching
 

@@ -17,7 +17,8 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from wgflow._version import __version__
-from wgflow.architectures import ImageNoisyUNet, ImageResNet, ImageUNet, Perceptron
+from wgflow.architectures import Perceptron
+from wgflow.image_architectures import ImageNoisyUNet, ImageResNet, ImageUNet
 from wgflow.samplers import HMC, MALA, ULA, Underdamped
 from wgflow.schemes import (
     DualScoreMatching,

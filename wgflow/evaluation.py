@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from wgflow import folder
-from wgflow.architectures import CONVOLUTIONAL
 from wgflow.calibration import best_temperature, grid_temperature
 from wgflow.classifier import Classifier
 from wgflow.data import Dataset
@@ -19,6 +18,7 @@ from wgflow.features import Features, efficientnet, inception
 from wgflow.fetch import data_folder
 from wgflow.fidelity import fidelity
 from wgflow.grid import Grid, box, fisher, kl_both, kl_gap, tabulate
+from wgflow.image_architectures import CONVOLUTIONAL
 from wgflow.learning import load_data
 from wgflow.likelihood import LogZ
 from wgflow.metrics import (

@@ -13,10 +13,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from wgflow import data
-from wgflow.architectures import ImageNoisyUNet
 from wgflow.batches import Batches
 from wgflow.config import DTYPES, Config, Training
 from wgflow.data import Dataset
+from wgflow.image_architectures import ImageNoisyUNet
 from wgflow.optimizers import Muon
 from wgflow.particles import Particles
 from wgflow.parts import parted

@@ -31,10 +31,11 @@ class NoisyUNet(Trunk):
     Here λ = log σ². The U-Net f(x, λ) says where x would be without noise, so that n is its noise,
     s what the space around f is worth, and c, a function of the level alone, what is known of its
     volume. At first f, s and c are zero: E is the energy of white noise around the grey image,
-    with its normaliser. As f is bounded E rises as ``|x|²/(2σ²)`` far out, so Z is finite.
+    with its normaliser. The network sees no more than a bounded range of x, so that E rises as
+    ``|x|²/(2σ²)`` far out, and Z is finite.
 
     If bounded, f is an image: its pixels lie in [-1, 1], the range of those of data scaled by
-    range. So a pixel beyond costs what it is beyond, squared, over 2σ², by construction.
+    range. So in the first term a pixel that is r beyond costs r²/(2σ²) at least.
 
     Besides the level, the U-Net is told what the first principal coordinates of x say, and s has
     a term of them, see `wgflow.principal`: where noise is wide they are most of what there is.

@@ -63,8 +63,7 @@ class Overview(nn.Module):
     """What is seen of a whole image at a glance, however much noise it has: a perceptron.
 
     Where there is more noise than image, all that can be told are a few numbers that sum over
-    every pixel with its own weight: matched filters. Convolutions have the same weights
-    everywhere and make such sums badly.
+    every pixel with its own weight: matched filters.
 
     Args:
         coordinates: how many it sees.

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from wgflow.architectures import CONVOLUTIONAL, Network, Perceptron
+from wgflow.architectures import Network, Perceptron
+from wgflow.image_architectures import CONVOLUTIONAL
 from wgflow.images import SCALINGS
 from wgflow.samplers.base import check_choice, check_fraction, check_positive
 from wgflow.schemes import NearProximal, Scheme
