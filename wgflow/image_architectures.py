@@ -140,7 +140,8 @@ class ImageNoisyUNet(Network):
         widths, patch, attention, spectral: see `Convolutional`.
         blocks: residual blocks per level, down and up.
         principal: axes of the data that it sees images along, at most as many as pixels; 0 for
-            none. See `wgflow.principal`.
+            none. See `wgflow.principal`. Images of more than 1024 numbers have axes of zero, which
+            tell nothing: their covariance is not computed.
         bounded: whether the image under the noise lies in [-1, 1], as data scaled by range do.
 
     Raises:
