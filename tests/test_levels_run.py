@@ -95,7 +95,9 @@ def test_a_bounded_image_is_of_data_scaled_by_range():
     free = replace(CONFIG, data=replace(CONFIG.data, scaling="coordinate"))
     with pytest.raises(ValueError, match=r"or energy.bounded = false, got digits scaled by coord"):
         Learner.build(free)
-    Learner.build(replace(free, energy=replace(free.energy, bounded=False)))
+    loose = Learner.build(replace(free, energy=replace(free.energy, bounded=False)))
+    assert not trunk_of(loose.energy).bounded
+    assert trunk_of(Learner.build(CONFIG).energy).bounded
 
 
 def test_it_begins_with_the_u_net_of_the_first_phase(tmp_path):
