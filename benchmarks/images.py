@@ -31,7 +31,7 @@ from wgflow.data import load as load_data
 from wgflow.evaluation import classifier_of
 from wgflow.fidelity import fidelity
 from wgflow.image_architectures import ImageNoisyUNet, ImageUNet
-from wgflow.learning import MIXED, Learner
+from wgflow.learning import Learner
 from wgflow.output import write_images
 from wgflow.run import Run, fit, resume
 from wgflow.schemes import DualScoreMatching, EnergyMatching, Scheme
@@ -98,7 +98,7 @@ def config(
     smoothing = energy.lowest if isinstance(energy, ImageNoisyUNet) else 0.0
     return Config(
         seed=seed,
-        dtype=MIXED,
+        dtype="auto",
         data=Data(data, smoothing=smoothing),
         energy=energy,
         scheme=scheme,

@@ -22,12 +22,12 @@ from torch import Tensor
 from benchmarks.rows import line, table
 from wgflow import zoo
 from wgflow.chains import SHARE
+from wgflow.config import MIXED
 from wgflow.descent import anneal
 from wgflow.evaluation import classifier_of, sharp
 from wgflow.features import extract
 from wgflow.fidelity import kernel_distance
 from wgflow.heat import generate
-from wgflow.learning import MIXED
 from wgflow.levels import denoised
 from wgflow.output import write_images
 from wgflow.run import Run, load

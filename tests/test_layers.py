@@ -8,7 +8,7 @@ import pytest
 import wgflow
 
 LAYERS = [
-    ["_version", "_tensor", "folder", "fetch", "images", "readers", "sources"],
+    ["_version", "_tensor", "precision", "folder", "fetch", "images", "readers", "sources"],
     ["targets", "toys", "stored", "batches", "data"],
     ["parts", "energy", "levels", "nets", "image_layers", "image_nets", "principal", "noisy_unet"],
     ["grid", "exact", "calibration"],

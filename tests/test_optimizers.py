@@ -1,12 +1,13 @@
-"""Muon on hidden weights and AdamW on the others are the library's own, under one hat."""
+"""Muon on hidden weights, as that of PyTorch, and AdamW on the others, under one hat."""
 
 import pytest
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from wgflow import optimizers
 from wgflow.checkpoint import load, save
-from wgflow.optimizers import HIDDEN, Muon, is_hidden
+from wgflow.optimizers import HIDDEN, NEWTON_SCHULZ, Muon, is_hidden, orthogonalised
 
 RATE, DECAY, BETAS = 0.01, 0.1, (0.8, 0.9)
 
@@ -56,8 +57,9 @@ def test_matrices_with_two_long_sides_are_hidden_weights(shape, hidden):
     assert is_hidden(nn.Parameter(torch.zeros(shape))) is hidden
 
 
-def test_each_weight_moves_by_the_optimiser_it_belongs_to():
-    """Ten steps are those of the library's Muon on matrices and AdamW on all else."""
+def test_each_weight_moves_by_the_optimiser_it_belongs_to(monkeypatch):
+    """In bfloat16 ten steps are those of PyTorch's Muon on matrices and AdamW on all else."""
+    monkeypatch.setattr(optimizers, "fast_bfloat16", lambda device: True)
     model, twin = network(), network()
     ours = muon(model)
     kernel, matrix = twin[0].weight, twin[3].weight
@@ -152,9 +154,33 @@ def test_a_model_without_hidden_weights_learns_by_adamw():
     assert same(model, twin)
 
 
-def test_weights_in_another_order_are_refused():
-    weight = nn.Parameter(torch.zeros(16, 16, 3, 3).contiguous(memory_format=torch.channels_last))
-    with pytest.raises(
-        ValueError, match=r"expected weights contiguous.*got shape \(16, 16, 3, 3\)"
+@pytest.mark.parametrize(("fast", "tolerance"), [(True, 0.05), (False, 1e-5)])
+def test_the_iteration_maps_singular_values_by_its_polynomial(monkeypatch, fast, tolerance):
+    """``s ← as + bs³ + cs⁵`` five times from ``s/|s|``, and singular vectors stay."""
+    monkeypatch.setattr(optimizers, "fast_bfloat16", lambda device: fast)
+    generator = torch.Generator().manual_seed(0)
+    u, _, v = torch.linalg.svd(
+        torch.randn(20, 30, generator=generator, dtype=torch.float64), full_matrices=False
+    )
+    values = torch.linspace(0.2, 2, 20, dtype=torch.float64)
+    expected = values / values.norm()
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(5):
+        expected = a * expected + b * expected**3 + c * expected**5
+    for matrix, result in (
+        (u @ values.diag() @ v, u @ expected.diag() @ v),
+        (v.T @ values.diag() @ u.T, v.T @ expected.diag() @ u.T),
     ):
-        Muon([weight], RATE)
+        found = orthogonalised(matrix.float())
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), result, rtol=0, atol=tolerance)
+
+
+def test_weights_in_another_order_of_memory_move_alike(monkeypatch):
+    monkeypatch.setattr(optimizers, "fast_bfloat16", lambda device: False)
+    one = nn.Parameter(torch.randn(16, 20, 3, 3, generator=torch.Generator().manual_seed(0)))
+    other = nn.Parameter(one.detach().clone(memory_format=torch.channels_last))
+    for p in (one, other):
+        p.grad = one.detach().cos().clone(memory_format=torch.preserve_format)
+        Muon([p], RATE).step()
+    torch.testing.assert_close(one, other, rtol=0, atol=4e-5)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from wgflow import heat
 from wgflow._tensor import Points
+from wgflow.config import MIXED
 from wgflow.denoising import flow_back
 from wgflow.descent import cooling
 from wgflow.inpainting import bridge
-from wgflow.learning import MIXED
 from wgflow.levels import denoised
 from wgflow.run import Run
 from wgflow.samplers import MALA, ULA, Sampler

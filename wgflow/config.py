@@ -35,11 +35,12 @@ from wgflow.schemes import (
     Population,
     Reverse,
 )
-from wgflow.settings import DTYPES, Config, Data, Training, join, unknown
+from wgflow.settings import DTYPES, MIXED, Config, Data, Training, join, unknown
 
 __all__ = [
     "DTYPES",
     "KINDS",
+    "MIXED",
     "Config",
     "Data",
     "Training",

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from wgflow import data
 from wgflow.batches import Batches
-from wgflow.config import DTYPES, Config, Training
+from wgflow.config import DTYPES, MIXED, Config, Training
 from wgflow.data import Dataset
 from wgflow.image_architectures import ImageNoisyUNet
 from wgflow.optimizers import Muon
@@ -29,9 +29,6 @@ from wgflow.train import Step, train
 
 RECORDS = (Carry, Pair, Paths, Recent, Particles, LangevinState, KineticState)
 """The named tuples of a carry that a checkpoint may hold."""
-
-MIXED = "bf16-mixed"
-"""Convolutions in bfloat16."""
 
 LARGEST = 1024
 """Coordinates up to which the confinement knows their covariance."""
@@ -57,6 +54,7 @@ class Learner:
     @classmethod
     def build(cls, config: Config, ranks: Ranks = ALONE) -> "Learner":
         """Load the data and make every part anew; each random stream has its own seed."""
+        config = config.settled()
         check_levels(config)
         device, training = torch.device(config.device), config.training
         dataset = load_data(config)

@@ -2,17 +2,26 @@
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from wgflow.architectures import Network, Perceptron
 from wgflow.image_architectures import CONVOLUTIONAL
 from wgflow.images import SCALINGS
+from wgflow.precision import fast_bfloat16
 from wgflow.samplers.base import check_choice, check_fraction, check_positive
 from wgflow.schemes import NearProximal, Scheme
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16-mixed": torch.float32}
+MIXED, AUTO = "bf16-mixed", "auto"
+"""Convolutions in bfloat16; and the same where the device is made for it, else float32."""
+
+DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    MIXED: torch.float32,
+    AUTO: torch.float32,
+}
 """Names of the precisions, and the type of the weights and points in each."""
 
 OPTIMIZERS = ("adamw", "muon")
@@ -133,7 +142,8 @@ class Config:
         seed: of every random number, at least 0.
         device: a torch device, such as cpu or cuda:0.
         dtype: float32, float64, or bf16-mixed: float32 with the convolutions of image networks in
-            bfloat16 while they learn, which is several times faster where the processor has it.
+            bfloat16 while they learn, which is several times faster where the processor has it
+            and many times slower elsewhere; or auto, see `settled`.
         init: folder of a run whose energy this one begins with; None begins anew.
         data, energy, scheme, training: what to learn from, what learns, how, and how long.
 
@@ -168,6 +178,15 @@ class Config:
                 "A device is named as in torch: expected cpu, cuda, cuda:1, mps ..., "
                 f"got {self.device!r}."
             ) from None
+
+    def settled(self) -> "Config":
+        """The same with the precision that ``auto`` stands for on the device.
+
+        bf16-mixed where that is fast, else float32. A run keeps what it began with.
+        """
+        if self.dtype != AUTO:
+            return self
+        return replace(self, dtype=MIXED if fast_bfloat16(self.device) else "float32")
 
 
 def unknown(what: str, got: str, known: Iterable[str], path: str = "") -> ValueError:

@@ -48,7 +48,7 @@ def fit(
     path, clock = Path(out), Clock.start()
     ranks.lead(lambda: (folder.check_new(path), share(config, ranks)))
     with _held(path, ranks), _flushed_denormals():
-        config = _anchored(config)
+        config = _anchored(config).settled()
         learner = Learner.build(share(config, ranks), ranks)
         if config.init is not None:
             begun = load(config.init)

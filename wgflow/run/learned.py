@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from wgflow import heat, heat_likelihood
-from wgflow.config import DTYPES, Config
+from wgflow.config import DTYPES, MIXED, Config
 from wgflow.data import Dataset
 from wgflow.energy import Confined, Rescaled
 from wgflow.grid import box, log_z
 from wgflow.image_architectures import ImageNoisyUNet
-from wgflow.learning import MIXED, load_data
+from wgflow.learning import load_data
 from wgflow.levels import Levels
 from wgflow.likelihood import STEP, LogZ, moment_match
 from wgflow.likelihood import log_z as annealed_log_z

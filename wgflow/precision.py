@@ -1,0 +1,17 @@
+"""What precision a device is made for."""
+
+import torch
+
+
+def fast_bfloat16(device: torch.device | str) -> bool:
+    """Whether a device multiplies matrices of bfloat16 faster than those of float32.
+
+    A CPU does with instructions for it (AMX, AVX-512 BF16, those of Arm); without them PyTorch
+    computes the same many times slower. CUDA devices do from capability 8 on.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
+    return False
