@@ -15,6 +15,7 @@ from wgflow.samplers import (
     HMC,
     MALA,
     ULA,
+    CrankNicolson,
     Independence,
     Underdamped,
     advance,
@@ -29,6 +30,8 @@ ANCHORS = 1.5 * torch.randn(6, 2, dtype=F64, generator=seeded(9)) + 0.5
 METROPOLIS = {
     "mala": MALA(0.15, adaptation=0.0),
     "coarse mala": MALA(0.5, adaptation=0.0),
+    "crank-nicolson": CrankNicolson(0.8, 0.2, adaptation=0.0),
+    "coarse crank-nicolson": CrankNicolson(0.6, 0.5, adaptation=0.0),
     "hmc": HMC(0.45, leapfrog=3, adaptation=0.0),
     "one leapfrog": HMC(0.8, leapfrog=1, adaptation=0.0),
     "independence": Independence(ANCHORS, 1.0),
@@ -194,6 +197,59 @@ def test_weights_undo_the_bias_of_ula():
     torch.testing.assert_close(log_weight, telescoped, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("step", [0.1, 0.7, 1.0, 1.6])
+def test_crank_nicolson_is_exact_for_its_gaussian(step):
+    """Accepted always, whatever the step and the dimension; and correlated with the past by ρ."""
+    width = 1.7
+    x = width * normal(400, 100)
+    sampler = CrankNicolson(width, step * width**2, adaptation=0.0)
+    state, info = next(iterate(sampler, quadratic(1 / width**2), x, generator=seeded(1)))
+    torch.testing.assert_close(info.acceptance, torch.ones(400, dtype=F64))
+    assert abs(variance_z(state.x, width**2)) < 4
+    products = (state.x * x).flatten() / width**2
+    assert abs(float(z_score(products, 1 - step))) < 4
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_the_crank_nicolson_ratio_is_its_definition(problem):
+    problem, step, width = PROBLEMS[problem], 0.3, 0.8
+    target, x, rho = problem.target, problem.draw(200), 1 - 0.3 / 0.8**2
+
+    def log_q(y, x):
+        _, grad = energy_and_grad(target, x)
+        center = rho * x + (1 - rho) * (x - width**2 * grad)
+        return Normal(center, width * math.sqrt(1 - rho**2)).log_prob(y).sum(1)
+
+    sampler = CrankNicolson(width, step, adaptation=0.0)
+    state, info = next(iterate(sampler, target, x, generator=seeded(3)))
+    moved = (state.x != x).any(1)
+    y = state.x[moved]
+    before = x[moved]
+    expected = target(before) - target(y) + log_q(before, y) - log_q(y, before)
+    torch.testing.assert_close(info.acceptance[moved], expected.exp().clamp(max=1))
+
+
+def test_crank_nicolson_adapts_up_to_the_step_that_forgets():
+    sampler = CrankNicolson(1.0, 0.9, adaptation=0.5)
+    state, _ = next(iterate(sampler, quadratic(1.0), normal(50, 2), generator=seeded(1)))
+    assert float(state.step_size) == 1.0
+    sharp, _ = next(iterate(sampler, quadratic(40.0), normal(50, 2), generator=seeded(1)))
+    assert float(sharp.step_size) < 0.9
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 0.0}, "positive width"),
+        ({"width": 0.5, "step_size": 0.5}, r"expected step_size < 2 width², 0\.5, got 0\.5"),
+        ({"target": 1.5}, "fraction target"),
+    ],
+)
+def test_crank_nicolson_says_what_it_needs(options, message):
+    with pytest.raises(ValueError, match=message):
+        CrankNicolson(**options)
+
+
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_the_langevin_ratio_is_its_definition(problem):
     problem, step = PROBLEMS[problem], 0.3
@@ -325,7 +381,8 @@ def test_momenta_forget_at_the_rate_of_the_friction():
 
 
 @pytest.mark.parametrize(
-    "sampler", [ULA(0.3), MALA(0.3), Underdamped(0.4, 3.0), HMC(0.3, leapfrog=4)]
+    "sampler",
+    [ULA(0.3), MALA(0.3), CrankNicolson(0.9, 0.5), Underdamped(0.4, 3.0), HMC(0.3, leapfrog=4)],
 )
 def test_time_is_half_the_mean_square_displacement_on_a_plain(sampler):
     begin = sampler.init(flat, torch.zeros(40_000, 1, dtype=F64), generator=seeded(7))

@@ -19,7 +19,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from wgflow._version import __version__
 from wgflow.architectures import Perceptron
 from wgflow.image_architectures import ImageNoisyUNet, ImageResNet, ImageUNet
-from wgflow.samplers import HMC, MALA, ULA, Underdamped
+from wgflow.samplers import HMC, MALA, ULA, CrankNicolson, Underdamped
 from wgflow.schemes import (
     DualScoreMatching,
     EnergyMatching,
@@ -68,6 +68,7 @@ KINDS: dict[str, type] = {
     "from-noise": FromNoise,
     "mala": MALA,
     "ula": ULA,
+    "crank-nicolson": CrankNicolson,
     "hmc": HMC,
     "underdamped": Underdamped,
     "forward": Forward,

@@ -3,12 +3,13 @@
 from wgflow.samplers.base import Info, Sampler, advance, iterate, refresh, sample
 from wgflow.samplers.independence import Independence
 from wgflow.samplers.kinetic import HMC, KineticState, Underdamped
-from wgflow.samplers.langevin import MALA, ULA, LangevinState
+from wgflow.samplers.langevin import MALA, ULA, CrankNicolson, LangevinState
 
 __all__ = [
     "HMC",
     "MALA",
     "ULA",
+    "CrankNicolson",
     "Independence",
     "Info",
     "KineticState",
