@@ -30,6 +30,7 @@ from wgflow.fidelity import kernel_distance
 from wgflow.heat import generate
 from wgflow.levels import denoised
 from wgflow.output import write_images
+from wgflow.precision import halved
 from wgflow.run import Run, load
 from wgflow.samplers import ULA, iterate
 from wgflow.sampling import follow
@@ -121,7 +122,7 @@ def main() -> None:
     path = Path(a.run)
     run = load(path if path.exists() else zoo.pretrained(a.run))
     print(table(("start", "steps", "V", "pixels outside", "kernel ± error"), []))
-    with torch.autocast("cpu", torch.bfloat16, enabled=run.config.dtype == MIXED):
+    with halved(run.config.dtype == MIXED):
         for start in a.start:
             chains(run, start, a.chains, a.steps, a.out)
 

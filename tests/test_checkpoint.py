@@ -141,6 +141,24 @@ def test_a_record_of_another_version_is_refused(tmp_path):
         round_trip(tmp_path, LangevinState(1))
 
 
+def test_a_record_may_lack_what_has_a_default(tmp_path):
+    """Fields that were added since, at its end; others may not be missing."""
+    from typing import NamedTuple
+
+    def carry(*names):
+        return NamedTuple("Carry", [(name, int) for name in names])
+
+    (new,) = (record for record in RECORDS if record.__name__ == "Carry")
+    *old, added = new._fields
+    assert added in new._field_defaults
+    found = round_trip(tmp_path, carry(*old)(*range(len(old))))
+    assert found == new(*range(len(old)))
+    with pytest.raises(ValueError, match="it is of another version"):
+        round_trip(tmp_path, carry(*old[1:])(*range(len(old) - 1)))
+    with pytest.raises(ValueError, match="it is of another version"):
+        round_trip(tmp_path, carry(*new._fields, "more")(*range(len(old) + 2)))
+
+
 @pytest.mark.parametrize("keep", [0, 4, 100, -1])
 def test_a_truncated_file_is_refused(tmp_path, keep):
     path = tmp_path / "c"

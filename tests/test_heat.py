@@ -14,10 +14,11 @@ from wgflow.heat_likelihood import log_z, moved, works_down, works_up
 from wgflow.levels import At, Levels, denoised, derivatives
 from wgflow.parts import Parts
 from wgflow.principal import Principal, principal_of
-from wgflow.schemes import DualScoreMatching, Joint
+from wgflow.schemes import DualScoreMatching, EnergyMatching, FromData, Joint, NearProximal
 from wgflow.schemes.dual import expected_noise
 
 LEVELS = Levels(0.1, 5.0)
+NOISY = FromData(noisy=True)
 MEAN = double([0.7, -0.3, 0.2])
 
 
@@ -239,9 +240,18 @@ def test_levels_are_drawn_uniformly_in_time_and_in_their_logarithm(share):
             assert not len(u) or z_score(u**power, 1 / (power + 1)).abs() < 4
 
 
-def test_it_shares_its_data_with_no_other_scheme():
-    with pytest.raises(ValueError, match="noise of their own, got DualScoreMatching and Near"):
-        Joint(DualScoreMatching())
+@pytest.mark.parametrize(
+    ("pair", "own", "other"),
+    [
+        ((DualScoreMatching(), NearProximal()), "DualScoreMatching", "NearProximal"),
+        ((EnergyMatching(), NearProximal(NOISY)), "NearProximal", "EnergyMatching"),
+    ],
+)
+def test_it_shares_its_data_with_schemes_that_add_noise_too(pair, own, other):
+    with pytest.raises(ValueError, match=f"got {own}, which does, and {other}, which does not"):
+        Joint(*pair)
+    assert Joint(DualScoreMatching(), NearProximal(NOISY)).noises
+    assert not Joint(EnergyMatching(), NearProximal()).noises
 
 
 def test_only_energies_of_levels_are_matched():

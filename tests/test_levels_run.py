@@ -23,7 +23,8 @@ from wgflow.likelihood import LogZ
 from wgflow.report import gather
 from wgflow.run import fit, load, publish, resume
 from wgflow.run import learned as module
-from wgflow.schemes import DualScoreMatching, EnergyMatching
+from wgflow.samplers import CrankNicolson
+from wgflow.schemes import DualScoreMatching, EnergyMatching, FromData, Joint, NearProximal
 
 SMALL = {"widths": (8, 8), "blocks": 1}
 CONFIG = Config(
@@ -31,6 +32,10 @@ CONFIG = Config(
     energy=ImageNoisyUNet(**SMALL),
     scheme=DualScoreMatching(),
     training=Training(steps=6, batch_size=32, evaluate_every=3, checkpoint_every=2, warmup=2),
+)
+EQUILIBRIUM = Joint(
+    CONFIG.scheme,
+    NearProximal(FromData(CrankNicolson(0.05, 6e-4), steps=2, life=3, settle=3, noisy=True)),
 )
 FIRST = replace(
     CONFIG,
@@ -45,9 +50,13 @@ def run(tmp_path_factory):
     return fit(CONFIG, tmp_path_factory.mktemp("runs") / "run")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bf16-mixed"])
-def test_a_run_resumes_to_the_same(tmp_path, dtype):
-    config = replace(CONFIG, dtype=dtype)
+@pytest.mark.parametrize(
+    ("dtype", "scheme"),
+    [("float32", CONFIG.scheme), ("bf16-mixed", CONFIG.scheme), ("float32", EQUILIBRIUM)],
+    ids=["float32", "mixed", "equilibrium"],
+)
+def test_a_run_resumes_to_the_same(tmp_path, dtype, scheme):
+    config = replace(CONFIG, dtype=dtype, scheme=scheme)
     whole = fit(config, tmp_path / "whole")
 
     def stop(step, metrics):
@@ -73,7 +82,8 @@ def test_it_learns(tmp_path):
 
 
 def test_the_scheme_adds_the_noise_itself():
-    for config, noise in ((CONFIG, 0.0), (replace(FIRST, data=CONFIG.data), 0.05)):
+    joint = replace(CONFIG, scheme=EQUILIBRIUM)
+    for config, noise in ((CONFIG, 0.0), (joint, 0.0), (replace(FIRST, data=CONFIG.data), 0.05)):
         assert Learner.build(config).batches.noise == noise
 
 

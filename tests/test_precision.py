@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from wgflow import settings
+from wgflow import precision, settings
 from wgflow.config import Config, Data, Training, build, dumps, loads
 from wgflow.image_architectures import ImageUNet
-from wgflow.precision import fast_bfloat16
+from wgflow.precision import fast_bfloat16, halved
 from wgflow.run import fit, load
 from wgflow.schemes import EnergyMatching
 
@@ -70,3 +70,12 @@ def test_a_run_keeps_what_it_began_with(monkeypatch, tmp_path, fast, dtype):
         run.energy.state_dict().values(), same.energy.state_dict().values(), strict=True
     ):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("fast", [True, False])
+def test_draws_are_in_half_precision_where_it_is_wanted_and_fast(monkeypatch, wanted, fast):
+    monkeypatch.setattr(precision, "fast_bfloat16", lambda device: fast)
+    with halved(wanted):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if wanted and fast else torch.float32)

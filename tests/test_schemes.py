@@ -15,6 +15,7 @@ from torch import nn
 from wgflow.energy import energy_and_grad
 from wgflow.exact import GaussianLaw, ula_law
 from wgflow.grid import Grid, log_density, log_z
+from wgflow.levels import Levels
 from wgflow.particles import Particles, effective_fraction
 from wgflow.samplers import MALA, ULA, Info, Sampler
 from wgflow.samplers.langevin import LangevinState
@@ -697,6 +698,88 @@ def test_without_reaction_chains_follow_the_law_of_their_kernel():
         if not isinstance(dynamics, Population):
             assert (carry.particles.log_weight == 0).all()
             assert dynamics.time(carry) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("life", [1, 3, 7, 20])
+def test_chains_from_data_die_in_turn(life):
+    """Each learning step makes anew those whose turn it is, at points of its batch."""
+    count, path = 7, Path()
+    generator = torch.Generator().manual_seed(0)
+
+    def batch(k):
+        return torch.full((count, 2), float(k), dtype=F64)
+
+    dynamics = FromData(Still(), steps=2, life=life)
+    carry = dynamics.init(path(0), batch(0), generator=generator)
+    births = []
+    for k in range(1, 2 * life + 1):
+        carry = dynamics.advance(path(k), batch(k), carry, generator=generator)
+        assert torch.equal(carry.particles.x, carry.batch)  # chains that stay are with their data
+        torch.testing.assert_close(carry.batch_energy, path(k)(carry.batch))
+        torch.testing.assert_close(carry.particles.state.energy, path(k)(carry.batch))
+        births.append(carry.batch[:, 0])
+    ages = torch.arange(1, 2 * life + 1)[:, None] - torch.stack(births)
+    assert ages[life - 1 :].max() == life - 1  # after one life all have been born anew
+    born = torch.stack(births) == torch.arange(1, 2 * life + 1)[:, None]
+    assert born.sum(1).max() - born.sum(1).min() <= 1
+    assert (born[:life].sum(0) == 1).all()
+    assert (born[life:].sum(0) == 1).all()
+
+
+def test_old_chains_have_the_law_of_their_age():
+    target = GaussianLaw(tensor(0.5), tensor(0.8)[None])
+    energy = Quadratic([[1 / 0.8]], [0.5 / 0.8])
+    batch = noise(4000, 1, seed=1)
+    at_batch = GaussianLaw(batch.mean(0), batch.var(0, correction=0)[None])
+    generator = torch.Generator().manual_seed(0)
+    dynamics = FromData(ULA(step_size=0.3), steps=1, life=50, settle=2)
+    carry = dynamics.init(energy, batch, generator=generator)
+    carry = dynamics.advance(energy, batch, carry, generator=generator)
+    old = carry.particles.x[4000 // 50 :]
+    young = carry.particles.x[: 4000 // 50]
+    for x, steps in ((old, 4), (young, 1)):
+        exact = ula_law(at_batch, target, 0.3, steps)
+        assert z_score(x, exact.mean).abs().max() < 4
+        assert abs(z_score((x[:, 0] - exact.mean) ** 2, exact.covariance[0, 0])) < 4
+
+
+def test_noisy_chains_start_and_are_compared_with_noise_of_the_lowest_level():
+    class Leveled(nn.Module):
+        levels = Levels(0.3, 5.0)
+
+        def forward(self, x):
+            return x.flatten(1).square().sum(1) / 2
+
+    energy, batch = Leveled(), noise(2000, 2)
+    generator = torch.Generator().manual_seed(0)
+    dynamics = FromData(Still(), steps=1, life=2, noisy=True)
+    assert dynamics.noises
+    assert NearProximal(dynamics=dynamics).noises
+    assert not FromData().noises
+    first = dynamics.init(energy, batch, generator=generator)
+    second = dynamics.advance(energy, noise(2000, 2, seed=1), first, generator=generator)
+    assert torch.equal(first.origins, batch)
+    assert torch.equal(second.origins[1000:], batch[1000:])
+    assert torch.equal(second.origins[:1000], noise(2000, 2, seed=1)[:1000])
+    noises = [
+        first.batch - first.origins,
+        second.batch - second.origins,
+        second.particles.x - second.origins,
+    ]
+    for z in noises:
+        assert z_score(z, 0).abs().max() < 4
+        assert abs(z_score(z.flatten() ** 2, 0.09)) < 4
+    assert abs(z_score((noises[0] * noises[1]).flatten(), 0)) < 4  # anew at each step
+    assert abs(z_score((noises[1] * noises[2]).flatten(), 0)) < 4
+    torch.testing.assert_close(second.batch_energy, energy(second.batch))
+    with pytest.raises(ValueError, match="expected an energy with levels"):
+        dynamics.init(Path()(0), batch)
+
+
+@pytest.mark.parametrize("bad", [{"life": 0}, {"steps": 0}, {"settle": -1}])
+def test_chains_from_data_need_counts(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        FromData(**bad)
 
 
 def test_a_share_restarts_from_the_start_law():

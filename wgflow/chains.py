@@ -1,7 +1,5 @@
 """What a run knows about its own chains: units, step sizes, where to begin, which precision."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,6 +12,7 @@ from wgflow.denoising import flow_back
 from wgflow.descent import cooling
 from wgflow.inpainting import bridge
 from wgflow.levels import denoised
+from wgflow.precision import halved
 from wgflow.run import Run
 from wgflow.samplers import MALA, ULA, Sampler
 from wgflow.samplers.base import check_choice
@@ -168,9 +167,6 @@ def sampler_of(run: Run, name: str) -> Sampler[Any]:
     return MALA(step) if name == "mala" else ULA(step)
 
 
-@contextlib.contextmanager
-def precision(run: Run, sampler: str) -> Iterator[None]:
+def precision(run: Run, sampler: str) -> torch.autocast:
     """Half precision for ULA, where the run learned in it; acceptance needs the digits."""
-    half = run.config.dtype == MIXED and sampler == "ula"
-    with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        yield
+    return halved(run.config.dtype == MIXED and sampler == "ula")

@@ -163,7 +163,8 @@ class _Decoder:
                 f"expected one of {', '.join(sorted(self.known))}, got {name!r}."
             )
         names = list(record.__annotations__)
-        if names != list(fields):
+        optional = getattr(record, "_field_defaults", {})
+        if [n for n in names if n in fields or n not in optional] != list(fields):
             raise ValueError(
                 f"A {name} in a checkpoint has the fields it was saved with: "
                 f"expected {names}, got {list(fields)}; it is of another version."

@@ -156,8 +156,8 @@ def check_levels(config: Config) -> None:
         return
     if not isinstance(config.energy, ImageNoisyUNet):
         raise ValueError(
-            "Dual score matching learns energies of levels of noise: expected energy.kind "
-            f"noisy-unet, got {type(config.energy).__name__}."
+            "A scheme that adds noise to the data learns energies of its levels: expected "
+            f"energy.kind noisy-unet, got {type(config.energy).__name__}."
         )
     if config.data.smoothing != config.energy.lowest:
         raise ValueError(

@@ -107,3 +107,18 @@ def denoised(energy: Any, x: Points, sigma: float | Tensor) -> Points:
     _, grad = energy_and_grad(At(energy, sigma), x)
     variance = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).square()
     return x - variance.reshape(-1, *[1] * (x.ndim - 1)) * grad
+
+
+def levels_of(energy: Any) -> Levels:
+    """The levels of noise that an energy knows.
+
+    Raises:
+        ValueError: it knows none.
+    """
+    found = getattr(whole(energy), "levels", None)
+    if not isinstance(found, Levels):
+        raise ValueError(
+            "Noise of a level belongs to energies of levels of noise: expected an energy with "
+            f"levels, such as kind noisy-unet, got {type(whole(energy)).__name__}."
+        )
+    return found

@@ -15,3 +15,13 @@ def fast_bfloat16(device: torch.device | str) -> bool:
     if device.type == "cpu":
         return any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
     return False
+
+
+def halved(wanted: bool, device: torch.device | str = "cpu") -> torch.autocast:
+    """A context of mixed precision, if that is wanted and fast; else of the precision there is.
+
+    For what may be computed in either: draws that no acceptance ratio decides on.
+    """
+    device = torch.device(device)
+    enabled = wanted and fast_bfloat16(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)

@@ -22,6 +22,7 @@ from wgflow.likelihood import STEP, LogZ, moment_match
 from wgflow.likelihood import log_z as annealed_log_z
 from wgflow.outliers import recovery
 from wgflow.particles import Particles, systematic_indices
+from wgflow.precision import halved
 from wgflow.samplers import MALA, sample
 from wgflow.samplers.base import check_choice
 from wgflow.samplers.kinetic import KineticState
@@ -215,7 +216,7 @@ class Run:
         return paths, paths.noise * noise
 
     def _mixed(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.config.dtype == MIXED)
+        return halved(self.config.dtype == MIXED)
 
     def _original(self, u: Tensor) -> Tensor:
         return (self.energy.shift + self.energy.scale * u).to(u)

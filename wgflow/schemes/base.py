@@ -1,7 +1,7 @@
 """The contract of schemes: how the energy learns."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,10 +30,12 @@ class Scheme(ABC, Generic[C]):
     takes up to ``inner_steps`` optimiser steps on `loss`, then calls `advance` once.
     """
 
-    noises: ClassVar[bool] = False
-    """Whether it adds the noise of the law that is learned to the data itself."""
-
     inner_steps: int
+
+    @property
+    def noises(self) -> bool:
+        """Whether it adds the noise of the law that is learned to the data itself."""
+        return False
 
     @abstractmethod
     def init(

@@ -2,15 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from wgflow._tensor import per_point, sum_event
 from wgflow.energy import Energy
-from wgflow.levels import Levels, derivatives
-from wgflow.parts import whole
+from wgflow.levels import Levels, derivatives, levels_of
 from wgflow.samplers.base import check_fraction, check_positive
 from wgflow.schemes.base import Loss, Scheme
 
@@ -58,8 +57,6 @@ class DualScoreMatching(Scheme[Recent]):
         ValueError: when a hyper-parameter is out of its range.
     """
 
-    noises: ClassVar[bool] = True
-
     time_weight: float = 0.02
     uniform: float = 0.25
     recent: int = 4096
@@ -72,6 +69,11 @@ class DualScoreMatching(Scheme[Recent]):
         check_fraction("DualScoreMatching", uniform=self.uniform)
         if self.recent < 0:
             raise ValueError(f"Points are counted: expected recent ≥ 0, got {self.recent}.")
+
+    @property
+    def noises(self) -> bool:
+        """It does."""
+        return True
 
     def init(self, energy, batch, *, generator=None) -> Recent:
         """The first batch."""
@@ -128,18 +130,3 @@ def expected_noise(y: Tensor, sigma: Tensor, data: Tensor) -> tuple[Tensor, Tens
     weights = (-square / (2 * sigma[:, None] ** 2)).softmax(1)
     noise = (flat - weights @ points) / sigma[:, None]
     return noise.reshape(y.shape), (weights * square).sum(1) / sigma**2
-
-
-def levels_of(energy: Energy) -> Levels:
-    """The levels of noise that an energy knows.
-
-    Raises:
-        ValueError: it knows none.
-    """
-    found = getattr(whole(energy), "levels", None)
-    if not isinstance(found, Levels):
-        raise ValueError(
-            "Dual score matching learns energies of levels of noise: expected an energy with "
-            f"levels, such as kind noisy-unet, got {type(whole(energy)).__name__}."
-        )
-    return found

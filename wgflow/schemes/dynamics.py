@@ -35,6 +35,8 @@ class Carry(NamedTuple):
             alone, so that watching a run does not change it.
         frozen: parameters of ``E_k``, for schemes that evaluate it away from the particles.
         metrics: what the last transport showed, detached scalars by name.
+        origins: data that chains began at, without the noise that is added to them, (batch,
+            *event); None where they come without.
     """
 
     batch: Tensor
@@ -45,10 +47,16 @@ class Carry(NamedTuple):
     seed: Tensor
     frozen: dict[str, Tensor]
     metrics: dict[str, Tensor]
+    origins: Tensor | None = None
 
 
 class Dynamics(ABC):
     """Where the particles of a scheme come from and how they follow the energy."""
+
+    @property
+    def noises(self) -> bool:
+        """Whether they add the noise of the law that is learned to the data themselves."""
+        return False
 
     @abstractmethod
     def init(

@@ -34,6 +34,11 @@ class GradientNorm(Scheme[Carry]):
     def __post_init__(self):
         check_positive("GradientNorm", gamma=self.gamma, inner_steps=self.inner_steps)
 
+    @property
+    def noises(self) -> bool:
+        """Whether its dynamics do."""
+        return self.dynamics.noises
+
     def init(self, energy, batch, *, generator=None) -> Carry:
         """The first particles."""
         return self.dynamics.init(energy, batch, generator=generator)

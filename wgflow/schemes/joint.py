@@ -35,14 +35,15 @@ class Joint(Scheme[Pair]):
     second leaves wells that no path ends in.
 
     Args:
-        transport: a scheme, energy matching by default.
+        transport: a scheme, energy matching by default; dual score matching is one too.
         equilibrium: a scheme with particles, near-proximal by default.
         weight: a > 0. Energy matching is in squared units of x, the other in nats, so the default
             is the order of a temperature.
         inner_steps: optimiser steps per learning step, in place of those of the parts.
 
     Raises:
-        ValueError: when a hyper-parameter is not positive, or a scheme adds noise to the data.
+        ValueError: when a hyper-parameter is not positive, or one scheme adds noise to the data
+            itself and the other wants them with it.
     """
 
     transport: Scheme[Any] = field(default_factory=EnergyMatching)
@@ -52,12 +53,19 @@ class Joint(Scheme[Pair]):
 
     def __post_init__(self):
         check_positive("Joint", weight=self.weight, inner_steps=self.inner_steps)
-        if self.transport.noises or self.equilibrium.noises:
+        if self.transport.noises != self.equilibrium.noises:
+            own, other = self.transport, self.equilibrium
+            own, other = (own, other) if own.noises else (other, own)
             raise ValueError(
-                "Two schemes at once share their data: expected schemes that add no noise of "
-                f"their own, got {type(self.transport).__name__} and "
-                f"{type(self.equilibrium).__name__}."
+                "Two schemes at once share their data: expected both or neither to add noise of "
+                f"their own, got {type(own).__name__}, which does, and {type(other).__name__}, "
+                "which does not; dynamics from-data do with noisy = true."
             )
+
+    @property
+    def noises(self) -> bool:
+        """Whether both do."""
+        return self.transport.noises
 
     def init(self, energy, batch, *, generator=None) -> Pair:
         """Both carries."""

@@ -40,6 +40,11 @@ class MaximumLikelihood(Scheme[Carry]):
                 f"got {self.regularisation}."
             )
 
+    @property
+    def noises(self) -> bool:
+        """Whether its dynamics do."""
+        return self.dynamics.noises
+
     def init(self, energy, batch, *, generator=None) -> Carry:
         """The first particles."""
         return self.dynamics.init(energy, batch, generator=generator)

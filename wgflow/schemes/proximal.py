@@ -186,6 +186,11 @@ class NearProximal(Scheme[Carry]):
         if self.h is not None:
             check_positive("NearProximal", h=self.h)
 
+    @property
+    def noises(self) -> bool:
+        """Whether its dynamics do."""
+        return self.dynamics.noises
+
     def init(self, energy, batch, *, generator=None) -> Carry:
         """The first particles, and what the envelope keeps of the first energy."""
         carry = self.dynamics.init(energy, batch, generator=generator)
