@@ -9,11 +9,11 @@ from problems import F64, double, seeded, z_score
 from torch import nn
 
 from wgflow.energy import energy_and_grad
-from wgflow.heat import Start, at, bridge, cool, generate, start, wander
+from wgflow.heat import Start, at, bridge, cool, generate, stages, start, wander
 from wgflow.heat_likelihood import log_z, moved, works_down, works_up
 from wgflow.levels import At, Levels, denoised, derivatives
 from wgflow.parts import Parts
-from wgflow.principal import Principal, principal_of
+from wgflow.principal import Principal, contrastable, contrasted, principal_of
 from wgflow.schemes import DualScoreMatching, EnergyMatching, FromData, Joint, NearProximal
 from wgflow.schemes.dual import expected_noise
 
@@ -314,12 +314,81 @@ def test_the_start_has_the_variances_of_the_data_where_the_energy_knows_them():
     first = start(energy, LEVELS, torch.empty(1, 3, dtype=F64))
     x = first.sample(40_000, generator=seeded(1))
     expected = covariance + 25 * torch.eye(3, dtype=F64)
-    expected[2, 2] = 25.0  # of the third axis it knows nothing
     products = ((x - MEAN)[:, :, None] * (x - MEAN)[:, None, :]).flatten(1)
     assert z_score(x, MEAN).abs().max() < 4
     assert z_score(products, expected.flatten()).abs().max() < 4
     law = torch.distributions.MultivariateNormal(MEAN, expected)
     torch.testing.assert_close(first.log_prob(x), law.log_prob(x), rtol=1e-6, atol=1e-6)
+
+
+def known(v, count=2):
+    """The energies of white data of variance v, and their moments."""
+    energy = Blurred(v)
+    energy.principal = Principal((3,), count, v * torch.eye(3, dtype=F64), MEAN).to(F64)
+    return energy
+
+
+def test_a_contrast_is_linear_in_both_energies():
+    covariance = double([[9.0, 4.0, 0.0], [4.0, 9.0, 0.0], [0.0, 0.0, 0.5]])
+    energy = Blurred(0.4)
+    energy.principal = Principal((3,), 2, covariance, MEAN).to(F64)
+    x, level = draws(50, 4.0), torch.linspace(-3, 3, 50, dtype=F64)
+    laws = [
+        torch.distributions.MultivariateNormal(
+            MEAN, covariance + lam.exp() * torch.eye(3, dtype=F64)
+        )
+        for lam in level
+    ]
+    reference = -torch.stack([law.log_prob(y) for law, y in zip(laws, x, strict=True)])
+    expected = 1.3 * energy(x, level) - 0.3 * reference
+    found = contrasted(energy, 0.3)(x, level)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    assert contrasted(energy, 0.0) is energy
+
+
+def test_a_contrast_to_itself_changes_nothing():
+    """Of data that are Gaussian to begin with, samples are the same."""
+    energy, like = known(0.4), torch.empty(100, 3, dtype=F64)
+    for stochastic in (False, True):
+        plain, other = (
+            generate(energy, LEVELS, like, stochastic=stochastic, contrast=c, generator=seeded(1))
+            for c in (0.0, 0.7)
+        )
+        torch.testing.assert_close(plain, other, rtol=1e-5, atol=1e-5)
+
+
+def test_a_contrast_leads_away_from_the_moments():
+    """Of an energy that is narrower than the moments say, samples get narrower still."""
+    energy, like = Blurred(0.4), torch.empty(20_000, 3, dtype=F64)
+    energy.principal = Principal((3,), 3, 0.9 * torch.eye(3, dtype=F64), MEAN).to(F64)
+    plain, other = (
+        generate(energy, LEVELS, like, contrast=c, generator=seeded(1)) for c in (0.0, 0.5)
+    )
+    assert float(other.var()) < 0.8 * float(plain.var())
+    *_, stage = stages(energy, LEVELS, like[:5], contrast=0.5, generator=seeded(1))
+    torch.testing.assert_close(
+        stage, generate(energy, LEVELS, like[:5], contrast=0.5, generator=seeded(1))
+    )
+
+
+@pytest.mark.parametrize(
+    ("energy", "contrast", "message"),
+    [
+        (known(0.4), -0.1, r"expected ≥ 0, got -0.1"),
+        (known(0.4), math.inf, r"expected ≥ 0, got inf"),
+        (Blurred(0.4), 0.1, r"expected an energy that knows them.*got 0.1"),
+    ],
+)
+def test_a_contrast_says_what_it_needs(energy, contrast, message):
+    with pytest.raises(ValueError, match=message):
+        generate(energy, LEVELS, torch.empty(2, 3, dtype=F64), contrast=contrast)
+
+
+def test_without_a_covariance_there_is_nothing_to_contrast_with():
+    energy = Blurred(0.4)
+    energy.principal = Principal((3,), 2, None, MEAN).to(F64)
+    assert not contrastable(energy)
+    assert contrastable(known(0.4))
 
 
 def test_products_start_where_their_first_factor_does():

@@ -294,10 +294,14 @@ def test_a_bounded_image_is_itself_within_the_range_and_its_end_without():
 def test_principal_coordinates_are_those_of_the_covariance_and_of_unit_variance():
     principal = axes(5).to(F64)
     factor = torch.randn(64, 64, generator=seeded(8), dtype=F64)
+    covariance = factor @ factor.T
+    assert float(5 * principal.rest) < float(principal.variances.sum())
+    trace = principal.variances.sum() + 59 * principal.rest
+    torch.testing.assert_close(trace, covariance.trace(), rtol=1e-5, atol=0)
     deviations = principal.deviations.flatten(1)
     torch.testing.assert_close(
-        deviations @ (factor @ factor.T) @ deviations.T,
-        principal.variances.square().diag(),
+        deviations @ covariance @ deviations.T,
+        (principal.variances * (principal.variances - principal.rest)).diag(),
         rtol=1e-5,
         atol=1e-2,
     )

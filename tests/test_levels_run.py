@@ -20,6 +20,7 @@ from wgflow.inheritance import initialise, trunk_of
 from wgflow.learning import Learner
 from wgflow.levels import Levels, denoised
 from wgflow.likelihood import LogZ
+from wgflow.principal import CONTRAST
 from wgflow.report import gather
 from wgflow.run import fit, load, publish, resume
 from wgflow.run import learned as module
@@ -71,6 +72,32 @@ def test_a_run_resumes_to_the_same(tmp_path, dtype, scheme):
     drawn = [r.sample(3, generator=seeded(1), steps=4, langevin=2) for r in (whole, part)]
     assert torch.equal(*drawn)
     assert drawn[0].shape == (3, 1, 8, 8)
+
+
+def test_samples_are_contrasted_unless_they_are_draws(run):
+    """By default; not those of Langevin steps, nor of energies made of others."""
+
+    def drawn(run, **options):
+        return run.sample(4, generator=seeded(1), steps=4, **options)
+
+    plain, usual = drawn(run, contrast=0.0), drawn(run, contrast=CONTRAST)
+    assert not torch.equal(plain, usual)
+    assert torch.equal(drawn(run), usual)
+    assert torch.equal(drawn(run, langevin=2), drawn(run, langevin=2, contrast=0.0))
+    assert torch.equal(drawn(compose([run])), drawn(compose([run]), contrast=0.0))
+    *_, last = run.stages(4, generator=seeded(1), steps=4)
+    assert torch.equal(last, usual)
+    with pytest.raises(ValueError, match="got time 2"):
+        drawn(run, time=2.0)
+
+
+def test_moments_may_be_known_and_not_told(tmp_path):
+    told, silent = (
+        replace(CONFIG.energy, overview=flag).build((1, 8, 8)) for flag in (True, False)
+    )
+    assert {n for n, _ in told.named_buffers()} == {n for n, _ in silent.named_buffers()}
+    assert trunk_of(told).overview is not None
+    assert trunk_of(silent).overview is None
 
 
 def test_it_learns(tmp_path):

@@ -61,7 +61,7 @@ def compose(
             "beside one, or an energy without levels first, got others."
         )
     product = Tempered(Sum([run.energy for run in runs], coefficients), temperature)
-    return replace(first, energy=standardised(product, first))
+    return replace(first, energy=standardised(product, first), composed=True)
 
 
 def standardised(energy: Energy, run: Run) -> Rescaled:

@@ -228,13 +228,13 @@ class Rescaled(nn.Module):
 class Callback(nn.Module):
     """A plain function as a module, so that compositions hold modules only."""
 
-    def __init__(self, function: Energy):
+    def __init__(self, function: Callable[..., Values]):
         super().__init__()
         self.function = function
 
-    def forward(self, x: Points) -> Values:
+    def forward(self, x: Points, *level: Values) -> Values:
         """The function's value."""
-        return self.function(x)
+        return self.function(x, *level)
 
 
 def _module(energy: Energy) -> nn.Module:

@@ -18,7 +18,7 @@ from wgflow.levels import At, Levels, denoised
 from wgflow.likelihood import STEP
 from wgflow.outliers import TIMES
 from wgflow.parts import whole
-from wgflow.principal import principal_of
+from wgflow.principal import contrasted, principal_of
 from wgflow.samplers import MALA, ULA, sample
 from wgflow.samplers.base import check_positive
 from wgflow.samplers.langevin import LangevinState
@@ -36,7 +36,7 @@ class Start(NamedTuple):
     Attributes:
         center: m, (*event).
         axes: s_k, (count, *event).
-        sigma: σ, of the highest level.
+        sigma: σ, of the highest level and of the data along all other axes.
     """
 
     center: Tensor
@@ -60,13 +60,14 @@ class Start(NamedTuple):
 def start(energy: Any, levels: Levels, like: Points) -> Start:
     """The law of the highest level, nearly, in the shape and type of the points of ``like``.
 
-    That of data of the same mean and the same variances along their principal axes, where the
-    energy knows those; otherwise of the noise alone, around where the energy thinks that the
-    origin comes from, which is the mean of the law, nearly.
+    That of data of the same mean, and of the same variances along their principal axes and in the
+    mean of all others, where the energy knows those; otherwise of the noise alone, around where
+    the energy thinks that the origin comes from, which is the mean of the law, nearly.
     """
     principal = principal_of(whole(energy))
     if principal is not None:
-        return Start(principal.center.to(like), principal.deviations.to(like), levels.highest)
+        sigma = math.sqrt(levels.highest**2 + float(principal.rest))
+        return Start(principal.center.to(like), principal.deviations.to(like), sigma)
     origin = torch.zeros(1, *like.shape[1:], device=like.device, dtype=like.dtype)
     return Start(denoised(energy, origin, levels.highest)[0], origin, levels.highest)
 
@@ -116,6 +117,7 @@ def generate(
     steps: int | None = None,
     stochastic: bool = False,
     langevin: int = 0,
+    contrast: float = 0.0,
     chunk: int = 256,
     generator: torch.Generator | None = None,
 ) -> Points:
@@ -133,26 +135,28 @@ def generate(
         steps: from the highest level to the lowest.
         stochastic: whether with fresh noise at each level.
         langevin: steps at the lowest.
+        contrast: c of `contrasted`, for the energies on the way; the last step is of E itself.
         chunk: points at a time; bounds the memory.
         generator: source of randomness.
 
     Raises:
-        ValueError: when a number is out of its range.
+        ValueError: when a number is out of its range, or there is nothing to contrast with.
     """
     steps = (STOCHASTIC if stochastic else DETERMINISTIC) if steps is None else steps
     check_positive("The heat flow", steps=steps)
     if langevin < 0:
         raise ValueError(f"A path has Langevin steps: expected at least 0, got {langevin}.")
-    parts, first = [], start(energy, levels, like)
+    parts, first, law = [], start(energy, levels, like), contrasted(energy, contrast)
     for part in like.split(chunk):
         x = first.sample(len(part), generator=generator)
         if stochastic:
-            *_, x = wander(energy, x, levels.grid(steps, POWER), generator=generator)
+            *_, x = wander(law, x, levels.grid(steps, POWER), generator=generator)
         else:
-            *_, x = cool(energy, x, levels.grid(steps))
+            *_, x = cool(law, x, levels.grid(steps))
         if langevin:
-            law, sampler = At(energy, levels.lowest), ULA(STEP * levels.lowest**2)
-            parts.append(sample(sampler, law, x, langevin, generator=generator))
+            sampler = ULA(STEP * levels.lowest**2)
+            settled = sample(sampler, At(energy, levels.lowest), x, langevin, generator=generator)
+            parts.append(settled)
         else:
             parts.append(denoised(energy, x, levels.lowest))
     return torch.cat(parts)
@@ -164,6 +168,7 @@ def stages(
     like: Points,
     *,
     steps: int = DETERMINISTIC,
+    contrast: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Iterator[Points]:
     """The points of `generate` on their way, at each level, and at last without noise.
@@ -171,8 +176,8 @@ def stages(
     Each is ``x/(1+σ)``, of the size of a point of a straight path from noise to the data.
     """
     x = start(energy, levels, like).sample(len(like), generator=generator)
-    sigmas = levels.grid(steps)
-    for sigma, stage in zip(sigmas, cool(energy, x, sigmas), strict=True):
+    sigmas, law = levels.grid(steps), contrasted(energy, contrast)
+    for sigma, stage in zip(sigmas, cool(law, x, sigmas), strict=True):
         x = stage
         yield x / (1 + sigma)
     yield denoised(energy, x, levels.lowest)

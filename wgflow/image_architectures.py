@@ -139,9 +139,10 @@ class ImageNoisyUNet(Network):
             is that of the data with noise of the lowest.
         widths, patch, attention, spectral: see `Convolutional`.
         blocks: residual blocks per level, down and up.
-        principal: axes of the data that it sees images along, at most as many as pixels; 0 for
-            none. See `wgflow.principal`. Images of more than 1024 numbers have axes of zero, which
-            tell nothing: their covariance is not computed.
+        principal: axes of the data whose variances it knows, at most as many as pixels; 0 for
+            none. Samples start from them, see `wgflow.principal`. Images of more than 1024 numbers
+            have axes of zero, which tell nothing: their covariance is not computed.
+        overview: whether the network is told the coordinates of an image along them.
         bounded: whether the image under the noise lies in [-1, 1], as data scaled by range do.
 
     Raises:
@@ -158,6 +159,7 @@ class ImageNoisyUNet(Network):
     attention: bool = True
     spectral: bool = False
     principal: int = 64
+    overview: bool = True
     bounded: bool = True
 
     def __post_init__(self):
@@ -188,6 +190,7 @@ class ImageNoisyUNet(Network):
             self.attention,
             self.spectral,
             principal,
+            self.overview,
             self.bounded,
             generator=generator,
         )

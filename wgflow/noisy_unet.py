@@ -47,7 +47,8 @@ class NoisyUNet(Trunk):
         event_shape: (channels, height, width).
         levels: of the noise.
         widths, blocks, patch, attention, spectral: see `wgflow.image_nets.UNet`.
-        principal: the axes that it sees x along; None for none.
+        principal: mean, axes and variances of the data; None for none.
+        overview: whether the network is told the coordinates along them.
         bounded: whether f is.
         generator: source of the initial weights.
 
@@ -65,6 +66,7 @@ class NoisyUNet(Trunk):
         attention: bool = True,
         spectral: bool = False,
         principal: Principal | None = None,
+        overview: bool = True,
         bounded: bool = True,
         *,
         generator: torch.Generator | None = None,
@@ -81,7 +83,7 @@ class NoisyUNet(Trunk):
         self.level = linear(2 * WAVES, HIDDEN, generator)
         self.drift = linear_zero(HIDDEN, 1)
         self.principal, self.overview = principal, None
-        if principal is not None:
+        if principal is not None and overview:
             self.overview = Overview(len(principal.axes), 2 * WAVES, TOLD, generator)
 
     def forward(self, x: Points, level: Values | None = None) -> Values:

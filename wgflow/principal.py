@@ -1,5 +1,6 @@
 """The principal axes of data, and what a network learns from coordinates along them."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,14 +8,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wgflow._tensor import Points, Values
+from wgflow.energy import Callback, Sum
 from wgflow.image_layers import linear, linear_zero, squash
+from wgflow.parts import whole
 
 WIDTH = 256
 """Hidden units."""
 
+CONTRAST = 0.15
+"""c of `contrasted` that serves images."""
+
 
 class Principal(nn.Module):
     """Mean m, orthonormal axes a_k and variances v_k of the data along them, the largest.
+
+    And r, the mean of the variances along all other axes: what of a covariance can be kept for
+    little (probabilistic principal components, Tipping and Bishop 1999).
 
     Args:
         event_shape: of a point.
@@ -26,6 +35,7 @@ class Principal(nn.Module):
     center: Tensor
     axes: Tensor
     variances: Tensor
+    rest: Tensor
 
     def __init__(
         self,
@@ -36,14 +46,18 @@ class Principal(nn.Module):
     ):
         super().__init__()
         variances, axes = torch.zeros(count), torch.zeros(count, *event_shape)
+        rest = torch.zeros(())
         if covariance is not None:
             found, columns = torch.linalg.eigh(covariance)
             variances = found.flip(0)[:count].float()
             axes = columns.flip(1)[:, :count].T.reshape(-1, *event_shape).float()
+            others = max(1, math.prod(event_shape) - count)
+            rest = found[:-count].sum().float() / others
         center = torch.zeros(event_shape) if center is None else center.float()
         self.register_buffer("center", center)
         self.register_buffer("axes", axes)
         self.register_buffer("variances", variances)
+        self.register_buffer("rest", rest)
 
     def forward(self, x: Points, level: Values) -> Tensor:
         """``⟨a_k, x - m⟩/√(v_k + σ²)``, (batch, count), of unit variance at every level λ.
@@ -53,10 +67,28 @@ class Principal(nn.Module):
         along = (x - self.center).flatten(1) @ self.axes.flatten(1).T
         return squash(along / (self.variances + level.exp()[:, None]).sqrt())
 
+    def gaussian(self, x: Points, level: Values) -> Values:
+        """``-log N(x; m, Σ_k v_k a_k a_kᵀ + r (I - Σ_k a_k a_kᵀ) + σ²I)``, (batch,)."""
+        flat, d = (x - self.center).flatten(1), x[0].numel()
+        with torch.autocast(x.device.type, enabled=False):  # a small difference of large numbers
+            along = flat @ self.axes.flatten(1).T
+        inside, outside = self.variances + level.exp()[:, None], self.rest + level.exp()
+        square = along**2
+        across = flat.square().sum(1) - square.sum(1)
+        size = (
+            inside.log().sum(1) + (d - len(self.axes)) * outside.log() + d * math.log(2 * math.pi)
+        )
+        return ((square / inside).sum(1) + across / outside + size) / 2
+
+    @property
+    def known(self) -> bool:
+        """Whether there are any moments: there are none of images too large for a covariance."""
+        return bool(self.variances.any())
+
     @property
     def deviations(self) -> Tensor:
-        """``√v_k a_k``, (count, *event)."""
-        return torch.einsum("k,k...->k...", self.variances.sqrt(), self.axes)
+        """``√(v_k - r) a_k``, (count, *event): what the axes have more than the others."""
+        return torch.einsum("k,k...->k...", (self.variances - self.rest).sqrt(), self.axes)
 
 
 class Overview(nn.Module):
@@ -91,3 +123,38 @@ def principal_of(energy: Any) -> Principal | None:
     if not isinstance(energy, nn.Module):
         return None
     return next((part for part in energy.modules() if isinstance(part, Principal)), None)
+
+
+def contrasted(energy: Any, contrast: float) -> Any:
+    """``(1+c) E - c E_0`` at every level, E_0 of the Gaussian of the data's principal moments.
+
+    A network that still learns is between what it learns first, which are the moments, and what it
+    should learn; so this goes on a little further in the same direction. It is what autoguidance
+    does with a worse network of the same kind (Karras et al. 2024), by the worst one, which is
+    known without learning and asks for no evaluation.
+
+    Args:
+        energy: E of x and the level.
+        contrast: c ≥ 0; 0 for E itself.
+
+    Raises:
+        ValueError: c is negative, or the energy knows no principal moments.
+    """
+    if not 0 <= contrast < math.inf:
+        raise ValueError(f"A contrast must not be negative: expected ≥ 0, got {contrast}.")
+    if not contrast:
+        return energy
+    if not contrastable(energy):
+        raise ValueError(
+            "A contrast is to the Gaussian of the data's principal moments: expected an energy "
+            f"that knows them, as kind noisy-unet with principal > 0 does, or 0, got {contrast}."
+        )
+    principal = principal_of(whole(energy))
+    assert principal is not None
+    return Sum([energy, Callback(principal.gaussian)], [1 + contrast, -contrast])
+
+
+def contrastable(energy: Any) -> bool:
+    """Whether an energy knows the principal moments of its data."""
+    principal = principal_of(whole(energy))
+    return principal is not None and principal.known

@@ -55,6 +55,12 @@ def sample(
     langevin: Annotated[
         int | None, typer.Option(help="Langevin steps after the path; default 0.")
     ] = None,
+    contrast: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Down levels of noise, away from the Gaussian of the data; default 0.15."
+        ),
+    ] = None,
     times: Annotated[
         list[Path] | None,
         typer.Option(metavar="DIR", help="Multiply by the density of this run; repeat."),
@@ -90,7 +96,7 @@ def sample(
     if times or temperature != 1:
         run = compose([run, *map(load, times or [])], temperature=temperature)
     run, counter = counted(run)
-    options = {"time": path_time, "steps": steps, "langevin": langevin}
+    options = {"time": path_time, "steps": steps, "langevin": langevin, "contrast": contrast}
     path = {name: value for name, value in options.items() if value is not None}
     path |= {"stochastic": True} if stochastic else {}
     if classes is not None:

@@ -23,6 +23,7 @@ from wgflow.likelihood import log_z as annealed_log_z
 from wgflow.outliers import recovery
 from wgflow.particles import Particles, systematic_indices
 from wgflow.precision import halved
+from wgflow.principal import CONTRAST, contrastable
 from wgflow.samplers import MALA, sample
 from wgflow.samplers.base import check_choice
 from wgflow.samplers.kinetic import KineticState
@@ -64,6 +65,7 @@ class Run:
         event_shape: shape of one point.
         steps: learning steps done.
         rollbacks: how often the run diverged and went back.
+        composed: whether the energy is made of those of several runs, or tempered.
     """
 
     path: Path
@@ -74,6 +76,7 @@ class Run:
     event_shape: tuple[int, ...]
     steps: int
     rollbacks: int
+    composed: bool = False
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -110,7 +113,9 @@ class Run:
                 where it can be, else the population.
             rounds: moves of a point from the population.
             generator: source of randomness.
-            path: options of those: steps and langevin; of levels stochastic, of paths time.
+            path: options of those: steps and langevin; of levels stochastic and contrast, of
+                paths time. The contrast is `wgflow.principal.CONTRAST` by default, where a learned
+                energy knows what to contrast with and no Langevin steps are asked for.
 
         Raises:
             ValueError: the scheme kept no particles, or matched no paths, or a number is out of
@@ -143,6 +148,7 @@ class Run:
         and errors as in `sample` from noise, without Langevin steps.
         """
         if self.levels is not None:
+            options = self._contrasted(options)
             way = heat.stages(
                 self.energy.energy, self.levels, self.like(count), generator=generator, **options
             )
@@ -185,8 +191,9 @@ class Run:
             if "time" in path:
                 raise ValueError(
                     "The heat flow has steps and no time: expected the options steps, "
-                    f"stochastic and langevin, got time {path['time']}."
+                    f"stochastic, langevin and contrast, got time {path['time']}."
                 )
+            path = self._contrasted(path)
             like = self.like(count)
             with self._mixed():
                 x = heat.generate(
@@ -194,14 +201,20 @@ class Run:
                 )
             return self._original(x)
         paths, x = self._noise(count, generator)
-        if path.pop("stochastic", False):
+        if path.pop("stochastic", False) or path.pop("contrast", 0.0):
             raise ValueError(
-                "A path from noise is deterministic: expected an energy of levels of noise for "
-                "stochastic steps, or langevin steps at its end, got stochastic."
+                "A path from noise is deterministic and of one energy: expected an energy of "
+                "levels of noise for stochastic steps or a contrast, or langevin steps at its end."
             )
         path = {"temperature": paths.temperature, "generator": generator} | path
         with self._mixed():
             return self._original(follow(self.energy.energy, x, **path))
+
+    def _contrasted(self, path: dict[str, Any]) -> dict[str, Any]:
+        """The options of a way down the levels, with the contrast if it is not among them."""
+        plain = not (self.composed or path.get("langevin"))
+        usual = CONTRAST if plain and contrastable(self.energy.energy) else 0.0
+        return {"contrast": usual} | path
 
     def _noise(self, count: int, generator) -> tuple[EnergyMatching, Tensor]:
         """The energy matching of the scheme, and noise from which its paths start."""
