@@ -162,11 +162,11 @@ def test_u_nets_of_other_widths_are_refused(tmp_path):
 
 
 def test_samples_are_of_the_heat_flow(run):
-    x = run.sample(3, generator=seeded(4), steps=5)
+    x = run.sample(3, generator=seeded(4), steps=5, contrast=0.0)
     like = torch.empty(3, 1, 8, 8)
     u = heat.generate(run.energy.energy, Levels(), like, steps=5, generator=seeded(4))
     torch.testing.assert_close(x, run.dataset.unstandardise(u))
-    stages = list(run.stages(3, generator=seeded(4), steps=5))
+    stages = list(run.stages(3, generator=seeded(4), steps=5, contrast=0.0))
     assert len(stages) == 7
     torch.testing.assert_close(stages[-1], x)
     begun = heat.start(run.energy.energy, Levels(), like).sample(3, generator=seeded(4))
@@ -175,7 +175,7 @@ def test_samples_are_of_the_heat_flow(run):
 
 
 def test_a_level_has_no_time(run):
-    with pytest.raises(ValueError, match="options steps, stochastic and langevin, got time 2"):
+    with pytest.raises(ValueError, match="steps, stochastic, langevin and contrast, got time 2"):
         run.sample(2, time=2.0)
     with pytest.raises(ValueError, match="expected a scheme that has some"):
         run.sample(2, start="population")
@@ -253,7 +253,7 @@ def test_what_is_published_draws_the_same(run, tmp_path):
 
 def test_products_of_energies_of_levels_keep_them(run):
     doubled = compose([run, run], temperature=2.0)
-    drawn = [r.sample(3, generator=seeded(4), steps=3) for r in (run, doubled)]
+    drawn = [r.sample(3, generator=seeded(4), steps=3, contrast=0.0) for r in (run, doubled)]
     torch.testing.assert_close(*drawn, rtol=1e-3, atol=1e-4)
 
 
