@@ -24,7 +24,8 @@ LAYERS = [
         "schemes.likelihood",
         "schemes.gradient_norm",
     ],
-    ["schemes.proximal", "schemes.matching", "schemes.dual", "schemes.joint", "schemes"],
+    ["schemes.proximal", "schemes.matching", "schemes.dual", "schemes.balance"],
+    ["schemes.joint", "schemes"],
     ["ranks", "optimizers", "train"],
     [
         "architectures",

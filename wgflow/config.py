@@ -21,6 +21,7 @@ from wgflow.architectures import Perceptron
 from wgflow.image_architectures import ImageNoisyUNet, ImageResNet, ImageUNet
 from wgflow.samplers import HMC, MALA, ULA, CrankNicolson, Underdamped
 from wgflow.schemes import (
+    DetailedBalance,
     DualScoreMatching,
     EnergyMatching,
     FirstOrder,
@@ -62,6 +63,7 @@ KINDS: dict[str, type] = {
     "gradient-norm": GradientNorm,
     "energy-matching": EnergyMatching,
     "dual-score-matching": DualScoreMatching,
+    "detailed-balance": DetailedBalance,
     "joint": Joint,
     "population": Population,
     "from-data": FromData,

@@ -75,6 +75,14 @@ class At(nn.Module):
         return self.energy(x, 2 * sigma.log().expand(len(x)))
 
 
+def leveled(energy: Any, sigma: float | Tensor) -> Any:
+    """The energy of one level, in as many parts as the energy of all."""
+    law = At(whole(energy), sigma)
+    if isinstance(energy, Parts):
+        return Parts(law, energy.count, energy.parameters)
+    return law
+
+
 def derivatives(
     energy: Any, x: Points, level: Values, *, create_graph: bool = False
 ) -> tuple[Values, Points, Values]:

@@ -1,5 +1,6 @@
 """Schemes: how an energy learns, one contract."""
 
+from wgflow.schemes.balance import DetailedBalance
 from wgflow.schemes.base import Loss, Scheme
 from wgflow.schemes.dual import DualScoreMatching, Recent
 from wgflow.schemes.dynamics import Carry, Dynamics, Population
@@ -20,6 +21,7 @@ from wgflow.schemes.restarted import FromData, FromNoise
 
 __all__ = [
     "Carry",
+    "DetailedBalance",
     "DualScoreMatching",
     "Dynamics",
     "EnergyMatching",
