@@ -126,10 +126,10 @@ def test_what_wide_levels_say_is_held_constant():
 
 
 def test_the_loss_is_of_pairs_at_one_pair_of_levels():
-    energy = Well(30.0)
+    energy = Well(300.0)
     origins = MEAN + noise(40, 0.3, seed=3)
-    carry = carried(energy, MEAN + 2 + noise(40, 0.1), origins)
-    scheme = DetailedBalance(CHAINS, delta=3.0)
+    carry = carried(energy, MEAN + 2 + noise(40, 1.0), origins)
+    scheme = DetailedBalance(CHAINS, highest=0.12, delta=3.0)
     found = scheme.loss(energy, carry, generator=seeded(5))
     generator = seeded(5)
     a, b = scheme.draw(LEVELS, origins, generator)
@@ -138,6 +138,7 @@ def test_the_loss_is_of_pairs_at_one_pair_of_levels():
     chains = carry.particles.x + lift * torch.randn(40, 3, dtype=F64, generator=generator)
     r = residuals(energy, torch.cat([data, chains]), a, b, generator)
     gap = (r[40:] - r[:40]).abs()
+    assert 0 < float((gap < 3).double().mean()) < 1
     expected = torch.where(gap < 3, gap**2 / 2, 3 * (gap - 1.5)).mean()
     torch.testing.assert_close(found.value, expected)
     torch.testing.assert_close(found.metrics["imbalance"], (r[40:] - r[:40]).mean().detach())
@@ -156,15 +157,19 @@ def test_levels_are_uniform_in_their_logarithms():
         assert abs(z_score(z**2, 1 / 3)) < 4
 
 
-def test_parts_have_the_gradient_of_the_whole():
-    grads = []
-    for count in (1, 3):
-        energy = Well(20.0)
-        seen = energy if count == 1 else Parts(energy, count, energy.parameters())
+def test_parts_have_the_gradient_of_the_whole_and_the_size_of_a_part():
+    grads, sizes = [], []
+    for count in (1, 4):
+        energy, seen = Well(20.0), []
+        energy.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(len(inputs[0])))
+        parts = energy if count == 1 else Parts(energy, count, energy.parameters())
         carry = carried(energy, MEAN + 2 + noise(16, 0.1), MEAN.expand(16, 3))
-        DetailedBalance(CHAINS).loss(seen, carry, generator=seeded(1)).value.backward()
+        seen.clear()
+        DetailedBalance(CHAINS).loss(parts, carry, generator=seeded(1)).value.backward()
         grads.append(energy.depth.grad)
+        sizes.append(max(seen))
     torch.testing.assert_close(*grads, rtol=1e-10, atol=0)
+    assert sizes == [32, 8]
 
 
 def test_it_follows_chains_from_data():

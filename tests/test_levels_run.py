@@ -23,9 +23,16 @@ from wgflow.likelihood import LogZ
 from wgflow.principal import CONTRAST
 from wgflow.report import gather
 from wgflow.run import fit, load, publish, resume
-from wgflow.run import learned as module
+from wgflow.run import normalising as module
 from wgflow.samplers import CrankNicolson
-from wgflow.schemes import DualScoreMatching, EnergyMatching, FromData, Joint, NearProximal
+from wgflow.schemes import (
+    DetailedBalance,
+    DualScoreMatching,
+    EnergyMatching,
+    FromData,
+    Joint,
+    NearProximal,
+)
 
 SMALL = {"widths": (8, 8), "blocks": 1}
 CONFIG = Config(
@@ -38,6 +45,7 @@ EQUILIBRIUM = Joint(
     CONFIG.scheme,
     NearProximal(FromData(CrankNicolson(0.05, 6e-4), steps=2, life=3, settle=3, noisy=True)),
 )
+BALANCE = Joint(CONFIG.scheme, DetailedBalance(EQUILIBRIUM.equilibrium.dynamics))
 FIRST = replace(
     CONFIG,
     data=replace(CONFIG.data, smoothing=0.0),
@@ -53,8 +61,13 @@ def run(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("dtype", "scheme"),
-    [("float32", CONFIG.scheme), ("bf16-mixed", CONFIG.scheme), ("float32", EQUILIBRIUM)],
-    ids=["float32", "mixed", "equilibrium"],
+    [
+        ("float32", CONFIG.scheme),
+        ("bf16-mixed", CONFIG.scheme),
+        ("float32", EQUILIBRIUM),
+        ("float32", BALANCE),
+    ],
+    ids=["float32", "mixed", "equilibrium", "balance"],
 )
 def test_a_run_resumes_to_the_same(tmp_path, dtype, scheme):
     config = replace(CONFIG, dtype=dtype, scheme=scheme)
@@ -231,6 +244,18 @@ def test_log_z_is_annealed_along_the_levels(run, monkeypatch):
     monkeypatch.setattr(heat_likelihood, "log_z", annealed)
     assert replace(run).normaliser.value == 1.0
     assert seen == [(Levels(), (module.COOLED, 1, 8, 8))]
+
+
+@pytest.mark.parametrize(("moved", "settled"), [(-3.9, True), (4.1, False), (-4.1, False)])
+def test_chains_that_drift_give_no_upper_bound(run, monkeypatch, moved, settled):
+    monkeypatch.setattr(module, "SETTLING", 3)
+    monkeypatch.setattr(heat_likelihood, "drift", lambda *_, **__: (moved, 1.0))
+    monkeypatch.setattr(heat_likelihood, "log_z", lambda *_, **__: LogZ(1.0, 0.1, 0.9, 1.1))
+    found = replace(run).normaliser
+    assert found.lower == 0.9
+    assert (found.value, found.error, found.upper) == pytest.approx(
+        (1.0, 0.1, 1.1) if settled else (math.nan, math.inf, math.inf), nan_ok=True
+    )
 
 
 def test_a_first_energy_has_log_z_of_zero(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from wgflow.inheritance import initialise
 from wgflow.learning import Learner
 from wgflow.likelihood import LogZ
 from wgflow.report import gather
-from wgflow.run import fit, learned, load
+from wgflow.run import fit, load
 from wgflow.samplers import ULA
 from wgflow.sampling import follow
 from wgflow.schemes import EnergyMatching, Joint, MaximumLikelihood, NearProximal, Population
@@ -278,7 +278,7 @@ WIDE = EnergyMatching(temperature=0.5, cutoff=0.2)  # wells to which cooling is 
     "scheme", [WIDE, replace(JOINT, transport=WIDE)], ids=["noise", "population"]
 )
 def test_log_z_of_wells_is_cooled_from_the_confinement(tmp_path, monkeypatch, scheme):
-    monkeypatch.setattr(learned, "SETTLING", 5)
+    monkeypatch.setattr(normalising, "SETTLING", 5)
     energy, still = ImageUNet(widths=(8, 8)), replace(CONFIG.training, steps=1)
     still = replace(still, learning_rate=1e-12, evaluate_every=1, checkpoint_every=1, warmup=0)
     config = replace(CONFIG, energy=energy, scheme=scheme, training=still)
@@ -291,10 +291,10 @@ def test_log_z_of_wells_is_cooled_from_the_confinement(tmp_path, monkeypatch, sc
 @pytest.mark.parametrize("held", [False, True], ids=["trained", "held-out"])
 def test_heating_begins_at_particles_by_their_weight(tmp_path, monkeypatch, held):
     """At those that never entered a gradient, where there are some."""
-    monkeypatch.setattr(learned, "sample", lambda sampler, energy, x, *_, **__: x)
+    monkeypatch.setattr(normalising, "sample", lambda sampler, energy, x, *_, **__: x)
     seen, nothing = [], LogZ(0.0, 0.0, 0.0, 0.0)
     monkeypatch.setattr(
-        learned, "annealed_log_z", lambda energy, x, *_, **__: seen.append(x) or nothing
+        normalising, "annealed_log_z", lambda energy, x, *_, **__: seen.append(x) or nothing
     )
     run = fit(replace(CONFIG, scheme=replace(JOINT, transport=WIDE)), tmp_path / "run")
     p = run.particles
@@ -304,7 +304,7 @@ def test_heating_begins_at_particles_by_their_weight(tmp_path, monkeypatch, held
     told = p._replace(log_weight=known)
     run = replace(run, particles=others if held else told, held_out=told if held else None)
     assert run.normaliser == nothing
-    assert torch.equal(seen[0], p.x[[-3] * learned.COOLED])
+    assert torch.equal(seen[0], p.x[[-3] * normalising.COOLED])
 
 
 def test_the_path_ends_at_the_sample(tmp_path):

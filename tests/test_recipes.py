@@ -4,7 +4,7 @@ import pytest
 
 from wgflow.config import loads
 from wgflow.recipes import names, recipe, usual
-from wgflow.schemes import DualScoreMatching, EnergyMatching, Joint
+from wgflow.schemes import DetailedBalance, DualScoreMatching, Joint
 
 
 def read(name):
@@ -57,17 +57,19 @@ def test_images_that_begin_with_an_energy_are_in_the_second_phase():
     assert usual("moons", begun=True) is None
 
 
-def test_the_second_phase_goes_on_with_the_energy_of_the_first():
-    first, second = read("images"), read("images-equilibrium")
-    assert isinstance(first.scheme, EnergyMatching)
-    assert isinstance(second.scheme, Joint)
-    assert (first.energy, first.scheme, first.dtype) == (
-        second.energy,
-        second.scheme.transport,
-        second.dtype,
+def test_the_equilibrium_goes_on_with_the_density():
+    second, third = read("images-density"), read("images-equilibrium")
+    assert isinstance(third.scheme, Joint)
+    assert isinstance(third.scheme.equilibrium, DetailedBalance)
+    assert (second.energy, second.scheme, second.dtype, second.data) == (
+        third.energy,
+        third.scheme.transport,
+        third.dtype,
+        third.data,
     )
-    wells = first.scheme.temperature * (1 - first.scheme.cutoff)
-    assert second.data.smoothing == pytest.approx(wells**0.5)
+    sampler = third.scheme.equilibrium.dynamics.sampler
+    assert sampler.width == third.energy.lowest
+    assert sampler.step_size == pytest.approx(sampler.width**2 / 4)
 
 
 def test_the_density_begins_with_the_network_of_the_transport():

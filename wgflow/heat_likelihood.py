@@ -63,6 +63,39 @@ def log_z(
     return joined(forward, backward)
 
 
+WIDE = 4.0
+"""Level at which `drift` looks at chains, in units of the lowest."""
+
+
+def drift(
+    energy: Any,
+    levels: Levels,
+    start: Points,
+    end: Points,
+    *,
+    generator: torch.Generator | None = None,
+) -> tuple[float, float]:
+    """Mean of ``E(x_end + τξ, log σ²) - E(x_start + τξ, log σ²)`` and its error, ``σ = 4 σ_min``.
+
+    With the noise of a wider level, ``σ² = σ_min² + τ²``, chains of the lowest have its law if
+    they have theirs. Where they go on to a well that the lowest level alone believes in, E there
+    rises by far more than it falls here, and long before all of them have arrived.
+
+    Args:
+        energy: E of x and the level.
+        levels: of the noise.
+        start, end: the same chains before and after, (batch, *event).
+        generator: source of ξ, one for both.
+    """
+    sigma = min(WIDE * levels.lowest, levels.highest)
+    tau = math.sqrt(sigma**2 - levels.lowest**2)
+    noise = torch.randn(start.shape, generator=generator, device=start.device, dtype=start.dtype)
+    law = At(energy, sigma)
+    with torch.no_grad():
+        change = (law(end + tau * noise) - law(start + tau * noise)).double()
+    return float(change.mean()), float(change.std()) / math.sqrt(len(change))
+
+
 def works_down(
     energy: Any, x: Points, first: Start, sigmas: list[float], moves: int, generator
 ) -> Values:

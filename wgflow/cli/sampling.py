@@ -20,7 +20,7 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 - `wgflow sample runs/digits-0 -n 64 --out digits.png`: a grid of images
 - `wgflow sample --pretrained mnist -n 64`: the same of an energy that comes with WGFlow
 - `wgflow sample runs/mnist-0 --time 2 --steps 200 --langevin 100`: a longer path from noise
-- `wgflow sample --pretrained mnist -n 64 --stochastic`: the best, by 41 evaluations
+- `wgflow sample --pretrained mnist -n 64 --contrast 0`: by the flow of the density alone
 - `wgflow sample runs/moons-0 --times runs/rings-0`: from the product of two densities
 - `wgflow sample runs/moons-0 --temperature 0.5`: from its square, sharper
 - `wgflow sample runs/mnist-0 --class 3 -n 64 --out threes.png`: of one class, by Bayes' rule

@@ -1,6 +1,5 @@
 """What a run learned: its energy, fresh samples of it, and its normaliser."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wgflow import heat, heat_likelihood
+from wgflow import heat
 from wgflow.config import DTYPES, MIXED, Config
 from wgflow.data import Dataset
 from wgflow.energy import Confined, Rescaled
@@ -18,38 +17,20 @@ from wgflow.grid import box, log_z
 from wgflow.image_architectures import ImageNoisyUNet
 from wgflow.learning import load_data
 from wgflow.levels import Levels
-from wgflow.likelihood import STEP, LogZ, moment_match
-from wgflow.likelihood import log_z as annealed_log_z
+from wgflow.likelihood import LogZ
 from wgflow.outliers import recovery
-from wgflow.particles import Particles, systematic_indices
+from wgflow.particles import Particles
 from wgflow.precision import halved
 from wgflow.principal import CONTRAST, contrastable
-from wgflow.samplers import MALA, sample
+from wgflow.run.normalising import ROUNDS, along_levels, from_confinement, from_moments
+from wgflow.samplers import MALA
 from wgflow.samplers.base import check_choice
 from wgflow.samplers.kinetic import KineticState
 from wgflow.sampling import descent, draw, follow
 from wgflow.schemes import EnergyMatching, matching
-from wgflow.targets import GaussianMixture
-
-ROUNDS = 50
-"""Moves of a fresh sample, from the population that learned."""
 
 STARTS = ("noise", "population")
 """Where samples may start."""
-
-CHAINS = 1000
-"""Annealed chains, each way."""
-
-COOLED = 8
-"""The same of energies with wells at images, each of whose steps is dear."""
-
-SETTLING = 200
-"""Exact steps that chains take in the wells before they are heated."""
-
-
-def temperatures(dim: int) -> int:
-    """Intermediate laws of the annealing: works spread with the dimension, up to a budget."""
-    return min(max(200, 16 * dim), 2000)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,55 +238,15 @@ class Run:
             value = float(log_z(self.energy, grid))
             return LogZ(value, 0.0, value, value)
         generator = torch.Generator().manual_seed(self.config.seed)
+        energy, like = self.energy.energy, self.like(1)
         if self.levels is not None:
-            return self._annealed(self.levels, generator)
-        paths = matching(self.config.scheme)
-        if paths is not None and paths.cutoff < 1 and isinstance(self.energy.energy, Confined):
-            return self._cooled(paths, self.energy.energy, generator)
+            return along_levels(energy, self.levels, like, generator=generator)
+        paths, held_out = matching(self.config.scheme), self.held_out or self.particles
+        if paths is not None and paths.cutoff < 1 and isinstance(energy, Confined):
+            return from_confinement(energy, paths, held_out, like, generator=generator)
         trained = self._population()
-        start = trained if self.held_out is None else self.held_out
-        step = _mala(trained)
-        energy = self.energy.energy
-        draws = draw(energy, start, CHAINS, step, rounds=ROUNDS, generator=generator)
-        reference = moment_match(trained.x, trained.weights)
-        return annealed_log_z(
-            energy,
-            draws,
-            reference,
-            temperatures=temperatures(math.prod(self.event_shape)),
-            sampler=step,
-            generator=generator,
-        )
-
-    def _annealed(self, levels: Levels, generator) -> LogZ:
-        """``log Z`` along the heat flow, from draws that settled at the lowest level."""
-        energy = self.energy.energy
-        x = heat.generate(energy, levels, self.like(COOLED), langevin=1, generator=generator)
-        exact = MALA(STEP * levels.lowest**2, adaptation=0.0)
-        x = sample(exact, energy, x, SETTLING, generator=generator)
-        return heat_likelihood.log_z(energy, levels, x, generator=generator)
-
-    def _cooled(self, paths: EnergyMatching, energy: Confined, generator) -> LogZ:
-        """``log Z`` by cooling from the confinement, white noise, to the wells at the images."""
-        d = math.prod(self.event_shape)
-        variance = paths.temperature * (1 - paths.cutoff)
-        stiffness = energy.scale**2 / variance
-        dtype = DTYPES[self.config.dtype]
-        if self.particles is None:
-            like = torch.empty(1, *self.event_shape, dtype=dtype)
-            x, _ = energy.reference(like, COOLED, generator=generator)
-            x = follow(energy, x, temperature=paths.temperature)
-        else:
-            p = self.particles if self.held_out is None else self.held_out
-            x = p.x[systematic_indices(p.log_weight, COOLED, generator=generator)]
-        exact = MALA(STEP * variance, adaptation=0.0)
-        return annealed_log_z(
-            energy,
-            sample(exact, energy, x, SETTLING, generator=generator),
-            GaussianMixture(torch.zeros(1, d), energy.scale),
-            temperatures=round(d * math.log1p(stiffness)),
-            stiffness=stiffness,
-            generator=generator,
+        return from_moments(
+            energy, trained, held_out or trained, _mala(trained), generator=generator
         )
 
     def _population(self) -> Particles:
