@@ -16,7 +16,7 @@ from wgflow.inheritance import initialise
 from wgflow.learning import Learner
 from wgflow.likelihood import LogZ
 from wgflow.report import gather
-from wgflow.run import fit, load
+from wgflow.run import fit, load, normalising
 from wgflow.samplers import ULA
 from wgflow.sampling import follow
 from wgflow.schemes import EnergyMatching, Joint, MaximumLikelihood, NearProximal, Population
