@@ -31,8 +31,8 @@ SETTLING = 1000
 SHARE = 1 / 4
 """Of the variance at the lowest level, their Crank-Nicolson steps."""
 
-UNSETTLED = 4.0
-"""Standard errors of a drift that is none by chance; one in a thousand with so many chains."""
+UNSETTLED = 3.0
+"""Standard errors of a drift that is none by chance; one in a hundred with so many chains."""
 
 
 def temperatures(dim: int) -> int:
