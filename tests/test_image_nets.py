@@ -163,6 +163,16 @@ def test_any_size_of_image(shape):
         check_energy(net, images(2, shape, dtype=torch.float32))
 
 
+def test_an_odd_side_is_halved_upwards():
+    net = UNet((1, 28, 28), **SMALL)
+    fine, coarse = net.features(images(2, (1, 28, 28), dtype=torch.float32))
+    assert fine.shape[-2:] == (14, 14)
+    assert coarse.shape[-2:] == (7, 7)
+    fine, coarse = UNet((1, 10, 14), **SMALL).features(torch.zeros(2, 1, 10, 14))
+    assert fine.shape[-2:] == (5, 7)
+    assert coarse.shape[-2:] == (3, 4)
+
+
 def test_padding_repeats_the_border():
     x = images(1, (1, 3, 5))
     y = pad(x, 4)

@@ -50,7 +50,6 @@ class Trunk(nn.Module):
         super().__init__()
         check_image(event_shape, widths, blocks, patch)
         self.patch = patch
-        self.multiple = patch * 2 ** (len(widths) - 1)
         self.pixels = event_shape[0] * patch**2
         levels = list(itertools.pairwise(widths))
         conv = Convolutions(generator, spectral)
@@ -64,7 +63,7 @@ class Trunk(nn.Module):
 
     def features(self, x: Tensor, told: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Of the patches, for ``out``, and those of the lowest resolution."""
-        h = self.stem(F.pixel_unshuffle(pad(x, self.multiple), self.patch))
+        h = self.stem(F.pixel_unshuffle(pad(x, self.patch), self.patch))
         h = h.contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for level, down in enumerate(self.down):
@@ -74,13 +73,18 @@ class Trunk(nn.Module):
                 h = self.shrink[level](h)
         coarse = h = self.attention(h)
         for level in reversed(range(len(self.grow))):
-            h = F.interpolate(self.grow[level](h), scale_factor=2.0) + skips[level]
-            h = through(self.up[level], h, told)
+            grown = F.interpolate(self.grow[level](h), scale_factor=2.0)
+            h = through(self.up[level], cropped(grown, skips[level]) + skips[level], told)
         return F.silu(h), F.silu(coarse)
 
     def image(self, patches: Tensor, x: Tensor) -> Tensor:
         """Patches as an image of the size of x."""
-        return F.pixel_shuffle(patches, self.patch)[..., : x.shape[-2], : x.shape[-1]]
+        return cropped(F.pixel_shuffle(patches, self.patch), x)
+
+
+def cropped(h: Tensor, like: Tensor) -> Tensor:
+    """h without the rows and columns at its end that ``like`` lacks."""
+    return h[..., : like.shape[-2], : like.shape[-1]]
 
 
 class UNet(Trunk):
@@ -94,8 +98,8 @@ class UNet(Trunk):
     - ``norm``: ``V(x) = |x̃ - f(x̃)|²/2 - |x̃|²/2``, how well f reconstructs the image.
 
     Args:
-        event_shape: (channels, height, width); sides divisible by ``patch · 2^(levels - 1)`` are
-            best, others are padded by repeating the border.
+        event_shape: (channels, height, width); sides that ``patch`` does not divide are padded by
+            repeating the border.
         widths: channels per level; each level halves the resolution.
         blocks: residual blocks per level, down and up.
         patch: side of the square of pixels that the first layer sees as one.
@@ -172,7 +176,6 @@ class ResNet(nn.Module):
         super().__init__()
         check_image(event_shape, widths, blocks, patch)
         self.patch = patch
-        self.multiple = patch * 2 ** (len(widths) - 1)
         conv = Convolutions(generator, spectral)
         layers: list[nn.Module] = [conv(event_shape[0] * patch**2, widths[0])]
         for a, b in zip(widths, [*widths[1:], None], strict=True):
@@ -184,7 +187,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Points) -> Values:
         """``V(x)``."""
-        h = F.pixel_unshuffle(pad(squash(x), self.multiple), self.patch)
+        h = F.pixel_unshuffle(pad(squash(x), self.patch), self.patch)
         h = self.layers(h.contiguous(memory_format=torch.channels_last))
         return self.out(F.silu(h)).to(x.dtype).flatten(1).sum(1)
 
