@@ -212,8 +212,19 @@ def test_a_pull_down_the_levels_is_guidance_at_each(run):
     chosen = draw_classes(run, [1], 4, labeller=sure, pull=2.0, steps=4, generator=seeded(4))
     assert chosen.draws == 6  # one and a half times as many, all of them accepted
     law = Conditional(run.energy.energy, sure, 1, 2.0)
-    u = heat.generate(law, Levels(), run.like(6), steps=4, generator=seeded(4))
-    torch.testing.assert_close(chosen.x[0], run.dataset.unstandardise(u)[:4])
+
+    def drawn(contrast):
+        u = heat.generate(
+            law, Levels(), run.like(6), steps=4, contrast=contrast, generator=seeded(4)
+        )
+        return run.dataset.unstandardise(u)[:4]
+
+    torch.testing.assert_close(chosen.x[0], drawn(CONTRAST))
+    plain = draw_classes(
+        run, [1], 4, labeller=sure, pull=2.0, steps=4, contrast=0.0, generator=seeded(4)
+    )
+    torch.testing.assert_close(plain.x[0], drawn(0.0))
+    assert not torch.equal(plain.x, chosen.x)
     free = draw_classes(run, [1], 4, labeller=sure, steps=4, generator=seeded(4))
     assert not torch.equal(free.x, chosen.x)
 

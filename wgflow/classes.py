@@ -140,6 +140,7 @@ def _pulled_down(
     """Points of a class that came down levels of noise."""
     law = Conditional(run.energy.energy, labeller, label, pull)
     with precision(run, "ula"):
+        path = run.contrasted(path)
         return heat.generate(law, levels, run.like(count), generator=generator, **path)
 
 

@@ -129,7 +129,7 @@ class Run:
         and errors as in `sample` from noise, without Langevin steps.
         """
         if self.levels is not None:
-            options = self._contrasted(options)
+            options = self.contrasted(options)
             way = heat.stages(
                 self.energy.energy, self.levels, self.like(count), generator=generator, **options
             )
@@ -167,6 +167,12 @@ class Run:
         """An empty tensor like ``count`` points."""
         return torch.empty(count, *self.event_shape, dtype=DTYPES[self.config.dtype])
 
+    def contrasted(self, path: dict[str, Any]) -> dict[str, Any]:
+        """The options of a way down the levels, with the contrast if it is not among them."""
+        plain = not (self.composed or path.get("langevin"))
+        usual = CONTRAST if plain and contrastable(self.energy.energy) else 0.0
+        return {"contrast": usual} | path
+
     def _from_noise(self, count: int, path: dict[str, Any], generator) -> Tensor:
         if self.levels is not None:
             if "time" in path:
@@ -174,7 +180,7 @@ class Run:
                     "The heat flow has steps and no time: expected the options steps, "
                     f"stochastic, langevin and contrast, got time {path['time']}."
                 )
-            path = self._contrasted(path)
+            path = self.contrasted(path)
             like = self.like(count)
             with self._mixed():
                 x = heat.generate(
@@ -190,12 +196,6 @@ class Run:
         path = {"temperature": paths.temperature, "generator": generator} | path
         with self._mixed():
             return self._original(follow(self.energy.energy, x, **path))
-
-    def _contrasted(self, path: dict[str, Any]) -> dict[str, Any]:
-        """The options of a way down the levels, with the contrast if it is not among them."""
-        plain = not (self.composed or path.get("langevin"))
-        usual = CONTRAST if plain and contrastable(self.energy.energy) else 0.0
-        return {"contrast": usual} | path
 
     def _noise(self, count: int, generator) -> tuple[EnergyMatching, Tensor]:
         """The energy matching of the scheme, and noise from which its paths start."""
