@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from problems import F64, seeded
+from torch.nn import functional as F
 
 from wgflow.config import to_table
 from wgflow.energy import Confined, check_energy, energy_and_grad
@@ -171,6 +172,14 @@ def test_an_odd_side_is_halved_upwards():
     fine, coarse = UNet((1, 10, 14), **SMALL).features(torch.zeros(2, 1, 10, 14))
     assert fine.shape[-2:] == (5, 7)
     assert coarse.shape[-2:] == (3, 4)
+
+
+def test_patches_and_back_are_the_image():
+    x = images(2, (3, 7, 9), dtype=torch.float32)
+    net = UNet((3, 7, 9), **SMALL)
+    patches = F.pixel_unshuffle(pad(x, net.patch), net.patch)
+    assert patches.shape[-2:] == (4, 5)
+    assert torch.equal(net.image(patches, x), x)
 
 
 def test_padding_repeats_the_border():
