@@ -174,6 +174,19 @@ def test_an_odd_side_is_halved_upwards():
     assert coarse.shape[-2:] == (3, 4)
 
 
+def test_sides_may_be_padded_to_other_multiples():
+    x = images(2, (1, 10, 12), dtype=torch.float32)
+    found, wide = (
+        UNet(shape, **SMALL, multiple=m, generator=seeded(0))
+        for shape, m in (((1, 10, 12), 8), ((1, 16, 16), 1))
+    )
+    for net in (found, wide):
+        torch.nn.init.normal_(net.out.weight, generator=seeded(1))
+    torch.testing.assert_close(found.field(x), wide.field(pad(x, 8))[..., :10, :12])
+    found.multiple = 2
+    assert not torch.allclose(found.field(x), wide.field(pad(x, 8))[..., :10, :12])
+
+
 def test_patches_and_back_are_the_image():
     x = images(2, (3, 7, 9), dtype=torch.float32)
     net = UNet((3, 7, 9), **SMALL)

@@ -174,6 +174,13 @@ def test_u_nets_of_other_widths_are_refused(tmp_path):
         initialise(other, first.energy)
 
 
+def test_u_nets_that_pad_otherwise_are_refused(tmp_path):
+    first = fit(FIRST, tmp_path / "first")
+    other = Learner.build(replace(CONFIG, energy=replace(CONFIG.energy, multiple=8)))
+    with pytest.raises(ValueError, match=r"expected energy.multiple 2, as learned, got 8"):
+        initialise(other, first.energy)
+
+
 def test_samples_are_of_the_heat_flow(run):
     x = run.sample(3, generator=seeded(4), steps=5, contrast=0.0)
     like = torch.empty(3, 1, 8, 8)

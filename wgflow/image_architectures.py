@@ -70,7 +70,7 @@ class ImageUNet(Convolutional):
         confinement, confined: see `Confinable`.
         temperature, widths, patch, attention, spectral: see `Convolutional`.
         blocks: residual blocks per level, down and up.
-        head: see `wgflow.image_nets.UNet`.
+        head, multiple: see `wgflow.image_nets.UNet`.
 
     Raises:
         ValueError: when a setting is out of its range.
@@ -78,10 +78,11 @@ class ImageUNet(Convolutional):
 
     blocks: int = 1
     head: str = "dot"
+    multiple: int = 1
 
     def __post_init__(self):
         super().__post_init__()
-        check_positive("ImageUNet", blocks=self.blocks)
+        check_positive("ImageUNet", blocks=self.blocks, multiple=self.multiple)
         check_choice("head", self.head, HEADS)
 
     def potential(self, event_shape, generator) -> nn.Module:
@@ -94,6 +95,7 @@ class ImageUNet(Convolutional):
             self.head,
             self.attention,
             self.spectral,
+            multiple=self.multiple,
             generator=generator,
         )
 
@@ -144,6 +146,7 @@ class ImageNoisyUNet(Network):
             have axes of zero, which tell nothing: their covariance is not computed.
         overview: whether the network is told the coordinates of an image along them.
         bounded: whether the image under the noise lies in [-1, 1], as data scaled by range do.
+        multiple: see `wgflow.image_nets.UNet`.
 
     Raises:
         ValueError: when a setting is out of its range.
@@ -161,11 +164,13 @@ class ImageNoisyUNet(Network):
     principal: int = 64
     overview: bool = True
     bounded: bool = True
+    multiple: int = 1
 
     def __post_init__(self):
         if self.principal < 0:
             raise ValueError(f"Axes are counted: expected principal ≥ 0, got {self.principal}.")
-        check_positive("ImageNoisyUNet", patch=self.patch, blocks=self.blocks)
+        sizes = {"patch": self.patch, "blocks": self.blocks, "multiple": self.multiple}
+        check_positive("ImageNoisyUNet", **sizes)
         for width in self.widths or (0,):
             check_positive("ImageNoisyUNet", widths=width)
         Levels(self.lowest, self.highest)
@@ -192,6 +197,7 @@ class ImageNoisyUNet(Network):
             principal,
             self.overview,
             self.bounded,
+            multiple=self.multiple,
             generator=generator,
         )
         return Mixed(net, mixed)

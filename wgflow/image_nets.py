@@ -30,7 +30,7 @@ class Trunk(nn.Module):
 
     Args:
         event_shape: (channels, height, width).
-        widths, blocks, patch, attention, spectral: see `UNet`.
+        widths, blocks, patch, attention, spectral, multiple: see `UNet`.
         conditions: length of the vector that every block is told besides; 0 for none.
         generator: source of the initial weights.
     """
@@ -45,11 +45,12 @@ class Trunk(nn.Module):
         spectral: bool,
         conditions: int = 0,
         *,
+        multiple: int = 1,
         generator: torch.Generator | None = None,
     ):
         super().__init__()
         check_image(event_shape, widths, blocks, patch)
-        self.patch = patch
+        self.patch, self.multiple = patch, math.lcm(patch, multiple)
         self.pixels = event_shape[0] * patch**2
         levels = list(itertools.pairwise(widths))
         conv = Convolutions(generator, spectral)
@@ -63,7 +64,7 @@ class Trunk(nn.Module):
 
     def features(self, x: Tensor, told: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Of the patches, for ``out``, and those of the lowest resolution."""
-        h = self.stem(F.pixel_unshuffle(pad(x, self.patch), self.patch))
+        h = self.stem(F.pixel_unshuffle(pad(x, self.multiple), self.patch))
         h = h.contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for level, down in enumerate(self.down):
@@ -100,12 +101,13 @@ class UNet(Trunk):
     Args:
         event_shape: (channels, height, width); sides that ``patch`` does not divide are padded by
             repeating the border.
-        widths: channels per level; each level halves the resolution.
+        widths: channels per level; each level halves the resolution, rounded up.
         blocks: residual blocks per level, down and up.
         patch: side of the square of pixels that the first layer sees as one.
         head: ``distance``, ``dot`` or ``norm``.
         attention: self-attention at the lowest level.
         spectral: whether convolutions are normalised to spectral norm one.
+        multiple: of which sides are padded to be multiples, besides of ``patch``.
         generator: source of the initial weights.
 
     Raises:
@@ -122,10 +124,18 @@ class UNet(Trunk):
         attention: bool = False,
         spectral: bool = False,
         *,
+        multiple: int = 1,
         generator: torch.Generator | None = None,
     ):
         super().__init__(
-            event_shape, widths, blocks, patch, attention, spectral, generator=generator
+            event_shape,
+            widths,
+            blocks,
+            patch,
+            attention,
+            spectral,
+            multiple=multiple,
+            generator=generator,
         )
         if head not in HEADS:
             raise ValueError(f"A head makes a scalar: expected one of {HEADS}, got {head!r}.")

@@ -25,9 +25,14 @@ def inherit(module: nn.Module, learned: nn.Module) -> None:
     """Begin with what was learned: all of it, or what U-Nets for different ends have in common.
 
     Raises:
-        ValueError: the networks differ otherwise.
+        ValueError: the networks differ otherwise, or would be other functions at the same weights.
     """
     own, other = trunk_of(module), trunk_of(learned)
+    if own is not None and other is not None and own.multiple != other.multiple:
+        raise ValueError(
+            "U-Nets that pad images otherwise are other functions at the same weights: expected "
+            f"energy.multiple {other.multiple}, as learned, got {own.multiple}."
+        )
     if own is None or other is None or type(own) is type(other):
         load_state(module, learned.state_dict())
         return

@@ -46,7 +46,7 @@ class NoisyUNet(Trunk):
     Args:
         event_shape: (channels, height, width).
         levels: of the noise.
-        widths, blocks, patch, attention, spectral: see `wgflow.image_nets.UNet`.
+        widths, blocks, patch, attention, spectral, multiple: see `wgflow.image_nets.UNet`.
         principal: mean, axes and variances of the data; None for none.
         overview: whether the network is told the coordinates along them.
         bounded: whether f is.
@@ -69,10 +69,19 @@ class NoisyUNet(Trunk):
         overview: bool = True,
         bounded: bool = True,
         *,
+        multiple: int = 1,
         generator: torch.Generator | None = None,
     ):
         super().__init__(
-            event_shape, widths, blocks, patch, attention, spectral, TOLD, generator=generator
+            event_shape,
+            widths,
+            blocks,
+            patch,
+            attention,
+            spectral,
+            TOLD,
+            multiple=multiple,
+            generator=generator,
         )
         self.levels = levels
         self.bounded = bounded
