@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wgflow import zoo
 from wgflow.classes import draw_classes, labeller_of
 from wgflow.composition import counted
 from wgflow.evaluation import classifier_of, sharp
@@ -93,7 +92,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of the pictures")
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
-    run = load(zoo.pretrained(a.run) if a.run in zoo.names() else a.run)
+    run = load(a.run)
     labeller, scores = labeller_of(run, print), Scores(run)
     print("| method | evaluations | CPU s | right | kernel | Fréchet |\n|---|---|---|---|---|---|")
     for name in a.only:

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.rows import line, table
-from wgflow import zoo
 from wgflow.chains import SHARE
 from wgflow.config import MIXED
 from wgflow.descent import anneal
@@ -138,8 +137,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     a.out.mkdir(parents=True, exist_ok=True)
-    path = Path(a.run)
-    run = load(path if path.exists() else zoo.pretrained(a.run))
+    run = load(a.run)
     print(table(COLUMNS, []))
     with halved(run.config.dtype == MIXED):
         for start in a.start:

@@ -1,13 +1,16 @@
 """Published runs: what they keep, and the energies that come with the package."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from problems import seeded
 
 from wgflow import folder, zoo
 from wgflow.config import Config, Data, Training
+from wgflow.evaluation import evaluate_run
 from wgflow.image_architectures import ImageUNet
 from wgflow.run import fit, load, publish
 from wgflow.schemes import EnergyMatching
@@ -66,6 +69,52 @@ def test_a_pretrained_energy_draws_images(name):
 def test_no_such_energy():
     with pytest.raises(ValueError, match="No such pretrained energy: expected one of"):
         zoo.pretrained("nothing")
+
+
+def test_a_name_is_a_pretrained_energy_where_there_is_no_such_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert zoo.find("mnist") == load("mnist").path == zoo.pretrained("mnist")
+    assert zoo.find("nothing") == Path("nothing")
+    (tmp_path / "mnist").mkdir()
+    assert zoo.find("mnist") == Path("mnist")
+    with pytest.raises(ValueError, match=r"config\.toml"):
+        load("mnist")
+
+
+def test_a_run_begins_with_a_pretrained_energy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    known = load("mnist")
+    np.save("images.npy", np.random.default_rng(0).random((80, 1, 28, 28), np.float32))
+    data = replace(known.config.data, name="images.npy")
+    training = Training(steps=1, batch_size=2, learning_rate=1e-12)
+    config = replace(known.config, init="mnist", dtype="float32", data=data, training=training)
+    run = fit(config, "run")
+    assert run.config.init == str(zoo.pretrained("mnist"))
+    x = torch.rand(4, 1, 28, 28, generator=seeded(0))
+    error = (run.energy(x) - known.energy(x)).std() / known.energy(x).std()
+    assert error < 1e-3
+
+
+def test_verbs_take_the_names_of_pretrained_energies(tmp_path, monkeypatch):
+    from test_cli import succeed
+
+    monkeypatch.chdir(tmp_path)
+    succeed("sample", "mnist", "-n", "2", "--steps", "2")
+    np.save("seen.npy", np.zeros((1, 1, 28, 28), np.float32))
+    inpaint = ("--input", "seen.npy", "--draws", "1", "--approach", "1", "--steps", "1")
+    succeed("inpaint", "mnist", *inpaint)
+    assert {p.name for p in tmp_path.glob("*.png")} == {"mnist.png", "mnist-inpainted.png"}
+
+
+def test_scores_of_what_came_along_are_left_as_they_are(tmp_path, monkeypatch):
+    run = fit(CONFIG, tmp_path / "run")
+    evaluate_run(run, samples=8, likelihood=False)
+    assert (tmp_path / "run" / folder.SCORES).is_file()
+    publish(run, tmp_path / "zoo" / "out")
+    (tmp_path / "zoo" / "out" / folder.SCORES).unlink()
+    monkeypatch.setattr(zoo, "HOME", tmp_path / "zoo")
+    assert evaluate_run(load("out"), samples=8, likelihood=False)
+    assert not (tmp_path / "zoo" / "out" / folder.SCORES).exists()
 
 
 def test_samples_are_of_one_density(tmp_path):

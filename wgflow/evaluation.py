@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wgflow import folder
+from wgflow import folder, zoo
 from wgflow.calibration import best_temperature, grid_temperature
 from wgflow.classifier import Classifier
 from wgflow.data import Dataset
@@ -60,7 +60,7 @@ def evaluate_run(
     features: str | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """All scores of a run, by stable names; they are also kept in its folder.
+    """All scores of a run, by stable names; kept in its folder too, unless it came along.
 
     A score that is not finite is left out: the reverse KL to a law that vanishes somewhere.
 
@@ -86,7 +86,8 @@ def evaluate_run(
     if features is not None:
         scores |= image_scores(x, run, features, seed)
     finite = {name: value for name, value in scores.items() if math.isfinite(value)}
-    folder.write_json(run.path / folder.SCORES, finite)
+    if run.path.parent != zoo.HOME:
+        folder.write_json(run.path / folder.SCORES, finite)
     return finite
 
 

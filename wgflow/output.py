@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")]
+LEARNED = "Folder of a run, or the name of a pretrained energy: mnist, fashion-mnist."
+Learned = Annotated[Path, typer.Argument(metavar="DIR|NAME", help=LEARNED)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 

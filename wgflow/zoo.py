@@ -19,3 +19,9 @@ def pretrained(name: str) -> Path:
             f"No such pretrained energy: expected one of {', '.join(names())}, got {name!r}."
         )
     return HOME / name
+
+
+def find(run: Path | str) -> Path:
+    """The folder of a run: a path, or where nothing is there the name of a pretrained energy."""
+    path = Path(run)
+    return HOME / path if str(path) in names() and not path.exists() else path

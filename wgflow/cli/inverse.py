@@ -16,7 +16,7 @@ from wgflow.cli.points import (
     result_file,
     write_result,
 )
-from wgflow.output import Folder, Json, rows_table, say, say_json
+from wgflow.output import Json, Learned, rows_table, say, say_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,14 +27,14 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 @verbs.command(
     epilog="""Examples:
 
-- `wgflow inpaint runs/mnist-0 --mask right --out half.png`: each row an image,
+- `wgflow inpaint mnist --mask right --out half.png`: each row an image,
 what is known of it, and draws of the rest
 - `wgflow inpaint runs/points-0 --input points.npy --mask hidden.npy`: an array of True where
 hidden
 """
 )
 def inpaint(
-    folder: Folder,
+    folder: Learned,
     input_: Input = TEST,
     mask: Annotated[
         str, typer.Option(help="What is hidden: left, right, top, bottom, center, or FILE.npy.")
@@ -102,7 +102,7 @@ learned paths from noise, the end of the path
 """
 )
 def denoise(
-    folder: Folder,
+    folder: Learned,
     noise: Annotated[float, typer.Option(help="Its deviation, in the units of the data.")],
     input_: Input = TEST,
     count: Annotated[int, typer.Option("-n", "--number", min=1, help="Points to denoise.")] = 8,

@@ -7,7 +7,7 @@ import typer
 
 from wgflow.cli.points import check_shape
 from wgflow.cli.progress import waiting
-from wgflow.output import Folder, Json, rows_table, say, say_json
+from wgflow.output import Json, Learned, rows_table, say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,18 +23,19 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 @verbs.command(
     epilog="""Examples:
 
-- `wgflow ood runs/mnist-0 fashion-mnist`: areas under the ROC curve, with intervals of 95 %
-- `wgflow ood runs/mnist-0 fashion-mnist --background runs/fashion-0`: the likelihood ratio too
+- `wgflow ood mnist fashion-mnist`: areas under the ROC curve, with intervals of 95 %
+- `wgflow ood runs/mnist-0 fashion-mnist --background fashion-mnist`: the likelihood ratio too
 - `wgflow ood runs/moons-0 rings points.csv --json`
 """
 )
 def ood(
-    folder: Folder,
+    folder: Learned,
     others: Annotated[
         list[str], typer.Argument(metavar="OTHER...", help="Data sets: names, files, folders.")
     ],
     background: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A run to take the likelihood ratio to.")
+        Path | None,
+        typer.Option(metavar="DIR|NAME", help="Run to take the likelihood ratio to."),
     ] = None,
     count: Annotated[
         int, typer.Option("-n", "--number", min=2, help="At most this many points of each set.")

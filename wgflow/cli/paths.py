@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from wgflow.cli.points import TEST, Input, Out, points_of, result_file, write_result
-from wgflow.output import Folder, Json, rows_table, say, say_json
+from wgflow.output import Json, Learned, rows_table, say, say_json
 
 verbs = typer.Typer(rich_markup_mode="markdown")
 
@@ -20,7 +20,7 @@ the third to the fourth ...
 """
 )
 def interpolate(
-    folder: Folder,
+    folder: Learned,
     input_: Input = TEST,
     count: Annotated[int, typer.Option("-n", "--number", min=1, help="Pairs.")] = 4,
     points: Annotated[int, typer.Option(min=3, help="Points of a path, with its ends.")] = 11,

@@ -25,7 +25,8 @@ Chains = Annotated[
 
 def result_file(out: Path | None, folder: Path, name: str, run: "Run") -> Path:
     """Where the result goes; refused before the work, if its suffix is not known."""
-    file = out or folder / f"{name}{'.png' if _images(run) else '.npy'}"
+    usual = f"{name}{'.png' if _images(run) else '.npy'}"
+    file = out or (folder / usual if folder.is_dir() else Path(f"{folder}-{usual}"))
     writer(file)
     return file
 

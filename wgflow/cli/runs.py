@@ -8,7 +8,7 @@ import typer
 from wgflow.cli.progress import waiting
 from wgflow.cli.tables import differences, read_config, read_scores, score_table, summary
 from wgflow.folder import is_run
-from wgflow.output import Folder, Json, grid_table, rows_table, say, say_json
+from wgflow.output import Folder, Json, Learned, grid_table, rows_table, say, say_json
 
 verbs = typer.Typer(rich_markup_mode="markdown")
 
@@ -23,7 +23,7 @@ A score `x` comes with `x_floor`, what two samples of the truth score against ea
 """
 )
 def evaluate(
-    folder: Folder,
+    folder: Learned,
     samples: Annotated[
         int | None, typer.Option(min=2, help="Points to draw; default by their cost.")
     ] = None,

@@ -7,7 +7,7 @@ import typer
 
 from wgflow.cli.classes import Asked, Classes, Guidance, Pull, check_no_class, sample_classes
 from wgflow.folder import SAMPLES
-from wgflow.output import Json, say_json, writer
+from wgflow.output import LEARNED, Json, say_json, writer
 
 verbs = typer.Typer(rich_markup_mode="markdown")
 
@@ -18,7 +18,7 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 - `wgflow sample runs/moons-0 -n 5000 --out points.npy`
 - `wgflow sample runs/moons-0 -n 5000 --out points.csv`: one column per coordinate
 - `wgflow sample runs/digits-0 -n 64 --out digits.png`: a grid of images
-- `wgflow sample --pretrained mnist -n 64`: the same of an energy that comes with WGFlow
+- `wgflow sample mnist -n 64`: the same of an energy that comes with WGFlow
 - `wgflow sample runs/mnist-0 --time 2 --steps 200 --langevin 100`: a longer path from noise
 - `wgflow sample --pretrained mnist -n 64 --contrast 0`: by the flow of the density alone
 - `wgflow sample runs/moons-0 --times runs/rings-0`: from the product of two densities
@@ -28,12 +28,12 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 """
 )
 def sample(
-    folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="Folder of a run.")
-    ] = None,
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR|NAME]", help=LEARNED)] = None,
     pretrained: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="In place of DIR, an energy that comes with WGFlow."),
+        typer.Option(
+            metavar="NAME", help="An energy that comes along, whatever folders there are."
+        ),
     ] = None,
     count: Annotated[int, typer.Option("-n", "--number", min=1, help="Points to draw.")] = 1000,
     out: Annotated[
@@ -89,7 +89,7 @@ def sample(
     if folder is None:
         folder, usual = zoo.pretrained(str(pretrained)), Path(f"{pretrained}.png")
     else:
-        usual = folder / SAMPLES
+        usual = folder / SAMPLES if folder.is_dir() else Path(f"{folder}.png")
     file = out or usual
     write = writer(file)
     run = load(folder)

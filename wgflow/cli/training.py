@@ -66,7 +66,7 @@ def train(
     devices: Devices = None,
     nodes: Nodes = None,
     init: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Begin with the energy of this run.")
+        Path | None, typer.Option(metavar="DIR|NAME", help="Begin with the energy of this run.")
     ] = None,
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print the settings as TOML and stop.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from wgflow import folder
+from wgflow import folder, zoo
 from wgflow.config import Config, dumps
 from wgflow.data import TOYS
 from wgflow.inheritance import initialise
@@ -105,7 +105,7 @@ def _held(path: Path, ranks: Ranks) -> Iterator[None]:
 def _anchored(config: Config) -> Config:
     """The same with an absolute path to the data, so that a run resumes from anywhere."""
     if config.init is not None:
-        config = replace(config, init=str(Path(config.init).resolve()))
+        config = replace(config, init=str(zoo.find(config.init).resolve()))
     source = Path(config.data.name)
     if not source.exists() or config.data.name in {*TOYS, "digits"}:
         return config

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wgflow import checkpoint, folder
+from wgflow import checkpoint, folder, zoo
 from wgflow.config import DTYPES, Config, dumps, loads
 from wgflow.energy import Rescaled
 from wgflow.islands import carries, join
@@ -23,10 +23,13 @@ from wgflow.runner import (
 def load(path: Path | str) -> Run:
     """What the run in a folder learned; reads its files and nothing else.
 
+    Args:
+        path: the folder, or the name of a pretrained energy.
+
     Raises:
         ValueError: there is no run, or its checkpoint is corrupt or foreign.
     """
-    path = Path(path)
+    path = zoo.find(path)
     folder.check_run(path)
     if not (path / folder.CHECKPOINT).is_file():
         return _published(path)
