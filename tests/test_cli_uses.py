@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import wgflow
 from wgflow import denoising
-from wgflow.chains import beginning, from_units, hottest, langevin_step, side, to_units
+from wgflow.chains import beginning, flown, from_units, hottest, langevin_step, side, to_units
 from wgflow.cli import app
 from wgflow.composition import compose, counted, standardised
 from wgflow.config import build, override
@@ -212,17 +212,20 @@ def test_denoising_tells_errors_of_what_it_knows(runs, tmp_path):
 
 def test_the_prior_of_denoising_has_a_temperature(runs, tmp_path):
     """Above all temperatures only the observation is left, whose mode is itself."""
-    out = tmp_path / "x.png"
-    few = ["--steps", 1, "--burn-in", 0, "--noise", 0.25, "--temperature", 1e12, "--out", out]
-    rms = told("denoise", runs["digits"].path, *few)["rms"]
-    assert rms["mode"] == pytest.approx(rms["noisy"], rel=1e-4)
+    few = ["--steps", 1, "--burn-in", 0, "--noise", 0.25, "--out", tmp_path / "x.npy"]
+    cold, hot = (
+        told("denoise", runs["moons"].path, *few, "--temperature", t)["rms"] for t in (1, 1e12)
+    )
+    assert hot["mode"] == pytest.approx(hot["noisy"], rel=1e-4)
+    assert cold["mode"] != pytest.approx(cold["noisy"], rel=1e-2)
 
 
-def test_noise_is_in_the_units_of_the_data(runs, tmp_path, monkeypatch):
+def test_noise_is_in_units_of_the_data_and_chains_begin_at_the_flow(runs, tmp_path, monkeypatch):
     digits = runs["digits"]
 
     def fake(energy, y, sigma, *arguments, **options):
         assert torch.allclose(sigma, (0.25 / digits.dataset.scale).expand_as(sigma))
+        assert torch.equal(options["start"], flown(digits, y, sigma)["flow"])
         return denoising.Denoised(y, y, y)
 
     monkeypatch.setattr(denoising, "denoise", fake)

@@ -69,7 +69,21 @@ def test_flowing_back_follows_the_rest_of_a_path():
     assert torch.allclose(x, t * y * math.exp(-(1 - t + 0.25)), rtol=1e-3)
 
 
+def test_the_mode_is_the_one_below_the_start():
+    """Two wells of width .1 at 0 and 2, seen at 1 with noise 1: pulled to 1 by a hundredth."""
+
+    def energy(x):
+        return -torch.logsumexp(-((x - double([0.0, 2.0])) ** 2) / 0.02, 1)
+
+    y = double([[1.0]] * 3)
+    start = double([[0.7], [1.6], [1.9]])
+    found = denoise(energy, y, 1.0, MALA(1e-3), 1, start=start, chunk=2)
+    expected = double([[0.01], [2.01], [2.01]]) / 1.01
+    torch.testing.assert_close(found.mode, expected, atol=1e-4, rtol=0)
+
+
 REFUSED = {
+    "place to start: expected shape .1, 2., got .2, 2.": {"start": Y.expand(2, 2)},
     "expected sigma > 0, got 0": {"sigma": 0.0},
     "expected sigma > 0, got -1": {"sigma": double([1.0, -1.0])},
     "positive steps: expected > 0, got 0": {"steps": 0},

@@ -518,27 +518,73 @@ def test_moves_leave_the_law_of_a_level(sigma):
 
 
 def test_a_bridge_fills_what_is_hidden_by_its_law_given_the_rest():
-    # Coordinates of a Gaussian are independent: what is hidden comes down as if alone.
+    # Coordinates of this Gaussian are independent: what is hidden comes down as if alone.
     energy, v = Blurred(0.4).requires_grad_(False), 0.4
     x = torch.zeros(20_000, 3, dtype=F64)
     hidden = torch.tensor([True, False, True])
-    y = bridge(energy, LEVELS, x, hidden, steps=200, chunk=7000, generator=seeded(1))
+    options = {"steps": 200, "visits": 1, "chunk": 7000}
+    y = bridge(energy, LEVELS, x, hidden, generator=seeded(1), **options)
     assert torch.equal(y[:, 1], x[:, 1])
-    kept = (v + 0.01) * 25 / (v + 25)
     assert z_score(y[:, hidden], MEAN[hidden]).abs().max() < 4
     spread = (y[:, hidden] - MEAN[hidden]).square().mean(0)
-    torch.testing.assert_close(spread, torch.full((2,), kept, dtype=F64), rtol=0.06, atol=0)
+    torch.testing.assert_close(spread, torch.full((2,), v + 0.01, dtype=F64), rtol=0.06, atol=0)
+
+
+TOGETHER = double([[1.0, 0.9], [0.9, 1.0]])
+KNOWN = 1.5
+
+
+class Correlated(nn.Module):
+    """``N(0, C + σ²I)``, in the plane."""
+
+    def forward(self, x, level):
+        precision = torch.linalg.inv(TOGETHER + level.exp()[0] * torch.eye(2, dtype=F64))
+        return (x @ precision * x).sum(1) / 2
+
+
+def bridged(steps, visits):
+    """Mean and variance of the hidden first coordinate after a bridge, by hand."""
+    eye, sigmas = torch.eye(2, dtype=F64), LEVELS.grid(steps, 3.0)
+    mean, covariance = double([0.0, KNOWN]), sigmas[0] ** 2 * eye
+    for a, b in itertools.pairwise(sigmas):
+        step = eye - (a**2 - b**2) * torch.linalg.inv(TOGETHER + a**2 * eye)
+        for visit in range(visits):
+            above = covariance + (a**2 - b**2) * eye * (visit > 0)
+            below = step @ above @ step.T + b**2 * (1 - b**2 / a**2) * eye
+            mean = torch.stack([(step @ mean)[0], double(KNOWN)])
+            covariance = torch.diag(torch.stack([below[0, 0], double(b**2)]))
+    return mean[0], covariance[0, 0]
+
+
+@pytest.mark.parametrize(("steps", "visits"), [(3, 1), (3, 4), (10, 8)])
+def test_a_bridge_has_the_law_of_its_steps(steps, visits):
+    x, hidden = double([0.0, KNOWN]).expand(20_000, 2), torch.tensor([True, False])
+    options = {"steps": steps, "visits": visits, "chunk": 7000}
+    y = bridge(Correlated(), LEVELS, x, hidden, generator=seeded(1), **options)
+    mean, variance = bridged(steps, visits)
+    assert abs(z_score(y[:, :1], mean)) < 4
+    assert abs(z_score((y[:, :1] - mean).square(), variance)) < 4
+
+
+def test_visits_bring_a_bridge_to_the_law_given_what_is_known():
+    exact = 0.9 / 1.01 * KNOWN
+    once, often = (float(bridged(*numbers)[0]) for numbers in ((80, 1), (10, 8)))
+    assert (once, often) == pytest.approx((0.906, 1.248), abs=1e-3)
+    mean, variance = bridged(80, 80)
+    assert float(mean) == pytest.approx(exact, rel=0.01)
+    assert float(variance) == pytest.approx(1.01 - 0.81 / 1.01, rel=0.1)
 
 
 def test_what_is_known_sees_the_noise_of_every_level():
     seen = []
 
     def energy(x, level):
-        seen.append((x[0, 1].item(), float(level[0])))
+        seen.append((x[:, 1], float(level[0])))
         return Blurred(0.4)(x, level)
 
-    x = torch.full((1, 3), 2.0, dtype=F64)
-    bridge(energy, LEVELS, x, torch.tensor([True, False, True]), steps=5, generator=seeded(1))
+    x, hidden = torch.full((4000, 3), 2.0, dtype=F64), torch.tensor([True, False, True])
+    bridge(energy, LEVELS, x, hidden, steps=3, visits=2, chunk=4000, generator=seeded(1))
     _, *path = seen  # the first look is for the centre of white noise
-    noise = [(value - 2.0) / math.exp(level / 2) for value, level in path]
-    assert noise == pytest.approx([noise[0]] * 5)
+    assert len(path) == 6
+    for value, level in path:
+        assert abs(z_score((value[:, None] - 2.0).square(), math.exp(level))) < 4

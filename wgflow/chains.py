@@ -106,7 +106,8 @@ def beginning(
     if start == "noise":
         return {"temperatures": cooling(hottest(run), steps)}
     if run.levels is not None:
-        options = {"steps": steps, "generator": generator}
+        visits = min(steps, heat.VISITS)
+        options = {"steps": steps // visits, "visits": visits, "generator": generator}
         return {"start": heat.bridge(run.energy.energy, run.levels, known, hidden, **options)}
     paths = matching(run.config.scheme)
     if paths is None:

@@ -72,14 +72,16 @@ def denoise(
     burn_in: int = 100,
     descent: int = 200,
     draws: int = 1,
+    start: Tensor | None = None,
     chunk: int = 256,
     generator: torch.Generator | None = None,
 ) -> Denoised:
     """Mode, mean and deviation of ``p(x | y) ∝ exp(-E(x) - |y-x|²/(2σ²))``.
 
-    The mode by descent from y; the moments as averages over chains that begin at the mode. In
-    many dimensions the mode is smoother than any typical point, and the mean has the least
-    squared error that any estimate can have, as far as E is right.
+    The mode by descent; the moments as averages over chains that begin at the mode. In many
+    dimensions the mode is smoother than any typical point, and the mean has the least squared
+    error that any estimate can have, as far as E is right. An energy of images has wells between
+    y and the images, which it was never asked about: begin beyond them.
 
     Args:
         energy: E, of points without noise.
@@ -90,21 +92,28 @@ def denoise(
         burn_in: steps of the chains before those.
         descent: steps to the mode.
         draws: chains per point.
+        start: where the descent begins, of the shape of y; None for y.
         chunk: chains at a time; bounds the memory.
         generator: source of randomness.
 
     Raises:
-        ValueError: when a number is out of its range.
+        ValueError: when a number is out of its range, or a start of another shape.
     """
     check_positive("Denoising", steps=steps, draws=draws, chunk=chunk)
+    start = y if start is None else start
+    if start.shape != y.shape:
+        raise ValueError(
+            "Every point has a place to start: expected shape "
+            f"{tuple(y.shape)}, got {tuple(start.shape)}."
+        )
     if burn_in < 0:
         raise ValueError(f"A chain burns in for some steps: expected at least 0, got {burn_in}.")
     parts = []
-    for part in y.split(max(1, chunk // draws)):
-        mode = descend(Observed(energy, part, sigma), part, descent, step=sampler.step_size)
+    size = max(1, chunk // draws)
+    for part, begin in zip(y.split(size), start.split(size), strict=True):
+        mode = descend(Observed(energy, part, sigma), begin, descent, step=sampler.step_size)
         law = Observed(energy, part.repeat_interleave(draws, 0), sigma)
-        begin = mode.repeat_interleave(draws, 0)
-        chain = iterate(sampler, law, begin, generator=generator)
+        chain = iterate(sampler, law, mode.repeat_interleave(draws, 0), generator=generator)
         visited = (state.x for state, _ in islice(chain, burn_in, burn_in + steps))
         mean, deviation = _moments(visited, steps, draws, mode)
         parts.append(Denoised(mode, mean, deviation))

@@ -134,6 +134,7 @@ def denoise(
     clean = {"clean": x} if input_ == TEST else {}
     y = x + noise * torch.randn(x.shape, generator=generator, dtype=x.dtype) if clean else x
     u, sigma = to_units(run, y), (noise / run.energy.scale).to(x)
+    path = flown(run, u, sigma)
     with precision(run, sampler):
         found = denoising.denoise(
             Tempered(run.energy.energy, temperature),
@@ -143,9 +144,10 @@ def denoise(
             steps,
             burn_in=burn_in,
             draws=draws,
+            start=path.get("flow"),
             generator=generator,
         )
-    results = {"mode": found.mode, "mean": found.mean} | flown(run, u, sigma)
+    results = {"mode": found.mode, "mean": found.mean} | path
     columns = clean | {"noisy": y} | {n: from_units(run, v) for n, v in results.items()}
     write_result(file, columns["mean"], torch.stack(list(columns.values()), 1))
     errors = {name: _rms(z - x) for name, z in columns.items() if clean and name != "clean"}
