@@ -1,0 +1,88 @@
+"""Halves of images filled in: levels of noise that are visited once, and often.
+
+    python -m benchmarks.inpainting mnist --count 192
+
+The energy of levels of noise of a run fills a half of as many test images, once each, by as many
+gradients every time: more levels, or more visits of each. Told are the share of images whose
+class a classifier, learned of clean images, recognises; the Fréchet and kernel distances of the
+images to all test images in its features; and precision and density, of single images. The last
+row are the images as they were.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.rows import line, table
+from wgflow import heat
+from wgflow.chains import SIDES, from_units, side, to_units
+from wgflow.evaluation import classifier_of, sharp
+from wgflow.fidelity import fidelity
+from wgflow.levels import denoised
+from wgflow.output import write_images
+from wgflow.run import Run, load
+
+GRADIENTS = 80
+VISITS = (1, 4, 8, 16)
+COLUMNS = (
+    "levels × visits",
+    "CPU s",
+    "right",
+    "Fréchet",
+    "kernel ± error",
+    "precision",
+    "density",
+)
+
+
+def filled(run: Run, x: Tensor, mask: Tensor, steps: int, visits: int) -> Tensor:
+    """Images whose masked pixels are drawn given the others, without noise."""
+    assert run.levels is not None
+    energy, known = run.energy.energy, to_units(run, x)
+    generator = torch.Generator().manual_seed(0)
+    options = {"steps": steps, "visits": visits, "generator": generator}
+    y = heat.bridge(energy, run.levels, known, mask, **options)
+    clean = torch.cat([denoised(energy, part, run.levels.lowest) for part in y.split(256)])
+    return from_units(run, torch.where(mask, clean, known)).clamp(0, 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("run", help="a run folder, or the name of a pretrained energy")
+    parser.add_argument("--count", type=int, default=192, help="test images, 129 at least")
+    parser.add_argument("--mask", default="right", choices=SIDES)
+    parser.add_argument("--visits", type=int, nargs="*", default=list(VISITS))
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of the pictures")
+    a = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    a.out.mkdir(parents=True, exist_ok=True)
+    run = load(a.run)
+    data = sharp(run)
+    classifier, mask = classifier_of(data), side(a.mask, run.event_shape)
+    assert data.test_labels is not None
+    x, labels = data.test[: a.count], data.test_labels[: a.count]
+
+    def tell(name: str, images: Tensor, seconds: float) -> None:
+        right = float((classifier.logits(images).argmax(1) == labels).double().mean())
+        s = fidelity(images, data.test, classifier)
+        kernel = f"{s['kernel']:.3f} ± {s['kernel_error']:.3f}"
+        scores = (f"{s['frechet']:.2f}", kernel, f"{s['precision']:.2f}", f"{s['density']:.2f}")
+        print(line((name, f"{seconds:.0f}", f"{right:.3f}", *scores)), flush=True)
+
+    print(table(COLUMNS, []))
+    for visits in a.visits:
+        start, steps = time.process_time(), max(1, GRADIENTS // visits)
+        images = filled(run, x, mask, steps, visits)
+        tell(f"{steps} × {visits}", images, time.process_time() - start)
+        write_images(a.out / f"inpainted-{visits}.png", images[:64].numpy())
+    tell("test images", x, 0.0)
+
+
+if __name__ == "__main__":
+    main()
