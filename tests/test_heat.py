@@ -9,7 +9,7 @@ from problems import F64, double, seeded, z_score
 from torch import nn
 
 from wgflow.energy import energy_and_grad
-from wgflow.heat import Start, at, bridge, cool, generate, stages, start, wander
+from wgflow.heat import Start, at, between, bridge, cool, generate, stages, start, wander
 from wgflow.heat_likelihood import drift, log_z, moved, works_down, works_up
 from wgflow.levels import At, Levels, denoised, derivatives
 from wgflow.parts import Parts
@@ -573,6 +573,26 @@ def test_visits_bring_a_bridge_to_the_law_given_what_is_known():
     mean, variance = bridged(80, 80)
     assert float(mean) == pytest.approx(exact, rel=0.01)
     assert float(variance) == pytest.approx(1.01 - 0.81 / 1.01, rel=0.1)
+
+
+def test_a_path_between_points_is_an_arc_of_the_gaussian():
+    # The flow scales what is about the mean, so an arc of noise is one of points.
+    energy, (a, b) = Blurred(0.4).requires_grad_(False), draws(2, 0.41)
+    x = between(energy, LEVELS, a, b, 5, steps=100)
+    u, v = a - MEAN, b - MEAN
+    angle = torch.arccos(torch.cosine_similarity(u, v, dim=0))
+    t = torch.linspace(0, 1, 5, dtype=F64)[:, None]
+    arc = (torch.sin((1 - t) * angle) * u + torch.sin(t * angle) * v) / torch.sin(angle)
+    torch.testing.assert_close(x, MEAN + arc, rtol=0, atol=1e-3)
+    assert torch.equal(x[[0, -1]], torch.stack([a, b]))
+
+
+def test_a_path_has_two_ends():
+    a, b = draws(2, 0.41)
+    with pytest.raises(ValueError, match="expected two, got the same"):
+        between(Blurred(0.4), LEVELS, a, a, 5)
+    with pytest.raises(ValueError, match="positive points: expected > 0, got 0"):
+        between(Blurred(0.4), LEVELS, a, b, 1)
 
 
 def test_what_is_known_sees_the_noise_of_every_level():

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from problems import F64, seeded
@@ -341,6 +342,21 @@ def test_denoising_has_the_mean_in_one_step(run):
     expected = denoised(run.energy.energy, y, 0.4)
     torch.testing.assert_close(flown(run, y, sigma)["flow"], expected)
     assert flown(run, y, torch.rand(1, 8, 8, generator=seeded(2)) + 0.1) == {}
+
+
+def test_paths_between_images_follow_the_flow_too(run, tmp_path):
+    from test_cli_uses import told
+
+    out = tmp_path / "x.npy"
+    few = ["-n", 1, "--points", 4, "--steps", 1, "--out", out]
+    (row,) = told("interpolate", run.path, *few)["barriers"]
+    a, b = ((x - run.energy.shift) / run.energy.scale for x in run.dataset.test[:2])
+    expected = heat.between(run.energy.energy, run.levels, a, b, 4)
+    x = torch.from_numpy(np.load(out))[0]
+    torch.testing.assert_close(x, run.energy.shift + run.energy.scale * expected)
+    values = run.energy(x)
+    climb = float(values.max() - values[[0, -1]].max())
+    assert row["flow"] == pytest.approx(climb, abs=0.05)
 
 
 def test_inpainting_begins_at_a_bridge_down_the_levels(run):

@@ -239,6 +239,41 @@ def bridge(
     return torch.cat(parts)
 
 
+def between(
+    energy: Any, levels: Levels, a: Tensor, b: Tensor, points: int, *, steps: int = 20
+) -> Points:
+    """A path of images from a to b, both (*event,): (points, *event), with the ends.
+
+    The flow of `cool` is a map of the law of the lowest level to noise, and back. Both ends go up
+    to noise, on the sphere between those there are the others, which come down again: all points
+    are draws, as far as a and b are two (Song et al. 2021). Four gradients a step for the ends,
+    two for each point.
+
+    Args:
+        energy: E of x and the level.
+        levels: of the noise.
+        a: one end, a point of the law of the lowest level.
+        b: the other.
+        points: along the path, 2 at least.
+        steps: from the lowest level to the highest, and back.
+
+    Raises:
+        ValueError: on fewer steps or points, or ends that are the same.
+    """
+    check_positive("A path", steps=steps, points=points - 1)
+    if torch.equal(a, b):
+        raise ValueError("A path leads from one point to another: expected two, got the same.")
+    grid = levels.grid(steps)
+    *_, ends = cool(energy, torch.stack([a, b]), grid[::-1])
+    center = start(energy, levels, a[None]).center
+    u, v = ends - center
+    angle = torch.arccos((u * v).sum() / (u.norm() * v.norm()))
+    t = torch.linspace(0, 1, points, dtype=a.dtype, device=a.device).reshape(-1, *[1] * a.ndim)
+    arc = (torch.sin((1 - t) * angle) * u + torch.sin(t * angle) * v) / torch.sin(angle)
+    *_, x = cool(energy, center + arc, grid)
+    return torch.cat([a[None], x[1:-1], b[None]])
+
+
 def recovery(
     energy: Any, x: Points, *, generator: torch.Generator | None = None, chunk: int = 256
 ) -> Tensor:

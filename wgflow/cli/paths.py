@@ -14,7 +14,7 @@ verbs = typer.Typer(rich_markup_mode="markdown")
     epilog="""Examples:
 
 - `wgflow interpolate runs/mnist-0 --out paths.png`: for each pair of test images a row with
-the straight path and a row with the relaxed one
+the straight path, a row with the relaxed one, and one along the flow of energies of levels
 - `wgflow interpolate runs/points-0 --input ends.npy`: from the first point to the second, from
 the third to the fourth ...
 """
@@ -31,8 +31,9 @@ def interpolate(
     """Lead from one point to another through low energy, and tell the barrier."""
     import torch
 
-    from wgflow import interpolation
+    from wgflow import heat, interpolation
     from wgflow.chains import from_units, langevin_step, to_units
+    from wgflow.grid import tabulate
     from wgflow.run import load
 
     run = load(folder)
@@ -40,16 +41,20 @@ def interpolate(
     u, energy = to_units(run, points_of(run, input_, 2 * count)), run.energy.energy
     rows, found = [], []
     for number, (a, b) in enumerate(zip(u[0::2], u[1::2], strict=False), 1):
-        line = interpolation.straight(energy, a, b, points)
-        path = interpolation.interpolate(
-            energy, a, b, steps, points=points, step=langevin_step(run)
-        )
-        found.append(torch.stack([line.x, path.x]))
-        rows.append({"pair": number, "straight": line.barrier, "relaxed": path.barrier})
+        options = {"points": points, "step": langevin_step(run)}
+        paths = {
+            "straight": interpolation.straight(energy, a, b, points),
+            "relaxed": interpolation.interpolate(energy, a, b, steps, **options),
+        }
+        if run.levels is not None:
+            x = heat.between(energy, run.levels, a, b, points)
+            paths["flow"] = interpolation.Path(x, tabulate(energy, x))
+        found.append(torch.stack([path.x for path in paths.values()]))
+        rows.append({"pair": number} | {name: path.barrier for name, path in paths.items()})
     if not found:
         raise ValueError(f"A path has two ends: expected two points or more, got {len(u)}.")
-    both = from_units(run, torch.cat(found))
-    write_result(file, both[1::2], both)
+    shown = from_units(run, torch.stack(found))
+    write_result(file, shown[:, -1], shown.flatten(0, 1))
     if as_json:
         say_json({"path": str(file), "barriers": rows})
         return
