@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.rows import line, table
-from wgflow import heat
+from wgflow import heat_uses
 from wgflow.chains import SIDES, from_units, side, to_units
 from wgflow.evaluation import classifier_of, sharp
 from wgflow.fidelity import fidelity
@@ -44,7 +44,7 @@ def filled(run: Run, x: Tensor, mask: Tensor, steps: int, visits: int) -> Tensor
     energy, known = run.energy.energy, to_units(run, x)
     generator = torch.Generator().manual_seed(0)
     options = {"steps": steps, "visits": visits, "generator": generator}
-    y = heat.bridge(energy, run.levels, known, mask, **options)
+    y = heat_uses.bridge(energy, run.levels, known, mask, **options)
     clean = torch.cat([denoised(energy, part, run.levels.lowest) for part in y.split(256)])
     return from_units(run, torch.where(mask, clean, known)).clamp(0, 1)
 

@@ -9,8 +9,9 @@ from problems import F64, double, seeded, z_score
 from torch import nn
 
 from wgflow.energy import energy_and_grad
-from wgflow.heat import Start, at, between, bridge, cool, generate, stages, start, wander
+from wgflow.heat import Start, at, cool, generate, stages, start, wander
 from wgflow.heat_likelihood import drift, log_z, moved, works_down, works_up
+from wgflow.heat_uses import between, bridge
 from wgflow.levels import At, Levels, denoised, derivatives
 from wgflow.parts import Parts
 from wgflow.principal import Principal, contrastable, contrasted, principal_of

@@ -16,7 +16,7 @@ LAYERS = [
     ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],
     ["samplers", "particles", "descent", "sampling", "likelihood"],
     ["inpainting", "denoising", "interpolation", "outliers", "conditioning"],
-    ["heat", "heat_likelihood"],
+    ["heat", "heat_likelihood", "heat_uses"],
     [
         "schemes.base",
         "schemes.dynamics",

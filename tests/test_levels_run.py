@@ -9,7 +9,7 @@ import torch
 from problems import F64, seeded
 from torch import nn
 
-from wgflow import heat, heat_likelihood
+from wgflow import heat, heat_likelihood, heat_uses
 from wgflow.chains import beginning, flown, langevin_step
 from wgflow.classes import draw_classes
 from wgflow.composition import compose, counted
@@ -351,7 +351,7 @@ def test_paths_between_images_follow_the_flow_too(run, tmp_path):
     few = ["-n", 1, "--points", 4, "--steps", 1, "--out", out]
     (row,) = told("interpolate", run.path, *few)["barriers"]
     a, b = ((x - run.energy.shift) / run.energy.scale for x in run.dataset.test[:2])
-    expected = heat.between(run.energy.energy, run.levels, a, b, 4)
+    expected = heat_uses.between(run.energy.energy, run.levels, a, b, 4)
     x = torch.from_numpy(np.load(out))[0]
     torch.testing.assert_close(x, run.energy.shift + run.energy.scale * expected)
     values = run.energy(x)

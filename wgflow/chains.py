@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wgflow import heat
+from wgflow import heat_uses
 from wgflow._tensor import Points
 from wgflow.config import MIXED
 from wgflow.denoising import flow_back
@@ -106,9 +106,9 @@ def beginning(
     if start == "noise":
         return {"temperatures": cooling(hottest(run), steps)}
     if run.levels is not None:
-        visits = min(steps, heat.VISITS)
+        visits = min(steps, heat_uses.VISITS)
         options = {"steps": steps // visits, "visits": visits, "generator": generator}
-        return {"start": heat.bridge(run.energy.energy, run.levels, known, hidden, **options)}
+        return {"start": heat_uses.bridge(run.energy.energy, run.levels, known, hidden, **options)}
     paths = matching(run.config.scheme)
     if paths is None:
         raise ValueError(

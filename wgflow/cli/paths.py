@@ -31,7 +31,7 @@ def interpolate(
     """Lead from one point to another through low energy, and tell the barrier."""
     import torch
 
-    from wgflow import heat, interpolation
+    from wgflow import heat_uses, interpolation
     from wgflow.chains import from_units, langevin_step, to_units
     from wgflow.grid import tabulate
     from wgflow.run import load
@@ -47,7 +47,7 @@ def interpolate(
             "relaxed": interpolation.interpolate(energy, a, b, steps, **options),
         }
         if run.levels is not None:
-            x = heat.between(energy, run.levels, a, b, points)
+            x = heat_uses.between(energy, run.levels, a, b, points)
             paths["flow"] = interpolation.Path(x, tabulate(energy, x))
         found.append(torch.stack([path.x for path in paths.values()]))
         rows.append({"pair": number} | {name: path.barrier for name, path in paths.items()})

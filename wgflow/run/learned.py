@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wgflow import heat
+from wgflow import heat, heat_uses
 from wgflow.config import DTYPES, MIXED, Config
 from wgflow.data import Dataset
 from wgflow.energy import Confined, Rescaled
@@ -144,7 +144,7 @@ class Run:
     def recovery(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """`wgflow.outliers.recovery` of points in original units, in standardised ones.
 
-        By `wgflow.heat.recovery` of an energy of levels of noise.
+        By `wgflow.heat_uses.recovery` of an energy of levels of noise.
 
         Raises:
             ValueError: the energy leads from no noise to the data.
@@ -152,7 +152,7 @@ class Run:
         u = (x - self.energy.shift.to(x)) / self.energy.scale.to(x)
         if self.levels is not None:
             with self._mixed():
-                return heat.recovery(self.energy.energy, u, generator=generator)
+                return heat_uses.recovery(self.energy.energy, u, generator=generator)
         paths, _ = self._noise(1, None)
         with self._mixed():
             return recovery(

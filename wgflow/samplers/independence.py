@@ -66,11 +66,12 @@ class Independence(Sampler[Any]):
         return a[index] + self.step_size * noise
 
     def log_density(self, x: Tensor) -> Tensor:
-        """``log q(x)``, (batch,), in chunks of half a million pairs, which fit a cache."""
+        """``log q(x)``, (batch,), in chunks of pairs: half a million on CPUs, to fit a cache."""
         a, s = self.anchors.flatten(1) / self.step_size, self.step_size
         log_norm = math.log(len(a)) + a.shape[1] * math.log(s * math.sqrt(2 * math.pi))
         half_squares = a.square().sum(1) / 2
-        chunks = (x.flatten(1) / s).split(max(1, 2**19 // len(a)))
+        pairs = 2**19 if x.is_cpu else 2**24
+        chunks = (x.flatten(1) / s).split(max(1, pairs // len(a)))
         # |c-a|²/2 by one matrix product: three times faster than distances, and anchors and
         # chains are near the origin in standardised units, so little cancels.
         rows = [
