@@ -83,7 +83,7 @@ class Independence(Sampler[Any]):
 def log_sum_exp(values: Tensor) -> Tensor:
     """``log Σ_j exp(v_ij)``, (rows, columns) -> (rows,), for far-apart finite values; takes them.
 
-    `torch.logsumexp` to the bit and, where most terms underflow, ten times faster: MKL's
+    `torch.logsumexp` to rounding and, where most terms underflow, ten times faster: MKL's
     exponential of such arguments is that slow. Terms e^80 times smaller than the largest are
     rounded away in float32 and float64 alike, so what stands for them is without effect.
     """
