@@ -9,7 +9,7 @@ import wgflow
 
 LAYERS = [
     ["_version", "_tensor", "precision", "folder", "fetch", "images", "readers", "sources"],
-    ["targets", "toys", "stored", "batches", "data"],
+    ["targets", "toys", "stored", "batches", "data", "moments"],
     ["parts", "energy", "levels", "nets", "image_layers", "image_nets", "principal", "noisy_unet"],
     ["grid", "exact", "calibration"],
     ["distances", "metrics", "neighbours"],

@@ -14,7 +14,8 @@ from wgflow.architectures import Perceptron
 from wgflow.config import Config, Data, Training
 from wgflow.data import load
 from wgflow.images import dequantise, resize
-from wgflow.learning import Learner, covariance_of, load_data
+from wgflow.learning import Learner, load_data
+from wgflow.moments import covariance_of
 from wgflow.schemes import MaximumLikelihood
 from wgflow.sources import read_cifar, read_idx
 

@@ -13,7 +13,8 @@ from wgflow.batches import Batches
 from wgflow.classifier import Classifier
 from wgflow.config import Config, Data, Training
 from wgflow.data import load
-from wgflow.learning import Learner, center_of, covariance_of
+from wgflow.learning import Learner
+from wgflow.moments import center_of, covariance_of
 from wgflow.schemes import EnergyMatching
 from wgflow.stored import Stored
 

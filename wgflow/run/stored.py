@@ -12,7 +12,8 @@ from wgflow import checkpoint, folder, zoo
 from wgflow.config import DTYPES, Config, dumps, loads
 from wgflow.energy import Rescaled
 from wgflow.islands import carries, join
-from wgflow.learning import LARGEST, load_state
+from wgflow.learning import load_state
+from wgflow.moments import LARGEST
 from wgflow.run.learned import Run
 from wgflow.runner import (
     populations,
