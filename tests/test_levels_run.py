@@ -10,7 +10,7 @@ from problems import F64, seeded
 from torch import nn
 
 from wgflow import heat, heat_likelihood, heat_uses
-from wgflow.chains import beginning, flown, langevin_step
+from wgflow.chains import beginning, flown, hottest, langevin_step
 from wgflow.classes import draw_classes
 from wgflow.composition import compose, counted
 from wgflow.conditioning import Conditional
@@ -33,6 +33,7 @@ from wgflow.schemes import (
     FromData,
     Joint,
     NearProximal,
+    matching,
 )
 
 SMALL = {"widths": (8, 8), "blocks": 1}
@@ -235,6 +236,17 @@ def test_a_pull_down_the_levels_is_guidance_at_each(run):
     assert not torch.equal(plain.x, chosen.x)
     free = draw_classes(run, [1], 4, labeller=sure, steps=4, generator=seeded(4))
     assert not torch.equal(free.x, chosen.x)
+
+
+@pytest.mark.parametrize("scheme", [CONFIG.scheme, EQUILIBRIUM, BALANCE])
+def test_levels_are_no_paths_alone_or_beside_another_scheme(run, scheme):
+    """Draws of a class, and how hot chains begin, ask for energy matching and nothing like it."""
+    assert matching(scheme) is None
+    joined = replace(run, config=replace(run.config, scheme=scheme))
+    free = draw_classes(joined, [1], 4, labeller=sure, steps=4, generator=seeded(4))
+    plain = draw_classes(run, [1], 4, labeller=sure, steps=4, generator=seeded(4))
+    assert torch.equal(free.x, plain.x)
+    assert hottest(joined) == hottest(run)
 
 
 def test_only_levels_have_stochastic_steps(run, tmp_path):

@@ -22,6 +22,7 @@ from wgflow.data import TOYS
 from wgflow.data import load as load_data
 from wgflow.energy import Confined
 from wgflow.grid import kl, log_density
+from wgflow.learning import Learner
 from wgflow.recording import frame_steps, snapshot
 from wgflow.run import Diverged, Interrupted, fit, load, resume
 from wgflow.runner import ROLLBACKS, Runner
@@ -425,6 +426,15 @@ def test_what_is_there_is_never_overwritten(tmp_path, run):
         fit(CONFIG, tmp_path / "r", listener=killer(2))
     with pytest.raises(ValueError, match=r"that is running; .* or resume it"):
         fit(CONFIG, tmp_path / "r")
+
+
+def test_a_batch_is_all_points_where_there_are_fewer(tmp_path):
+    file = tmp_path / "few.npy"
+    np.save(file, torch.randn(50, 2, generator=torch.Generator().manual_seed(0)).numpy())
+    config = replace(CONFIG, data=Data(str(file)), training=replace(CONFIG.training, steps=2))
+    learner = Learner.build(config)
+    assert [len(next(learner.batches)) for _ in range(3)] == [45] * 3
+    fit(config, tmp_path / "r")
 
 
 def test_bad_data_leave_no_folder(tmp_path):

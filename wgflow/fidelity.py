@@ -30,7 +30,8 @@ def fidelity(
     ``frechet``, ``kernel`` (with its standard error ``kernel_error``), ``precision``, ``recall``,
     ``density``, ``coverage``. A floor is the same score of ``len(samples)`` images of the second
     reference. Less is better for the first two, more for the others, and nothing better than its
-    floor can be told from perfection.
+    floor can be told from perfection. The first needs more images on each side than there are
+    features, and is left out where there are fewer.
 
     Args:
         samples: generated images in [0, 1], shape (n, c, h, w).
@@ -43,8 +44,8 @@ def fidelity(
         seed: of the halves.
 
     Raises:
-        ValueError: on images of another shape or range, fewer images in the second reference than
-            samples, or as few images on a side as there are features.
+        ValueError: on images of another shape or range, or fewer images in the second reference
+            than samples.
     """
     if second_reference is None:
         reference, second_reference = halves(reference, seed=seed)
@@ -64,8 +65,9 @@ def fidelity(
 def feature_scores(x: Tensor, y: Tensor, *, neighbours: int = 5) -> dict[str, float]:
     """The scores of `fidelity`, without floors, of features x (n, d) against y (m, d)."""
     kernel = kernel_distance(x, y)
+    enough = min(len(x), len(y)) > x.shape[-1]
     scores = {
-        "frechet": frechet_distance(x, y),
+        **({"frechet": frechet_distance(x, y)} if enough else {}),
         "kernel": kernel.value,
         "kernel_error": kernel.error,
         **overlap(x, y, neighbours=neighbours)._asdict(),

@@ -220,7 +220,7 @@ def batches_of(
             "Flips need one unit for all pixels: expected images scaled by range "
             f'(data.scaling = "range"), got {dataset.name} scaled by coordinate.'
         )
-    size, noise = config.training.batch_size, config.data.smoothing
+    size, noise = min(config.training.batch_size, len(x)), config.data.smoothing
     noise = 0.0 if config.scheme.noises else noise
     return Batches(x, size, flips=flips, noise=noise, generator=generator)
 

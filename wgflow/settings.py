@@ -77,7 +77,7 @@ class Training:
 
     Args:
         steps: learning steps.
-        batch_size: data per learning step.
+        batch_size: data per learning step, or all of them where there are fewer.
         accumulate: parts that data and particles of a step are evaluated in, for the memory of
             one part and the gradient of all; see `wgflow.parts`.
         optimizer: ``adamw``, or ``muon``: `wgflow.optimizers.Muon`, which learns convolutional

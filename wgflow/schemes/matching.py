@@ -107,6 +107,5 @@ def coupling(x: Tensor, y: Tensor) -> Tensor:
 
 def matching(scheme: Scheme[Any]) -> EnergyMatching | None:
     """The energy matching in a scheme: itself, or a part of it; None if there is none."""
-    if isinstance(scheme, EnergyMatching):
-        return scheme
-    return getattr(scheme, "transport", None)
+    part = getattr(scheme, "transport", scheme)
+    return part if isinstance(part, EnergyMatching) else None
