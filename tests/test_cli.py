@@ -18,7 +18,7 @@ from wgflow.cli.progress import Progress, waiting
 from wgflow.cli.tables import differences, score_table
 from wgflow.cli.training import free_folder
 from wgflow.config import Config, Data, dumps, loads
-from wgflow.output import write_images, write_table
+from wgflow.output import read_array, write_images, write_table
 from wgflow.schemes import DualScoreMatching, EnergyMatching, NearProximal
 
 SMALL = [
@@ -243,6 +243,22 @@ def test_images_fill_a_grid_row_by_row(tmp_path, channels):
     assert (pixels[:2, 4:] == 127).all()
     assert (pixels[2:, :4] == 255).all()
     assert (pixels[2:, 4:] == 0).all()
+
+
+def test_what_is_unknown_is_black_and_dims_nothing_else(tmp_path):
+    x = np.arange(4.0).reshape(4, 1, 1, 1) * np.ones((4, 1, 2, 2))
+    write_images(tmp_path / "x.png", x)
+    x[0, :, 0] = np.nan
+    write_images(tmp_path / "y.png", x)
+    whole, part = (np.asarray(Image.open(tmp_path / name)) for name in ("x.png", "y.png"))
+    assert np.array_equal(whole, part)
+    assert part.max() == 255
+
+
+def test_bytes_are_levels_of_images_and_numbers_elsewhere(tmp_path):
+    for shape in ((2, 1, 3, 3), (3, 3)):
+        np.save(tmp_path / "x.npy", np.full(shape, 1, np.uint8))
+        assert read_array(tmp_path / "x.npy").flat[0] == (1.5 / 256 if len(shape) == 4 else 1)
 
 
 def test_only_images_make_a_picture(tmp_path):

@@ -180,6 +180,9 @@ def test_inpainting_points_by_files(runs, tmp_path):
     succeed(*inputs, "--mask", mask, "--draws", 4)
     y = np.load(out)
     assert y.shape == (2, 4, 2)
+    np.save(mask, np.array([0, 1], np.uint8))
+    succeed(*inputs, "--mask", mask, "--draws", 4)
+    assert np.array_equal(y, np.load(out))
     assert np.allclose(y[..., 0], [[0.5], [1.0]])
     assert abs(y[..., 1]).max() < 8
     assert "Sides are of images: expected a mask FILE.npy" in refused(*inputs)

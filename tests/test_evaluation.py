@@ -15,13 +15,16 @@ from wgflow.config import Config, Data, Training
 from wgflow.data import Dataset, load
 from wgflow.energy import Tempered
 from wgflow.evaluation import (
+    DISTANCES,
     classifier_of,
     density_scores,
     evaluate_run,
+    image_features,
     image_scores,
     mode_error,
     plane,
     sample_scores,
+    sharp,
     temperature,
 )
 from wgflow.grid import box, log_density, log_z, tabulate
@@ -357,10 +360,44 @@ def test_images_are_scored_by_features_of_their_classifier(tmp_path, monkeypatch
     (kept,) = (tmp_path / "cache").glob("classifier-*.safetensors")
     written = kept.stat().st_mtime_ns
     real = run.dataset.train[:200]
-    truth = image_scores(real, run, "classifier")
+    data = sharp(run)
+    truth = image_scores(real, data.test, image_features("classifier", data))
     assert kept.stat().st_mtime_ns == written  # read, not trained again
     assert truth["frechet"] < scores["frechet"] / 10
     assert truth["frechet_floor"] == scores["frechet_floor"]
+
+
+def test_features_that_are_not_to_be_had_are_refused_before_anything_is_drawn(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"expected classifier, efficientnet, or a file .*'clasif'"
+    ):
+        image_features("clasif", EIGHT)
+    (tmp_path / "weights.pth").write_bytes(b"none")
+    with pytest.raises(ValueError, match=r"Inception features need|Weights are a state dict"):
+        image_features(str(tmp_path / "weights.pth"), EIGHT)
+
+
+def test_more_samples_than_half_of_the_test_images_are_cut():
+    real, x = torch.rand(21, 1, 2, 2), torch.rand(30, 1, 2, 2)
+
+    def flat(images):
+        return images.flatten(1)
+
+    assert image_scores(x, real, flat) == image_scores(x[:11], real, flat)
+
+
+def test_few_points_have_the_distances_that_they_can():
+    for count in (1, 2, 3):
+        data = replace(EIGHT, target=None, test=EIGHT.test[:count])
+        scores = sample_scores(EIGHT.test[:50], data)
+        assert all(math.isfinite(value) for value in scores.values())
+        assert set(scores) == {name for name in scores if name.removesuffix("_floor") in DISTANCES}
+    bits = replace(EIGHT, target=None, test=(EIGHT.test[:400, :1] > 3.8).float())
+    found = sample_scores(bits.test, bits)
+    assert "sliced_w2" in found
+    assert "mmd" not in found  # most of the points are one
+    with pytest.raises(ValueError, match="expected finite numbers"):
+        sample_scores(EIGHT.test[:50] * math.nan, EIGHT)
 
 
 def test_a_classifier_needs_labels():

@@ -412,6 +412,13 @@ def test_chains_that_stay_do_not_drift_and_others_do():
     assert error == pytest.approx(float(change.std()) / math.sqrt(n))
 
 
+def test_axes_that_have_no_more_than_the_others_are_no_start_of_nan():
+    principal = Principal((3,), 2, torch.eye(3, dtype=F64), None)
+    principal.variances[1] -= 1e-6  # as by rounding
+    assert torch.equal(principal.deviations[1], torch.zeros(3))
+    assert principal.deviations.isfinite().all()
+
+
 def test_products_start_where_their_first_factor_does():
     energy = Blurred(0.4)
     energy.principal = Principal((3,), 2, torch.eye(3, dtype=F64), MEAN).to(F64)

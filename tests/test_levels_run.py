@@ -17,15 +17,16 @@ from wgflow.conditioning import Conditional
 from wgflow.config import Config, Data, Training
 from wgflow.energy import Rescaled, Sum, Tempered
 from wgflow.image_architectures import ImageNoisyUNet, ImageUNet
-from wgflow.inheritance import initialise, trunk_of
+from wgflow.inheritance import inherit, initialise, trunk_of
 from wgflow.learning import Learner
 from wgflow.levels import Levels, denoised
 from wgflow.likelihood import LogZ
-from wgflow.principal import CONTRAST
+from wgflow.principal import CONTRAST, principal_of
 from wgflow.report import gather
-from wgflow.run import fit, load, publish, resume
+from wgflow.run import fit, learned, load, publish, resume
 from wgflow.run import normalising as module
-from wgflow.samplers import CrankNicolson
+from wgflow.samplers import ULA, CrankNicolson
+from wgflow.samplers import sample as draws
 from wgflow.schemes import (
     DetailedBalance,
     DualScoreMatching,
@@ -169,6 +170,22 @@ def test_it_begins_with_the_u_net_of_the_first_phase(tmp_path):
     assert all(torch.equal(before[name], after[name]) for name in rest)
 
 
+def test_moments_of_other_data_are_not_taken_over(run):
+    """What the network learned is; its own moments stay, and what coordinates say begins anew."""
+    moved = Learner.build(replace(CONFIG, seed=5))
+    principal = principal_of(moved.energy)
+    principal.center += 0.2
+    before = {name: w.clone() for name, w in moved.energy.state_dict().items()}
+    inherit(moved.energy, run.energy.energy)
+    learned, after = run.energy.energy.state_dict(), moved.energy.state_dict()
+    for name, w in after.items():
+        of_moments = "principal." in name or "overview." in name
+        assert torch.equal(w, (before if of_moments else learned)[name]), name
+    same = Learner.build(replace(CONFIG, seed=5))
+    inherit(same.energy, run.energy.energy)
+    assert all(torch.equal(w, learned[name]) for name, w in same.energy.state_dict().items())
+
+
 def test_u_nets_of_other_widths_are_refused(tmp_path):
     first = fit(FIRST, tmp_path / "first")
     other = Learner.build(replace(CONFIG, energy=ImageNoisyUNet(widths=(8, 16), blocks=1)))
@@ -194,6 +211,56 @@ def test_samples_are_of_the_heat_flow(run):
     begun = heat.start(run.energy.energy, Levels(), like).sample(3, generator=seeded(4))
     torch.testing.assert_close(stages[0], run.dataset.unstandardise(begun / 11))
     assert gather(run).film.x.shape[1:] == (200, 1, 8, 8)
+
+
+def test_tempered_samples_are_of_the_lowest_level(run):
+    hot = compose([run], temperature=3.0)
+    with pytest.raises(ValueError, match=r"expected Langevin steps there, .* temperature 3"):
+        hot.sample(2)
+    with pytest.raises(ValueError, match="to pull along: expected temperature 1"):
+        draw_classes(hot, [1], 2, labeller=sure, pull=1.0, langevin=3)
+    x = hot.sample(3, steps=3, langevin=5, generator=seeded(4))
+    energy, levels, like = run.energy.energy, Levels(), run.like(3)
+    generator = seeded(4)
+    u = heat.start(energy, levels, like).sample(3, generator=generator)
+    *_, u = heat.cool(energy, u, levels.grid(3))
+    lowest = Tempered(energy, 3.0)
+    u = draws(ULA(0.05**2 / 8), lowest, u, 5, generator=generator)
+    torch.testing.assert_close(x, run.dataset.unstandardise(u))
+
+
+def test_options_of_another_way_are_refused(run, tmp_path):
+    first = fit(FIRST, tmp_path / "first")
+    for options in ({"stochastic": True}, {"contrast": 0.1}):
+        with pytest.raises(ValueError, match="expected an energy of levels of noise"):
+            draw_classes(first, [1], 2, labeller=sure, **options)
+    with pytest.raises(ValueError, match="got time 2"):
+        draw_classes(run, [1], 2, labeller=sure, pull=1.0, time=2.0)
+
+
+def test_stages_leave_the_precision_of_the_caller_alone(run, monkeypatch):
+    monkeypatch.setattr(learned, "halved", lambda on: torch.autocast("cpu", torch.bfloat16))
+    for _ in run.stages(2, steps=2):
+        assert not torch.is_autocast_enabled("cpu")
+
+
+def test_a_mask_is_checked_before_the_bridge(run):
+    x = torch.zeros(2, 1, 8, 8)
+    for mask in (torch.ones(8, 8, dtype=torch.bool), torch.ones(1, 4, 4, dtype=torch.bool)):
+        with pytest.raises(ValueError, match="A mask says"):
+            heat_uses.bridge(run.energy.energy, Levels(), x, mask)
+
+
+def test_less_noise_than_the_lowest_level_is_taken_for_it(run):
+    y = torch.randn(3, 1, 8, 8, generator=seeded(0))
+    low, least = (flown(run, y, torch.full((1, 8, 8), s))["flow"] for s in (0.01, 0.05))
+    assert torch.equal(low, least)
+
+
+def test_levels_that_nothing_teaches_are_refused(tmp_path):
+    plain = replace(CONFIG, scheme=EnergyMatching(), data=replace(CONFIG.data, smoothing=0.0))
+    with pytest.raises(ValueError, match=r"learns them from noise: .* got EnergyMatching"):
+        fit(plain, tmp_path / "r")
 
 
 def test_a_level_has_no_time(run):

@@ -24,7 +24,7 @@ from wgflow.energy import Confined
 from wgflow.grid import kl, log_density
 from wgflow.learning import Learner
 from wgflow.recording import frame_steps, snapshot
-from wgflow.run import Diverged, Interrupted, fit, load, resume
+from wgflow.run import Diverged, Interrupted, fit, fitting, load, resume
 from wgflow.runner import ROLLBACKS, Runner
 from wgflow.samplers import HMC
 from wgflow.schemes import GradientNorm, InnerDescent, MaximumLikelihood, NearProximal, Population
@@ -435,6 +435,24 @@ def test_a_batch_is_all_points_where_there_are_fewer(tmp_path):
     learner = Learner.build(config)
     assert [len(next(learner.batches)) for _ in range(3)] == [45] * 3
     fit(config, tmp_path / "r")
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match="expected cpu, or one that PyTorch finds here, got 'cuda:99'"
+    ):
+        fit(replace(CONFIG, device="cuda:99"), tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_folder_by_the_name_of_a_data_set_is_not_taken_for_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "else").mkdir()
+    kept, found = (
+        fitting._anchored(replace(CONFIG, data=Data(name))).data.name for name in ("mnist", "else")
+    )
+    assert (kept, found) == ("mnist", str(tmp_path / "else"))
 
 
 def test_bad_data_leave_no_folder(tmp_path):

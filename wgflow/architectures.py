@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wgflow.energy import Confined
+from wgflow.moments import Spectrum
 from wgflow.nets import ACTIVATIONS, MLP
 from wgflow.samplers.base import check_choice, check_positive
 
@@ -24,7 +25,7 @@ class Network(ABC):
     def build(
         self,
         event_shape: tuple[int, ...],
-        covariance: Tensor | None = None,
+        covariance: Tensor | Spectrum | None = None,
         center: Tensor | None = None,
         *,
         mixed: bool = False,
@@ -32,6 +33,7 @@ class Network(ABC):
     ) -> nn.Module:
         """The energy; covariance (of flattened points) and center are the standardised data's.
 
+        `ImageNoisyUNet` makes do with leading axes in its place, of images of many numbers.
         ``mixed`` asks for convolutions in bfloat16, of architectures that have some.
         """
 
@@ -62,7 +64,8 @@ class Confinable(Network):
         free = self.free(event_shape, mixed, generator)
         if not self.confined:
             return free
-        return self.confine(free, event_shape, covariance, center)
+        full = covariance if isinstance(covariance, Tensor) else None
+        return self.confine(free, event_shape, full, center)
 
     @abstractmethod
     def free(

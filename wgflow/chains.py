@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wgflow import heat_uses
+from wgflow import heat, heat_uses
 from wgflow._tensor import Points
 from wgflow.config import MIXED
 from wgflow.denoising import flow_back
@@ -27,6 +27,9 @@ HOT = 10.0
 
 SHARE = 1 / 8
 """Of the variance of a well of energy matching, that a Langevin step takes."""
+
+CHUNK = 256
+"""Points at a time."""
 
 SIDES = ("left", "right", "top", "bottom", "center")
 """What may be hidden of images."""
@@ -106,7 +109,7 @@ def beginning(
     if start == "noise":
         return {"temperatures": cooling(hottest(run), steps)}
     if run.levels is not None:
-        visits = min(steps, heat_uses.VISITS)
+        visits = max(1, min(steps // heat.DETERMINISTIC, heat_uses.VISITS))
         options = {"steps": steps // visits, "visits": visits, "generator": generator}
         return {"start": heat_uses.bridge(run.energy.energy, run.levels, known, hidden, **options)}
     paths = matching(run.config.scheme)
@@ -124,11 +127,16 @@ def beginning(
 def flown(run: Run, y: Points, sigma: Tensor) -> dict[str, Tensor]:
     """Points denoised along the learned paths, if the run has any; all in standardised units.
 
-    By an energy of levels of noise in one step, where all coordinates have the same noise.
+    By an energy of levels of noise in one step, where all coordinates have the same noise; as if
+    it were that of the lowest level where there is less.
     """
     if run.levels is not None:
         level = sigma.flatten()[:1]
-        return {"flow": denoised(run.energy.energy, y, level)} if (sigma == level).all() else {}
+        if not (sigma == level).all():
+            return {}
+        level = level.clamp(run.levels.lowest, run.levels.highest)
+        means = [denoised(run.energy.energy, part, level) for part in y.split(CHUNK)]
+        return {"flow": torch.cat(means)}
     paths = matching(run.config.scheme)
     if paths is None:
         return {}

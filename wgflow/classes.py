@@ -91,7 +91,7 @@ def draw_classes(
         pull: k ≥ 0; 0 is exact, 1 would be enough for paths independent of their noise.
         start: as of `Run.sample`.
         generator: source of randomness.
-        path: options of `wgflow.sampling.follow`: time, steps, langevin.
+        path: options of `Run.sample`.
 
     Raises:
         ValueError: as `Run.sample` and `reject`; on a negative pull, or without paths from noise.
@@ -104,6 +104,13 @@ def draw_classes(
             "A pull acts along learned paths from noise: expected at least 0, and 0 without "
             f"such paths, got {pull}."
         )
+    if pull and levels is not None and run.temperature != 1:
+        raise ValueError(
+            "Tempered laws have no flow of levels to pull along: expected temperature 1 with a "
+            f"pull, got {run.temperature}."
+        )
+    if paths is not None or levels is not None:
+        path = run.options(path)
     find = partial(reject, log_prob=labeller, guidance=guidance, generator=generator, count=count)
     if pull and levels is not None:
         begin = partial(_pulled_down, run, levels, labeller, pull, generator, **path)
@@ -140,7 +147,6 @@ def _pulled_down(
     """Points of a class that came down levels of noise."""
     law = Conditional(run.energy.energy, labeller, label, pull)
     with precision(run, "ula"):
-        path = run.contrasted(path)
         return heat.generate(law, levels, run.like(count), generator=generator, **path)
 
 

@@ -38,7 +38,9 @@ def compose(
 
     Energies are added in the units of the data, whatever units each run standardised to. Samples
     start where those of the first run do: at noise, or at its population reweighted to the new
-    energy, which serves as far as the two overlap.
+    energy, which serves as far as the two overlap. Down levels of noise they follow the product
+    of the levels, which is not quite that of the noisy product; and where ``Σ_j c_j/T < 1`` they
+    would keep noise, so they come down as for one, and Langevin steps at the lowest do the rest.
 
     Args:
         runs: at least one, of points of one shape.
@@ -61,7 +63,9 @@ def compose(
             "beside one, or an energy without levels first, got others."
         )
     product = Tempered(Sum([run.energy for run in runs], coefficients), temperature)
-    return replace(first, energy=standardised(product, first), composed=True)
+    energy, total = standardised(product, first), sum(coefficients or [1.0] * len(runs))
+    flatter = max(1.0, temperature / total) if total > 0 else 1.0
+    return replace(first, energy=energy, composed=True, temperature=flatter)
 
 
 def standardised(energy: Energy, run: Run) -> Rescaled:

@@ -221,6 +221,11 @@ class Rescaled(nn.Module):
     def forward(self, x: Points, *level: Values) -> Values:
         """``E_u((x - m)/s) + Σ log s``; a level λ = log σ² is ``λ - 2 log s`` in those units."""
         shift, scale = self.shift.to(x.dtype), self.scale.to(x.dtype)
+        if level and scale.ndim:
+            raise ValueError(
+                "A level of noise is one for all coordinates: expected one scale, as of images "
+                f"scaled by range, got scales of shape {tuple(scale.shape)}."
+            )
         inner = [each - 2 * scale.log() for each in level]
         return self.energy((x - shift) / scale, *inner) + scale.log().expand(x.shape[1:]).sum()
 

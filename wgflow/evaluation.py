@@ -1,9 +1,11 @@
 """How good is a learned density? Every score beside its error bar or its two-sample floor."""
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -74,17 +76,23 @@ def evaluate_run(
         seed: of the draws.
 
     Raises:
-        ValueError: features are asked for of data that are no images, or have no labels.
+        ValueError: features are asked for that are not to be had, or of data that are no images,
+            or have no labels.
     """
+    seen = None if features is None else sharp(run)
+    extractor = None if seen is None or features is None else image_features(features, seen)
     generator = torch.Generator().manual_seed(seed)
     x = run.sample(samples or affordable(run, POINTS), generator=generator)
     likelihood = not dear(run) if likelihood is None else likelihood
-    scores = density_scores(run.energy, run.dataset, run.normaliser) if likelihood else {}
+    scores = {}
+    if likelihood:
+        chunk = affordable(run, POINTS)
+        scores = density_scores(run.energy, run.dataset, run.normaliser, chunk=chunk)
     if "temperature" not in scores and not dear(run):
         scores["temperature"] = temperature(run.energy, run.dataset.test, x)
     scores |= sample_scores(x, run.dataset, seed)
-    if features is not None:
-        scores |= image_scores(x, run, features, seed)
+    if seen is not None and extractor is not None:
+        scores |= image_scores(x, seen.test, extractor, seed)
     finite = {name: value for name, value in scores.items() if math.isfinite(value)}
     if run.path.parent != zoo.HOME:
         folder.write_json(run.path / folder.SCORES, finite)
@@ -108,8 +116,10 @@ def plane(dataset: Dataset) -> Grid | None:
     return box(dataset.shift, dataset.scale, dataset.test.dtype)
 
 
-def density_scores(energy: Energy, dataset: Dataset, normaliser: LogZ) -> dict[str, float]:
-    """Likelihood scores on the test points.
+def density_scores(
+    energy: Energy, dataset: Dataset, normaliser: LogZ, *, chunk: int = POINTS
+) -> dict[str, float]:
+    """Likelihood scores on the test points, which the energy sees ``chunk`` at a time.
 
     ``nll`` in nats per point, with the error of the mean over test points and of ``log_z``, all
     NaN where the bounds have crossed, see `wgflow.likelihood.LogZ`; where there is a sandwich its
@@ -118,7 +128,7 @@ def density_scores(energy: Energy, dataset: Dataset, normaliser: LogZ) -> dict[s
     ``kl_reverse`` and ``fisher``, by quadrature.
     """
     grid = plane(dataset)
-    values = tabulate(energy, dataset.test)
+    values = tabulate(energy, dataset.test, chunk)
     spread = float(values.std()) / math.sqrt(len(values))
     scores = {
         "nll": float(values.mean()) + normaliser.value,
@@ -138,8 +148,14 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
     """Distances of samples x to test points, each with ``_floor``: what exact samples score.
 
     Where the law is known its exact sampler gives the second reference, otherwise the test points
-    are halved. For a mixture of Gaussians, ``mode_error`` as well.
+    are halved. For a mixture of Gaussians, ``mode_error`` as well. A distance that so few or such
+    points do not have is left out.
+
+    Raises:
+        ValueError: samples are not finite.
     """
+    if not x.isfinite().all():
+        raise ValueError("Samples have distances to points: expected finite numbers, got others.")
     # Not the seed itself: the data set may have drawn its test points from the same stream.
     generator = torch.Generator().manual_seed(EXACT_STREAM + seed)
     if dataset.target is None:
@@ -150,8 +166,9 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
     count = min(len(x), len(reference), len(second))
     scores: dict[str, float] = {}
     for name, metric in DISTANCES.items():
-        scored = with_floor(metric, x[:count], reference[:count], second)
-        scores |= {name: scored.score, f"{name}_floor": scored.floor}
+        with contextlib.suppress(ValueError):  # of points too few, or all the same
+            scored = with_floor(metric, x[:count], reference[:count], second)
+            scores |= {name: scored.score, f"{name}_floor": scored.floor}
     if isinstance(dataset.target, GaussianMixture):
         scores |= {
             "mode_error": mode_error(x, dataset.target),
@@ -160,11 +177,9 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
     return scores
 
 
-def image_scores(x: Tensor, run: Run, features: str, seed: int = 0) -> dict[str, float]:
-    """The scores of `wgflow.fidelity` of samples x against test images, both without noise."""
-    dataset = sharp(run)
-    test = dataset.test.clamp(0, 1)
-    return fidelity(x.clamp(0, 1), test, image_features(features, dataset), seed=seed)
+def image_scores(x: Tensor, test: Tensor, features: Features, seed: int = 0) -> dict[str, float]:
+    """The scores of `wgflow.fidelity` of samples x, as many as half of the test images at most."""
+    return fidelity(x[: (len(test) + 1) // 2].clamp(0, 1), test.clamp(0, 1), features, seed=seed)
 
 
 def sharp(run: Run) -> Dataset:
@@ -173,10 +188,18 @@ def sharp(run: Run) -> Dataset:
 
 
 def image_features(name: str, dataset: Dataset) -> Features:
-    """Features by name: see `evaluate_run`."""
+    """Features by name: see `evaluate_run`; ValueError where they are not to be had."""
     if name == "classifier":
         return classifier_of(dataset)
-    return efficientnet() if name == "efficientnet" else inception(name)
+    if name != "efficientnet" and not Path(name).is_file():
+        raise ValueError(
+            "Images are compared by features: expected classifier, efficientnet, or a file of "
+            f"Inception's weights, got {name!r}."
+        )
+    try:
+        return efficientnet() if name == "efficientnet" else inception(name)
+    except ImportError as error:
+        raise ValueError(str(error)) from error
 
 
 def classifier_of(dataset: Dataset) -> Classifier:
@@ -187,6 +210,7 @@ def classifier_of(dataset: Dataset) -> Classifier:
         )
     digest = hashlib.sha256(dataset.test.numpy().tobytes())
     digest.update(dataset.test_labels.numpy().tobytes())
+    digest.update(str(len(dataset.train)).encode())
     file = data_folder() / f"classifier-{digest.hexdigest()[:16]}.safetensors"
     if not file.exists():
         train, test = (dataset.train, dataset.train_labels), (dataset.test, dataset.test_labels)

@@ -5,6 +5,7 @@ It asks for an energy of levels of noise, `wgflow.levels`.
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.distributions import LowRankMultivariateNormal
 
 from wgflow._tensor import Points, Values
-from wgflow.energy import energy_and_grad
+from wgflow.energy import Tempered, energy_and_grad
 from wgflow.levels import At, Levels, denoised
 from wgflow.likelihood import STEP
 from wgflow.parts import whole
@@ -116,6 +117,7 @@ def generate(
     steps: int | None = None,
     stochastic: bool = False,
     langevin: int = 0,
+    temperature: float = 1.0,
     contrast: float = 0.0,
     chunk: int = 256,
     generator: torch.Generator | None = None,
@@ -134,6 +136,8 @@ def generate(
         steps: from the highest level to the lowest.
         stochastic: whether with fresh noise at each level.
         langevin: steps at the lowest.
+        temperature: T, with which those are of ``p^{1/T}`` of that level; tempered laws have no
+            flow of levels, so the way down is that of p.
         contrast: c of `contrasted`, for the energies on the way; the last step is of E itself.
         chunk: points at a time; bounds the memory.
         generator: source of randomness.
@@ -145,16 +149,23 @@ def generate(
     check_positive("The heat flow", steps=steps)
     if langevin < 0:
         raise ValueError(f"A path has Langevin steps: expected at least 0, got {langevin}.")
+    if temperature != 1 and not langevin:
+        raise ValueError(
+            "Tempered laws have no flow of levels and are drawn from at the lowest: expected "
+            f"Langevin steps there, such as 200, with temperature {temperature}, got none."
+        )
     parts, first, law = [], start(energy, levels, like), contrasted(energy, contrast)
     for part in like.split(chunk):
         x = first.sample(len(part), generator=generator)
         if stochastic:
-            *_, x = wander(law, x, levels.grid(steps, POWER), generator=generator)
+            way = wander(law, x, levels.grid(steps, POWER), generator=generator)
         else:
-            *_, x = cool(law, x, levels.grid(steps))
+            way = cool(law, x, levels.grid(steps))
+        (x,) = deque(way, maxlen=1)
         if langevin:
-            sampler = ULA(STEP * levels.lowest**2)
-            settled = sample(sampler, At(energy, levels.lowest), x, langevin, generator=generator)
+            sampler = ULA(STEP * levels.lowest**2 * min(1, temperature))
+            lowest = Tempered(At(energy, levels.lowest), temperature)
+            settled = sample(sampler, lowest, x, langevin, generator=generator)
             parts.append(settled)
         else:
             parts.append(denoised(energy, x, levels.lowest))

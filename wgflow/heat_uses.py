@@ -5,6 +5,7 @@ It asks for an energy of levels of noise, `wgflow.levels`.
 
 import itertools
 import math
+from collections import deque
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from wgflow._tensor import Points, sum_event
 from wgflow.heat import POWER, cool, start, wander
+from wgflow.inpainting import check_mask
 from wgflow.levels import Levels, denoised
 from wgflow.outliers import TIMES
 from wgflow.samplers.base import check_positive
@@ -52,9 +54,11 @@ def bridge(
         generator: source of the noise.
 
     Raises:
-        ValueError: on no steps or visits.
+        ValueError: on no steps or visits, or a mask of another shape.
     """
     check_positive("A bridge", steps=steps, visits=visits)
+    check_mask(hidden, x)
+    hidden = hidden.to(x.device)
     parts, first = [], start(energy, levels, x)
     for known in x.split(chunk):
 
@@ -98,13 +102,13 @@ def between(
     if torch.equal(a, b):
         raise ValueError("A path leads from one point to another: expected two, got the same.")
     grid = levels.grid(steps)
-    *_, ends = cool(energy, torch.stack([a, b]), grid[::-1])
+    (ends,) = deque(cool(energy, torch.stack([a, b]), grid[::-1]), maxlen=1)
     center = start(energy, levels, a[None]).center
     u, v = ends - center
     angle = torch.arccos((u * v).sum() / (u.norm() * v.norm()))
     t = torch.linspace(0, 1, points, dtype=a.dtype, device=a.device).reshape(-1, *[1] * a.ndim)
     arc = (torch.sin((1 - t) * angle) * u + torch.sin(t * angle) * v) / torch.sin(angle)
-    *_, x = cool(energy, center + arc, grid)
+    (x,) = deque(cool(energy, center + arc, grid), maxlen=1)
     return torch.cat([a[None], x[1:-1], b[None]])
 
 

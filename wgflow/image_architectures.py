@@ -142,8 +142,7 @@ class ImageNoisyUNet(Network):
         widths, patch, attention, spectral: see `Convolutional`.
         blocks: residual blocks per level, down and up.
         principal: axes of the data whose variances it knows, at most as many as pixels; 0 for
-            none. Samples start from them, see `wgflow.principal`. Images of more than 1024 numbers
-            have axes of zero, which tell nothing: their covariance is not computed.
+            none. Samples start from them, see `wgflow.principal`.
         overview: whether the network is told the coordinates of an image along them.
         bounded: whether the image under the noise lies in [-1, 1], as data scaled by range do.
         multiple: see `wgflow.image_nets.UNet`.

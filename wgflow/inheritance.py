@@ -6,6 +6,10 @@ from torch import nn
 from wgflow.energy import Rescaled
 from wgflow.image_nets import Trunk
 from wgflow.learning import Learner, load_state
+from wgflow.principal import principal_of
+
+OF_MOMENTS = ("principal", "overview")
+"""Parts of a network that are about the moments of its data."""
 
 
 def initialise(learner: Learner, energy: Rescaled) -> None:
@@ -24,6 +28,9 @@ def initialise(learner: Learner, energy: Rescaled) -> None:
 def inherit(module: nn.Module, learned: nn.Module) -> None:
     """Begin with what was learned: all of it, or what U-Nets for different ends have in common.
 
+    Principal moments are of data: where those differ, a U-Net keeps its own, and learns anew what
+    coordinates along their axes say.
+
     Raises:
         ValueError: the networks differ otherwise, or would be other functions at the same weights.
     """
@@ -33,11 +40,25 @@ def inherit(module: nn.Module, learned: nn.Module) -> None:
             "U-Nets that pad images otherwise are other functions at the same weights: expected "
             f"energy.multiple {other.multiple}, as learned, got {own.multiple}."
         )
-    if own is None or other is None or type(own) is type(other):
+    if own is None or other is None or (type(own) is type(other) and alike(own, other)):
         load_state(module, learned.state_dict())
         return
     state, found = own.state_dict(), other.state_dict()
+    if not alike(own, other):
+        found = {name: w for name, w in found.items() if name.split(".")[0] not in OF_MOMENTS}
     load_state(own, state | {name: w for name, w in found.items() if name in state})
+
+
+def alike(own: Trunk, other: Trunk) -> bool:
+    """Whether both know moments of the same data, though of other parts, or not both know some.
+
+    Means within a twentieth of the range of pixels, and variances within a fifth.
+    """
+    first, second = principal_of(own), principal_of(other)
+    if first is None or second is None or first.variances.shape != second.variances.shape:
+        return True
+    means = torch.allclose(first.center, second.center, rtol=0.0, atol=0.1)
+    return means and torch.allclose(first.variances, second.variances, rtol=0.2, atol=0.0)
 
 
 def trunk_of(module: nn.Module) -> Trunk | None:

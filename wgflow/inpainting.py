@@ -4,6 +4,7 @@ The energy with some coordinates held is the conditional law of the others; the 
 does the rest.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ class Conditioned(nn.Module):
 
     def __init__(self, energy: Energy, x: Points, mask: Tensor):
         super().__init__()
-        _check_mask(mask, x)
+        check_mask(mask, x)
         self.energy = energy
         self.register_buffer("known", x.detach())
         self.register_buffer("index", mask.flatten().nonzero().squeeze(1).to(x.device))
@@ -91,17 +92,18 @@ def inpaint(
         ValueError: on a mask or starts of another shape, or no draws or steps.
     """
     check_positive("Inpainting", draws=draws)
-    _check_mask(mask, x)
+    check_mask(mask, x)
     known = x.repeat_interleave(draws, 0)
     if start is None:
-        start = torch.randn(known.shape, generator=generator, dtype=x.dtype).to(x.device)
+        start = torch.randn(known.shape, generator=generator, dtype=x.dtype, device=x.device)
     _check_start(start, known)
     parts = []
     for kept, begin in zip(known.split(chunk), start.split(chunk), strict=True):
         law = Conditioned(energy, kept, mask)
         step = sampler.step_size
         begun = law.hidden(begin)
-        *_, v = anneal(law, begun, temperatures, step=step, generator=generator)
+        way = anneal(law, begun, temperatures, step=step, generator=generator)
+        (v,) = deque(way, maxlen=1)
         parts.append(law.complete(sample(sampler, law, v, steps, generator=generator)))
     return torch.cat(parts).reshape(len(x), draws, *x.shape[1:])
 
@@ -179,7 +181,8 @@ def bridge(
     return torch.cat(parts)
 
 
-def _check_mask(mask: Tensor, x: Points) -> None:
+def check_mask(mask: Tensor, x: Points) -> None:
+    """Raise ValueError unless it is of bools, of the shape of a point, and hides something."""
     if mask.dtype != torch.bool or mask.shape != x.shape[1:]:
         raise ValueError(
             "A mask says of each coordinate whether it is hidden: expected bools of shape "

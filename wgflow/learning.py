@@ -17,7 +17,7 @@ from wgflow.batches import Batches
 from wgflow.config import DTYPES, MIXED, Config, Training
 from wgflow.data import Dataset
 from wgflow.image_architectures import ImageNoisyUNet
-from wgflow.moments import center_of, covariance_of
+from wgflow.moments import center_of, covariance_of, leading
 from wgflow.optimizers import Muon
 from wgflow.particles import Particles
 from wgflow.parts import parted
@@ -52,6 +52,7 @@ class Learner:
     @classmethod
     def build(cls, config: Config, ranks: Ranks = ALONE) -> "Learner":
         """Load the data and make every part anew; each random stream has its own seed."""
+        check_device(config.device)
         config = config.settled()
         check_levels(config)
         device, training = torch.device(config.device), config.training
@@ -64,6 +65,9 @@ class Learner:
         center = covariance = None
         if config.energy.whitened:
             center, covariance = center_of(dataset, u, flips=flips), covariance_of(u, flips=flips)
+        axes = config.energy.principal if isinstance(config.energy, ImageNoisyUNet) else 0
+        if axes and covariance is None:
+            covariance = leading(u, axes, flips=flips)
         mixed = config.dtype == MIXED
         energy = config.energy.build(shape, covariance, center, mixed=mixed, generator=weights)
         energy = energy.to(device, DTYPES[config.dtype])
@@ -148,9 +152,29 @@ class Learner:
             )
 
 
+def check_device(name: str) -> None:
+    """Raise ValueError unless the device is there, and computes in double precision."""
+    try:
+        torch.zeros(1, device=name, dtype=torch.float64)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        raise ValueError(
+            "A run learns on a device of this machine that computes in double precision: expected "
+            f"cpu, or one that PyTorch finds here, got {name!r}: {error}"
+        ) from error
+
+
 def check_levels(config: Config) -> None:
-    """Raise ValueError unless a scheme of noise has an energy of the levels that are scored."""
+    """Raise ValueError unless a scheme of noise has an energy of the levels that are scored.
+
+    And unless such an energy learns its levels from the scheme, or begins with them.
+    """
     if not config.scheme.noises:
+        if isinstance(config.energy, ImageNoisyUNet) and config.init is None:
+            raise ValueError(
+                "An energy of levels learns them from noise: expected the scheme "
+                "dual-score-matching, alone or in joint, or the energy of another run to begin "
+                f"with (init), got {type(config.scheme).__name__}."
+            )
         return
     if not isinstance(config.energy, ImageNoisyUNet):
         raise ValueError(

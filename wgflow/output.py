@@ -56,7 +56,7 @@ def write_table(file: Path, x: "np.ndarray") -> None:
 
 
 def write_images(file: Path, x: "np.ndarray", across: int | None = None) -> None:
-    """Points as a grid of images; the darkest and brightest hundredth are clipped.
+    """Points as a grid of images; the darkest and brightest hundredth are clipped, NaN is black.
 
     It is square unless it is said how many images are in a row.
     """
@@ -70,8 +70,8 @@ def write_images(file: Path, x: "np.ndarray", across: int | None = None) -> None
         )
     across = across or math.ceil(math.sqrt(len(x)))
     down = math.ceil(len(x) / across)
-    dark, bright = np.quantile(x, [0.01, 0.99])
-    grey = np.uint8(np.clip((x - dark) / (bright - dark), 0, 1) * 255)
+    dark, bright = np.nanquantile(x, [0.01, 0.99])
+    grey = np.uint8(np.clip((np.nan_to_num(x, nan=dark) - dark) / (bright - dark), 0, 1) * 255)
     blank = np.zeros((down * across - len(x), *x.shape[1:]), np.uint8)
     grid = np.concatenate([grey, blank]).reshape(down, across, *x.shape[1:])
     pixels = grid.transpose(0, 3, 1, 4, 2).reshape(down * x.shape[2], across * x.shape[3], -1)
@@ -81,13 +81,17 @@ def write_images(file: Path, x: "np.ndarray", across: int | None = None) -> None
 
 
 def read_array(file: Path) -> "np.ndarray":
-    """The array in an .npy file, which holds no pickles; bytes become the middles of levels."""
+    """The array in an .npy file, which holds no pickles.
+
+    Bytes of shape (n, 1 or 3, height, width) are levels of images, and become their middles.
+    """
     import numpy as np
 
     if file.suffix != ".npy":
         raise ValueError(f"Points are read from an array: expected an .npy file, got {file}.")
     x = np.load(file, allow_pickle=False)
-    return (x + np.float32(0.5)) / 256 if x.dtype == np.uint8 else x
+    levels = x.dtype == np.uint8 and x.ndim == 4 and x.shape[1] in (1, 3)
+    return (x + np.float32(0.5)) / 256 if levels else x
 
 
 def grid_table(corner: str, rows: Mapping[str, Mapping[str, Any]]) -> "Table":

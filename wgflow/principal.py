@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from wgflow._tensor import Points, Values
 from wgflow.energy import Callback, Sum
 from wgflow.image_layers import linear, linear_zero, squash
+from wgflow.moments import Spectrum, spectrum_of
 from wgflow.parts import whole
 
 WIDTH = 256
@@ -28,7 +29,7 @@ class Principal(nn.Module):
     Args:
         event_shape: of a point.
         count: how many axes.
-        covariance: of flattened points, (d, d); None for no axes, all zero.
+        covariance: of flattened points, (d, d), or its leading axes; None for none, all zero.
         center: m, of the shape of a point; None for zero.
     """
 
@@ -41,18 +42,17 @@ class Principal(nn.Module):
         self,
         event_shape: tuple[int, ...],
         count: int,
-        covariance: Tensor | None,
+        covariance: Tensor | Spectrum | None,
         center: Tensor | None,
     ):
         super().__init__()
         variances, axes = torch.zeros(count), torch.zeros(count, *event_shape)
         rest = torch.zeros(())
+        if isinstance(covariance, Tensor):
+            covariance = spectrum_of(covariance, count)
         if covariance is not None:
-            found, columns = torch.linalg.eigh(covariance)
-            variances = found.flip(0)[:count].float()
-            axes = columns.flip(1)[:, :count].T.reshape(-1, *event_shape).float()
-            others = max(1, math.prod(event_shape) - count)
-            rest = found[:-count].sum().float() / others
+            variances, axes, rest = (each.float() for each in covariance)
+            axes = axes.reshape(-1, *event_shape)
         center = torch.zeros(event_shape) if center is None else center.float()
         self.register_buffer("center", center)
         self.register_buffer("axes", axes)
@@ -82,13 +82,15 @@ class Principal(nn.Module):
 
     @property
     def known(self) -> bool:
-        """Whether there are any moments: there are none of images too large for a covariance."""
+        """Whether there are any moments."""
         return bool(self.variances.any())
 
     @property
     def deviations(self) -> Tensor:
         """``√(v_k - r) a_k``, (count, *event): what the axes have more than the others."""
-        return torch.einsum("k,k...->k...", (self.variances - self.rest).sqrt(), self.axes)
+        # Of few images some axes have no more than the others, and less by rounding.
+        more = (self.variances - self.rest).clamp(min=0).sqrt()
+        return torch.einsum("k,k...->k...", more, self.axes)
 
 
 class Overview(nn.Module):

@@ -1,5 +1,6 @@
 """Fresh samples of a learned energy: from the population that learned it, or from noise."""
 
+from collections import deque
 from collections.abc import Iterator
 
 import torch
@@ -47,7 +48,7 @@ def draw(
     if count < 1 or rounds < 0:
         raise ValueError(f"Expected count >= 1 and rounds >= 0, got {count} and {rounds}.")
     x = resample(react(particles, energy), generator=generator).x
-    anchors = x[torch.randperm(len(x), generator=generator)[:ANCHORS].to(x.device)]
+    anchors = x[_order(len(x), generator)[:ANCHORS].to(x.device)]
     jump = Independence(anchors, silverman(anchors))
     parts = []
     for members in _members(len(x), count, generator).to(x.device).split(chunk):
@@ -94,7 +95,8 @@ def follow(
         raise ValueError(f"A path has Langevin steps: expected at least 0, got {langevin}.")
     parts = []
     for part in x.split(chunk):
-        *_, end = descent(energy, part, temperature=temperature, time=time, steps=steps)
+        way = descent(energy, part, temperature=temperature, time=time, steps=steps)
+        (end,) = deque(way, maxlen=1)
         if langevin:
             sampler = ULA(temperature * time / steps)
             end = sample(sampler, energy, end, langevin, generator=generator)
@@ -113,4 +115,9 @@ def descent(
 def _members(size: int, count: int, generator: torch.Generator | None) -> Tensor:
     """``count`` members of a population of ``size``: each once before any comes twice."""
     turns = -(-count // size)
-    return torch.cat([torch.randperm(size, generator=generator) for _ in range(turns)])[:count]
+    return torch.cat([_order(size, generator) for _ in range(turns)])[:count]
+
+
+def _order(size: int, generator: torch.Generator | None) -> Tensor:
+    device = generator.device if generator else None
+    return torch.randperm(size, generator=generator, device=device)

@@ -140,7 +140,7 @@ class Config:
 
     Args:
         seed: of every random number, at least 0.
-        device: a torch device, such as cpu or cuda:0.
+        device: a torch device that computes in float64, such as cpu or cuda:0.
         dtype: float32, float64, or bf16-mixed: float32 with the convolutions of image networks in
             bfloat16 while they learn, which is several times faster where the processor has it
             and many times slower elsewhere; or auto, see `settled`.
@@ -175,7 +175,7 @@ class Config:
             torch.device(self.device)
         except RuntimeError:
             raise ValueError(
-                "A device is named as in torch: expected cpu, cuda, cuda:1, mps ..., "
+                "A device is named as in torch: expected cpu, cuda, cuda:1 ..., "
                 f"got {self.device!r}."
             ) from None
 

@@ -61,7 +61,7 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; repeat.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random number.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps ...")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
     steps: Annotated[int | None, typer.Option(help="Learning steps.")] = None,
     devices: Devices = None,
     nodes: Nodes = None,

@@ -10,9 +10,10 @@ import torch
 from wgflow import folder, zoo
 from wgflow.config import Config, dumps
 from wgflow.data import TOYS
+from wgflow.fetch import SETS
 from wgflow.inheritance import initialise
 from wgflow.islands import share
-from wgflow.learning import Learner
+from wgflow.learning import Learner, check_device
 from wgflow.ranks import ALONE, Ranks
 from wgflow.recording import Clock, environment, update_environment
 from wgflow.run.learned import Run
@@ -48,12 +49,13 @@ def fit(
     path, clock = Path(out), Clock.start()
     ranks.lead(lambda: (folder.check_new(path), share(config, ranks)))
     with _held(path, ranks), _flushed_denormals():
+        check_device(config.device)
         config = _anchored(config).settled()
         learner = Learner.build(share(config, ranks), ranks)
         if config.init is not None:
             begun = load(config.init)
             initialise(learner, begun.energy)
-        for module in (learner.energy, learner.average):
+        for module in (learner.energy, learner.average.module):  # its count is on the CPU
             ranks.spread_(list(module.state_dict().values()))
         ranks.lead(lambda: _begin(path, config, ranks))
         Runner.open(path, learner, clock, listener).run(Progress(), learner.start())
@@ -107,7 +109,7 @@ def _anchored(config: Config) -> Config:
     if config.init is not None:
         config = replace(config, init=str(zoo.find(config.init).resolve()))
     source = Path(config.data.name)
-    if not source.exists() or config.data.name in {*TOYS, "digits"}:
+    if not source.exists() or config.data.name in {*TOYS, *SETS, "digits"}:
         return config
     return replace(config, data=replace(config.data, name=str(source.resolve())))
 

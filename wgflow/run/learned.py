@@ -12,7 +12,7 @@ from torch import Tensor
 from wgflow import heat, heat_uses
 from wgflow.config import DTYPES, MIXED, Config
 from wgflow.data import Dataset
-from wgflow.energy import Confined, Rescaled
+from wgflow.energy import Confined, Rescaled, Tempered
 from wgflow.grid import box, log_z
 from wgflow.image_architectures import ImageNoisyUNet
 from wgflow.learning import load_data
@@ -47,6 +47,7 @@ class Run:
         steps: learning steps done.
         rollbacks: how often the run diverged and went back.
         composed: whether the energy is made of those of several runs, or tempered.
+        temperature: T ≥ 1, how much flatter the energy is than one that was learned.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Run:
     steps: int
     rollbacks: int
     composed: bool = False
+    temperature: float = 1.0
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -128,18 +130,21 @@ class Run:
         A step is one gradient, or two of an energy of levels of noise. In original units; options
         and errors as in `sample` from noise, without Langevin steps.
         """
+        options = self.options(options)
         if self.levels is not None:
-            options = self.contrasted(options)
             way = heat.stages(
                 self.energy.energy, self.levels, self.like(count), generator=generator, **options
             )
-            with self._mixed():
-                yield from map(self._original, way)
-            return
-        paths, x = self._noise(count, generator)
-        options = {"temperature": paths.temperature} | options
-        with self._mixed():
-            yield from map(self._original, descent(self.energy.energy, x, **options))
+        else:
+            paths, x = self._noise(count, generator)
+            options = {"temperature": paths.temperature} | options
+            way = descent(self.energy.energy, x, **options)
+        while True:
+            with self._mixed():  # not while the caller has the points
+                u = next(way, None)
+            if u is None:
+                return
+            yield self._original(u)
 
     def recovery(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """`wgflow.outliers.recovery` of points in original units, in standardised ones.
@@ -167,32 +172,38 @@ class Run:
         """An empty tensor like ``count`` points."""
         return torch.empty(count, *self.event_shape, dtype=DTYPES[self.config.dtype])
 
-    def contrasted(self, path: dict[str, Any]) -> dict[str, Any]:
-        """The options of a way down the levels, with the contrast if it is not among them."""
+    def options(self, path: dict[str, Any]) -> dict[str, Any]:
+        """The options of a way from noise, checked; down levels with the usual contrast.
+
+        Raises:
+            ValueError: an option is not of such a way.
+        """
+        if self.levels is None:
+            if path.get("stochastic") or path.get("contrast"):
+                raise ValueError(
+                    "A path from noise is deterministic and of one energy: expected an energy of "
+                    "levels of noise for stochastic steps or a contrast, or langevin steps at its "
+                    "end."
+                )
+            return {k: v for k, v in path.items() if k not in ("stochastic", "contrast")}
+        if "time" in path:
+            raise ValueError(
+                "The heat flow has steps and no time: expected the options steps, "
+                f"stochastic, langevin and contrast, got time {path['time']}."
+            )
         plain = not (self.composed or path.get("langevin"))
         usual = CONTRAST if plain and contrastable(self.energy.energy) else 0.0
         return {"contrast": usual} | path
 
     def _from_noise(self, count: int, path: dict[str, Any], generator) -> Tensor:
+        path = self.options(path)
         if self.levels is not None:
-            if "time" in path:
-                raise ValueError(
-                    "The heat flow has steps and no time: expected the options steps, "
-                    f"stochastic, langevin and contrast, got time {path['time']}."
-                )
-            path = self.contrasted(path)
-            like = self.like(count)
+            learned = Tempered(self.energy.energy, 1 / self.temperature)
+            path = {"temperature": self.temperature, "generator": generator} | path
             with self._mixed():
-                x = heat.generate(
-                    self.energy.energy, self.levels, like, generator=generator, **path
-                )
+                x = heat.generate(learned, self.levels, self.like(count), **path)
             return self._original(x)
         paths, x = self._noise(count, generator)
-        if path.pop("stochastic", False) or path.pop("contrast", 0.0):
-            raise ValueError(
-                "A path from noise is deterministic and of one energy: expected an energy of "
-                "levels of noise for stochastic steps or a contrast, or langevin steps at its end."
-            )
         path = {"temperature": paths.temperature, "generator": generator} | path
         with self._mixed():
             return self._original(follow(self.energy.energy, x, **path))

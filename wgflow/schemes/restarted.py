@@ -1,5 +1,6 @@
 """Dynamics whose chains start anew: at the data (CD) or from noise (short run)."""
 
+from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -137,7 +138,7 @@ def _short_run(
     state = sampler.init(energy, x, generator=generator)
     if carry is not None:
         state = state._replace(step_size=carry.particles.state.step_size)
-    *_, (state, info) = islice(advance(sampler, energy, state, generator), steps)
+    ((state, info),) = deque(islice(advance(sampler, energy, state, generator), steps), maxlen=1)
     equal = torch.zeros_like(state.energy)
     p = Particles(state, equal, equal.new_zeros((), dtype=torch.float64))
     metrics = {"acceptance": info.acceptance.mean(), "step_size": state.step_size}
