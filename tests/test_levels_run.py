@@ -181,9 +181,9 @@ def test_moments_of_other_data_are_not_taken_over(run):
     for name, w in after.items():
         of_moments = "principal." in name or "overview." in name
         assert torch.equal(w, (before if of_moments else learned)[name]), name
-    same = Learner.build(replace(CONFIG, seed=5))
+    same = Learner.build(replace(CONFIG, seed=5, dtype="float64"))
     inherit(same.energy, run.energy.energy)
-    assert all(torch.equal(w, learned[name]) for name, w in same.energy.state_dict().items())
+    assert all(torch.equal(w, learned[name].to(w)) for name, w in same.energy.state_dict().items())
 
 
 def test_u_nets_of_other_widths_are_refused(tmp_path):
@@ -229,6 +229,16 @@ def test_tempered_samples_are_of_the_lowest_level(run):
     torch.testing.assert_close(x, run.dataset.unstandardise(u))
 
 
+def test_a_composition_of_compositions_is_as_flat_as_its_parts(run):
+    hot = compose([run], temperature=3.0)
+    assert compose([hot]).temperature == pytest.approx(3.0)
+    assert compose([hot, hot, hot]).temperature == pytest.approx(1.0)
+    assert compose([hot, run]).temperature == 1.0
+    *_, plain = run.stages(2, steps=2, contrast=0.0, generator=seeded(1))
+    *_, led = hot.stages(2, steps=2, generator=seeded(1))
+    torch.testing.assert_close(plain, led, rtol=1e-3, atol=1e-4)
+
+
 def test_options_of_another_way_are_refused(run, tmp_path):
     first = fit(FIRST, tmp_path / "first")
     for options in ({"stochastic": True}, {"contrast": 0.1}):
@@ -259,8 +269,10 @@ def test_less_noise_than_the_lowest_level_is_taken_for_it(run):
 
 def test_levels_that_nothing_teaches_are_refused(tmp_path):
     plain = replace(CONFIG, scheme=EnergyMatching(), data=replace(CONFIG.data, smoothing=0.0))
-    with pytest.raises(ValueError, match=r"learns them from noise: .* got EnergyMatching"):
-        fit(plain, tmp_path / "r")
+    alone = replace(CONFIG, scheme=BALANCE.equilibrium)
+    for config, name in ((plain, "EnergyMatching"), (alone, "DetailedBalance")):
+        with pytest.raises(ValueError, match=rf"learns them from noise: .* got {name}"):
+            fit(config, tmp_path / "r")
 
 
 def test_a_level_has_no_time(run):

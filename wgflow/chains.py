@@ -111,7 +111,7 @@ def beginning(
     if run.levels is not None:
         visits = max(1, min(steps // heat.DETERMINISTIC, heat_uses.VISITS))
         options = {"steps": steps // visits, "visits": visits, "generator": generator}
-        return {"start": heat_uses.bridge(run.energy.energy, run.levels, known, hidden, **options)}
+        return {"start": heat_uses.bridge(run.leading, run.levels, known, hidden, **options)}
     paths = matching(run.config.scheme)
     if paths is None:
         raise ValueError(
@@ -127,8 +127,8 @@ def beginning(
 def flown(run: Run, y: Points, sigma: Tensor) -> dict[str, Tensor]:
     """Points denoised along the learned paths, if the run has any; all in standardised units.
 
-    By an energy of levels of noise in one step, where all coordinates have the same noise; as if
-    it were that of the lowest level where there is less.
+    By an energy of levels of noise in one step, where all coordinates have the same noise; less
+    than of the lowest level, or more than of the highest, is taken for that.
     """
     if run.levels is not None:
         level = sigma.flatten()[:1]

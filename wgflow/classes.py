@@ -97,8 +97,8 @@ def draw_classes(
         ValueError: as `Run.sample` and `reject`; on a negative pull, or without paths from noise.
     """
     check_choice("start", start or STARTS[0], STARTS)
-    paths = None if start == "population" else matching(run.config.scheme)
     levels = None if start == "population" else run.levels
+    paths = None if start == "population" or levels else matching(run.config.scheme)
     if not pull >= 0 or (pull and paths is None and levels is None):
         raise ValueError(
             "A pull acts along learned paths from noise: expected at least 0, and 0 without "

@@ -63,7 +63,8 @@ def compose(
             "beside one, or an energy without levels first, got others."
         )
     product = Tempered(Sum([run.energy for run in runs], coefficients), temperature)
-    energy, total = standardised(product, first), sum(coefficients or [1.0] * len(runs))
+    energy, shares = standardised(product, first), coefficients or [1.0] * len(runs)
+    total = sum(c / run.temperature for c, run in zip(shares, runs, strict=True))
     flatter = max(1.0, temperature / total) if total > 0 else 1.0
     return replace(first, energy=energy, composed=True, temperature=flatter)
 

@@ -50,6 +50,9 @@ POINTS = 5_000
 IMAGES = 500
 """Points drawn for the scores, of convolutional energies."""
 
+FEWEST = 12
+"""Test images that features are compared on: two halves of six, of which five are neighbours."""
+
 EXACT_STREAM = 2**31
 """Offset of the seeds of second references."""
 
@@ -77,10 +80,15 @@ def evaluate_run(
 
     Raises:
         ValueError: features are asked for that are not to be had, or of data that are no images,
-            or have no labels.
+            or have no labels, or few test images.
     """
     seen = None if features is None else sharp(run)
     extractor = None if seen is None or features is None else image_features(features, seen)
+    if seen is not None and len(seen.test) < FEWEST:
+        raise ValueError(
+            "Images are compared with their neighbours in features: expected at least "
+            f"{FEWEST} test images, got {len(seen.test)}."
+        )
     generator = torch.Generator().manual_seed(seed)
     x = run.sample(samples or affordable(run, POINTS), generator=generator)
     likelihood = not dear(run) if likelihood is None else likelihood
@@ -152,9 +160,14 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
     points do not have is left out.
 
     Raises:
-        ValueError: samples are not finite.
+        ValueError: samples or test points are not finite, or of different shapes.
     """
-    if not x.isfinite().all():
+    if x.shape[1:] != dataset.test.shape[1:]:
+        raise ValueError(
+            "Samples are compared with points like them: expected shape "
+            f"{tuple(dataset.test.shape[1:])} each, got {tuple(x.shape[1:])}."
+        )
+    if not (x.isfinite().all() and dataset.test.isfinite().all()):
         raise ValueError("Samples have distances to points: expected finite numbers, got others.")
     # Not the seed itself: the data set may have drawn its test points from the same stream.
     generator = torch.Generator().manual_seed(EXACT_STREAM + seed)

@@ -44,8 +44,8 @@ def fidelity(
         seed: of the halves.
 
     Raises:
-        ValueError: on images of another shape or range, or fewer images in the second reference
-            than samples.
+        ValueError: on images of another shape or range, fewer images in the second reference than
+            samples, or as few on a side as neighbours.
     """
     if second_reference is None:
         reference, second_reference = halves(reference, seed=seed)

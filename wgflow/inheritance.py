@@ -57,8 +57,9 @@ def alike(own: Trunk, other: Trunk) -> bool:
     first, second = principal_of(own), principal_of(other)
     if first is None or second is None or first.variances.shape != second.variances.shape:
         return True
-    means = torch.allclose(first.center, second.center, rtol=0.0, atol=0.1)
-    return means and torch.allclose(first.variances, second.variances, rtol=0.2, atol=0.0)
+    mean, variances = second.center.to(first.center), second.variances.to(first.variances)
+    near = torch.allclose(first.center, mean, rtol=0.0, atol=0.1)
+    return near and torch.allclose(first.variances, variances, rtol=0.2, atol=0.0)
 
 
 def trunk_of(module: nn.Module) -> Trunk | None:

@@ -24,7 +24,7 @@ from wgflow.parts import parted
 from wgflow.ranks import ALONE, Ranks
 from wgflow.samplers.kinetic import KineticState
 from wgflow.samplers.langevin import LangevinState
-from wgflow.schemes import Carry, Pair, Paths, Recent
+from wgflow.schemes import Carry, DualScoreMatching, Pair, Paths, Recent
 from wgflow.stored import Many
 from wgflow.train import Step, train
 
@@ -168,13 +168,15 @@ def check_levels(config: Config) -> None:
 
     And unless such an energy learns its levels from the scheme, or begins with them.
     """
+    scheme = getattr(config.scheme, "transport", config.scheme)
+    taught = isinstance(scheme, DualScoreMatching) or config.init is not None
+    if isinstance(config.energy, ImageNoisyUNet) and not taught:
+        raise ValueError(
+            "An energy of levels learns them from noise: expected the scheme dual-score-matching, "
+            "alone or in joint, or the energy of another run to begin with (init), got "
+            f"{type(scheme).__name__}."
+        )
     if not config.scheme.noises:
-        if isinstance(config.energy, ImageNoisyUNet) and config.init is None:
-            raise ValueError(
-                "An energy of levels learns them from noise: expected the scheme "
-                "dual-score-matching, alone or in joint, or the energy of another run to begin "
-                f"with (init), got {type(config.scheme).__name__}."
-            )
         return
     if not isinstance(config.energy, ImageNoisyUNet):
         raise ValueError(

@@ -104,7 +104,7 @@ def leading(u: Many, count: int, *, flips: bool = False) -> Spectrum:
     variances, turns = torch.linalg.eigh(basis.T @ product)
     variances, axes = variances.flip(0)[:count], (basis @ turns).T.flip(0)[:count]
     ridge = RIDGE * total / d
-    return Spectrum(variances + ridge, axes, (total - variances.sum()) / (d - count) + ridge)
+    return Spectrum(variances + ridge, axes, (total - variances.sum()) / max(1, d - count) + ridge)
 
 
 def seen(u: Many, points: Tensor, flips: bool) -> Iterator[Tensor]:

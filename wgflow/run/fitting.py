@@ -49,7 +49,7 @@ def fit(
     path, clock = Path(out), Clock.start()
     ranks.lead(lambda: (folder.check_new(path), share(config, ranks)))
     with _held(path, ranks), _flushed_denormals():
-        check_device(config.device)
+        check_device(share(config, ranks).device)
         config = _anchored(config).settled()
         learner = Learner.build(share(config, ranks), ranks)
         if config.init is not None:
@@ -76,6 +76,7 @@ def resume(path: Path | str, *, listener: Listener | None = None, ranks: Ranks =
         return load(path)
     with _held(path, ranks), _flushed_denormals():
         config = share(read_config(path), ranks)
+        check_device(config.device)
         state = recall(path, config.device, ranks)
         learner = Learner.build(config, ranks)
         learner.restore(state["learner"])

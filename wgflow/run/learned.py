@@ -132,9 +132,8 @@ class Run:
         """
         options = self.options(options)
         if self.levels is not None:
-            way = heat.stages(
-                self.energy.energy, self.levels, self.like(count), generator=generator, **options
-            )
+            like = self.like(count)
+            way = heat.stages(self.leading, self.levels, like, generator=generator, **options)
         else:
             paths, x = self._noise(count, generator)
             options = {"temperature": paths.temperature} | options
@@ -168,6 +167,11 @@ class Run:
                 generator=generator,
             )
 
+    @property
+    def leading(self) -> Tempered:
+        """The energy that leads down levels of noise: no flatter than one that was learned."""
+        return Tempered(self.energy.energy, 1 / self.temperature)
+
     def like(self, count: int) -> Tensor:
         """An empty tensor like ``count`` points."""
         return torch.empty(count, *self.event_shape, dtype=DTYPES[self.config.dtype])
@@ -198,10 +202,9 @@ class Run:
     def _from_noise(self, count: int, path: dict[str, Any], generator) -> Tensor:
         path = self.options(path)
         if self.levels is not None:
-            learned = Tempered(self.energy.energy, 1 / self.temperature)
             path = {"temperature": self.temperature, "generator": generator} | path
             with self._mixed():
-                x = heat.generate(learned, self.levels, self.like(count), **path)
+                x = heat.generate(self.leading, self.levels, self.like(count), **path)
             return self._original(x)
         paths, x = self._noise(count, generator)
         path = {"temperature": paths.temperature, "generator": generator} | path
