@@ -301,6 +301,7 @@ REFUSED = {
         {"energy": {"activation": "relu"}},
         "In [energy]: No such activation: expected one of silu,",
     ),
+    "array": ({"energy": {"kind": "unet", "widths": 64}}, "expected an array for energy.widths"),
     "steps": ({"training": {"steps": 0}}, "In [training]: Training needs a positive steps"),
     "rate": ({"training": {"learning_rate": math.nan}}, "needs a positive learning_rate"),
     "endless rate": ({"training": {"learning_rate": math.inf}}, "needs a positive learning_rate"),

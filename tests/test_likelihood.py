@@ -8,7 +8,16 @@ import torch
 from problems import F64, double, seeded, z_score
 
 from wgflow.energy import Sum
-from wgflow.likelihood import bennett, changed, geometric, log_z, moment_match, schedule, work
+from wgflow.likelihood import (
+    bennett,
+    changed,
+    geometric,
+    joined,
+    log_z,
+    moment_match,
+    schedule,
+    work,
+)
 from wgflow.samplers import MALA, ULA
 from wgflow.targets import Gaussian, GaussianMixture
 
@@ -91,6 +100,17 @@ def test_bennett_is_the_root_of_its_equation():
     d = c - math.log(25 / 40)
     up, down = (forward - d).sigmoid().sum(), (d - backward).sigmoid().sum()
     assert float(up) == pytest.approx(float(down), rel=1e-8)
+
+
+@pytest.mark.parametrize("gap", [50.0, 450.0, 800.0])
+@pytest.mark.parametrize("n", [16, 1000])
+def test_the_error_is_as_wide_as_the_sandwich_where_works_do_not_overlap(gap, n):
+    noise = 3 * torch.randn(2, n, dtype=F64, generator=seeded(5))
+    forward, backward = noise[0] - gap, noise[1] + gap
+    found = joined(forward, backward)
+    assert found.lower < -0.8 * gap
+    assert found.upper > 0.8 * gap
+    assert found.error >= 0.999 * (found.upper - found.lower) / 2
 
 
 @pytest.mark.parametrize(("n", "m"), [(50, 50), (80, 20)])

@@ -309,3 +309,18 @@ def test_deep_particles_count_for_more():
     p, alpha = temper(at_depths(double([0.0, 1000.0])), 0.6)
     assert p.weights[0] > p.weights[1]
     assert 0 < alpha < 1
+
+
+def test_momenta_do_not_keep_the_weights_that_particles_share():
+    """log Z of N(0, 1) under a coarse step: jumps share weights, of which momenta knew some."""
+    law = Gaussian(torch.zeros(1, dtype=F64), torch.eye(1, dtype=F64))
+    generator = seeded(3)
+    x = law.sample(50_000, generator=generator, dtype=F64)
+    kernel = Underdamped(1.5, 0.2)
+    p = populate(kernel, lambda x: -law.log_prob(x), x, law.log_prob(x), generator=generator)
+    jump = Independence(x[:500], 0.5)
+    for _ in range(6):
+        p, _ = transport(p, jump, lambda x: -law.log_prob(x), generator=generator)
+        p, _ = transport(p, kernel, lambda x: -law.log_prob(x), generator=generator)
+    assert abs(float(p.log_z)) < 0.03  # 0.3 where they keep them
+    assert float(p.weights @ p.x.square().squeeze(1)) == pytest.approx(1, abs=0.03)

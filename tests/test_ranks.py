@@ -81,6 +81,12 @@ def population(seed, n=50):
     return Particles(state, a, torch.tensor(0.3 * seed, dtype=torch.float64))
 
 
+def test_a_metric_is_of_the_islands_that_have_it():
+    found = [{"a": 1.0}, {"a": 3.0, "held_out_global_acceptance": 0.25}]
+    expected = {"a": 2.0, "held_out_global_acceptance": 0.25}
+    assert combine(found) == combine(found[::-1]) == expected
+
+
 def test_totals_are_divided():
     both = Joint(equilibrium=MaximumLikelihood(dynamics=FromNoise(size=96)))
     for scheme in (CONFIG.scheme, both):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from wgflow import folder
+from wgflow import folder, recording
 from wgflow.architectures import Perceptron
 from wgflow.config import Config, Data, Training, loads
 from wgflow.data import TOYS
@@ -27,8 +27,15 @@ from wgflow.recording import frame_steps, snapshot
 from wgflow.run import Diverged, Interrupted, fit, fitting, load, resume
 from wgflow.runner import ROLLBACKS, Runner
 from wgflow.samplers import HMC
-from wgflow.schemes import GradientNorm, InnerDescent, MaximumLikelihood, NearProximal, Population
-from wgflow.validation import CELLS, box_around, exact, validator
+from wgflow.schemes import (
+    GradientNorm,
+    InnerDescent,
+    Joint,
+    MaximumLikelihood,
+    NearProximal,
+    Population,
+)
+from wgflow.validation import CELLS, box_around, exact, validator, weighted
 
 SMALL = Population(size=128, held_out=64, held_out_every=3)
 STEPS = 16
@@ -435,6 +442,50 @@ def test_a_batch_is_all_points_where_there_are_fewer(tmp_path):
     learner = Learner.build(config)
     assert [len(next(learner.batches)) for _ in range(3)] == [45] * 3
     fit(config, tmp_path / "r")
+
+
+def test_what_fails_before_the_first_step_leaves_no_folder(tmp_path, monkeypatch):
+    def fail(self):
+        raise ValueError("Too large.")
+
+    monkeypatch.setattr(Learner, "start", fail)
+    with pytest.raises(ValueError, match="Too large"):
+        fit(CONFIG, tmp_path / "r")
+    monkeypatch.undo()
+    assert fit(CONFIG, tmp_path / "r").steps == STEPS
+
+
+def test_points_at_one_place_have_no_global_moves(tmp_path):
+    alone = replace(CONFIG, training=replace(CONFIG.training, batch_size=1, steps=2))
+    with pytest.raises(ValueError, match="global_moves 0, got 1 at one place"):
+        fit(alone, tmp_path / "r")
+    still = replace(CONFIG.scheme, dynamics=replace(SMALL, global_moves=0))
+    fit(replace(alone, scheme=still), tmp_path / "s")
+
+
+def test_patience_is_with_something_that_is_validated(tmp_path):
+    images = replace(CONFIG, data=Data("digits"), scheme=SCHEMES["restarts"])
+    with pytest.raises(ValueError, match="got GradientNorm with patience 2"):
+        fit(replace(images, training=replace(CONFIG.training, patience=2)), tmp_path / "r")
+    assert weighted(Joint())
+    assert not weighted(Joint(equilibrium=SCHEMES["restarts"]))
+
+
+def test_a_file_that_was_cut_short_is_not_made_longer(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    file.write_text("{}\n")
+    folder.truncate(file, 100)
+    assert file.read_text() == "{}\n"
+    folder.truncate(file, 2)
+    assert file.read_text() == "{}"
+
+
+def test_of_large_points_fewer_are_kept(run, monkeypatch):
+    monkeypatch.setattr(recording, "FRAME_NUMBERS", 140)
+    monkeypatch.setattr(recording, "FEWEST_POINTS", 10)
+    assert len(snapshot(run.particles, run.dataset, 0)) == 70  # of two numbers
+    monkeypatch.setattr(recording, "FRAME_NUMBERS", 2)
+    assert len(snapshot(run.particles, run.dataset, 0)) == 10
 
 
 def test_a_device_that_is_not_there_is_refused(tmp_path):

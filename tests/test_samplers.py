@@ -382,12 +382,23 @@ def test_momenta_forget_at_the_rate_of_the_friction():
 
 @pytest.mark.parametrize(
     "sampler",
-    [ULA(0.3), MALA(0.3), CrankNicolson(0.9, 0.5), Underdamped(0.4, 3.0), HMC(0.3, leapfrog=4)],
+    [ULA(0.3), MALA(0.3), CrankNicolson(0.9, 0.5), Underdamped(0.4, 50.0), HMC(0.3, leapfrog=4)],
 )
 def test_time_is_half_the_mean_square_displacement_on_a_plain(sampler):
     begin = sampler.init(flat, torch.zeros(40_000, 1, dtype=F64), generator=seeded(7))
     end, _ = sampler.step(flat, begin, generator=seeded(8))
     assert abs(variance_z(end.x, 2 * sampler.time(begin))) < 4
+
+
+@pytest.mark.parametrize("friction", [0.2, 3.0])
+def test_time_of_momenta_that_last_is_what_a_step_adds_in_the_long_run(friction):
+    sampler, generator = Underdamped(0.5, friction), seeded(7)
+    begin = now = sampler.init(flat, torch.zeros(20_000, 1, dtype=F64), generator=generator)
+    for _ in range(60):
+        before, (now, _) = now, sampler.step(flat, now, generator=generator)
+    added = now.x.square() - before.x.square()
+    assert abs(float(z_score(added, 2 * sampler.time(begin)))) < 4
+    assert sampler.time(begin) > 0.5**2 / 2
 
 
 # Global moves ----------------------------------------------------------------------------------

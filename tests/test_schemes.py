@@ -863,6 +863,7 @@ def test_tempered_weights_level_wells_that_chains_do_not_cross(tempered, expecte
 ERRORS = {
     "tempered 1 with reaction, got 0.5": lambda: population(tempered=0.5),
     "fraction tempered: expected 0 to 1, got 2": lambda: population(tempered=2.0),
+    "expected tempered at least 0.05, got 0.01": lambda: population(reaction=False, tempered=0.01),
     "restart 0 with reaction, got 0.5": lambda: population(restart=0.5),
     "Population needs a positive size: expected > 0, got 0": lambda: population(size=0),
     "fraction resample_below: expected 0 to 1, got 2": lambda: population(resample_below=2.0),

@@ -225,9 +225,11 @@ def _optional(hint: Any, value: Any, default: Any, path: str) -> Any:
 
 def _tuple(hint: Any, value: Any, path: str) -> tuple[Any, ...]:
     inner = get_args(hint)
+    if not isinstance(value, list | tuple):
+        raise _Mismatch(path, "an array", value)
     if inner[-1] is ...:
-        inner = inner[:1] * len(value) if isinstance(value, list | tuple) else ()
-    elif not isinstance(value, list | tuple) or len(value) != len(inner):
+        inner = inner[:1] * len(value)
+    elif len(value) != len(inner):
         raise _Mismatch(path, f"an array of {len(inner)}", value)
     items = enumerate(zip(inner, value, strict=True))
     return tuple(_read(h, v, None, f"{path}[{i}]") for i, (h, v) in items)

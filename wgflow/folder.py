@@ -93,8 +93,8 @@ def size(path: Path) -> int:
 
 
 def truncate(path: Path, length: int) -> None:
-    """Cut a file back to ``length`` bytes; a missing file stays missing."""
-    if path.exists():
+    """Cut a file back to ``length`` bytes; a shorter or missing one stays as it is."""
+    if size(path) > length:
         os.truncate(path, length)
 
 

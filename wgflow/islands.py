@@ -48,7 +48,7 @@ def _divided(record: Any, size: int, path: str) -> Any:
 
 
 def combine(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The metrics of a run from those of its islands.
+    """The metrics of a run from those of its islands, of those that have one.
 
     They are means, with two exceptions. Z is the mean of the islands' Z, so ``log Z``, and with it
     the ``nll``, is the logarithm of a mean of exponentials. With weights ``w_ij / K`` the
@@ -57,7 +57,8 @@ def combine(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
     first, *others = found
     if not others:
         return dict(first)
-    return {name: _combined(name, [each[name] for each in found]) for name in first}
+    names = dict.fromkeys(name for each in found for name in each)
+    return {name: _combined(name, [m[name] for m in found if name in m]) for name in names}
 
 
 def _combined(name: str, values: Sequence[float]) -> float:

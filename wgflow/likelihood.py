@@ -30,6 +30,9 @@ Roberts and Rosenthal (1998).
 """
 
 
+OVERLAP = 3.0
+"""Works of either side that must lie among those of the other for an asymptotic error."""
+
 CROSSED = 14.0
 """Nats by which the lower bound may exceed the upper one by chance.
 
@@ -120,8 +123,7 @@ def joined(forward: Tensor, backward: Tensor, base: float = 0.0) -> LogZ:
     if not (forward.isfinite().all() and backward.isfinite().all()):
         raise ValueError("Annealing needs finite energies: expected finite works, got others.")
     value, error = bennett(forward, backward)
-    lower = float(forward.logsumexp(0)) - math.log(len(forward))
-    upper = math.log(len(backward)) - float((-backward).logsumexp(0))
+    lower, upper = sandwich(forward, backward)
     if lower - upper > CROSSED:
         value, error = math.nan, math.inf
     return LogZ(base + value, error, base + lower, base + upper)
@@ -203,7 +205,8 @@ def bennett(forward: Tensor, backward: Tensor) -> tuple[float, float]:
 
     W are works of chains started at the reference, W' of chains started at the model, both
     counted in the forward direction. The variance is the asymptotic one of the estimating
-    equation (delta method).
+    equation (delta method). Where fewer than `OVERLAP` works of a side, the sums above, lie among
+    those of the other, it says nothing, and the error is half of the `sandwich` at least.
 
     Raises:
         ValueError: for fewer than two works on a side.
@@ -224,6 +227,19 @@ def bennett(forward: Tensor, backward: Tensor) -> tuple[float, float]:
     low, high = float(both.min()) - 50, float(both.max()) + 50
     c = root_scalar(excess, bracket=(low, high), xtol=1e-10).root
     up, down = sides(c)
-    slope = float((up * (1 - up)).sum() + (down * (1 - down)).sum())
+    shared, rest = float(up.sum()), (1 - up, 1 - down)
+    up, down = (side / torch.maximum(up.max(), down.max()) for side in (up, down))  # no underflow
+    slope = float((up * rest[0]).sum() + (down * rest[1]).sum())
     noise = float(up.var() * len(up) + down.var() * len(down))
-    return c, math.sqrt(noise) / slope if slope > 0 else math.inf
+    error = math.sqrt(noise) / slope if slope > 0 else math.inf
+    if shared < OVERLAP:
+        lower, upper = sandwich(forward, backward)
+        error = max(error, (upper - lower) / 2)
+    return c, error
+
+
+def sandwich(forward: Tensor, backward: Tensor) -> tuple[float, float]:
+    """``log mean e^W`` and ``-log mean e^{-W'}``: below and above ``log Z``, in the mean."""
+    lower = float(forward.logsumexp(0)) - math.log(len(forward))
+    upper = math.log(len(backward)) - float((-backward).logsumexp(0))
+    return lower, upper

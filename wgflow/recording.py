@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FRAMES = 40  # log-spaced over the run: early steps change most
 FRAME_POINTS = 1000
+FRAME_NUMBERS, FEWEST_POINTS = 2**21, 64  # of large images fewer points, for memory
 LINES = 2000  # of metrics, about, in a long run
 
 
@@ -132,12 +133,12 @@ def frame_steps(steps: int) -> set[int]:
 
 
 def snapshot(p: Particles, dataset: Dataset, step: int) -> np.ndarray:
-    """Up to 1000 particles, resampled to equal weights, in original units.
+    """Up to 1000 particles, fewer of large images, resampled to equal weights, in original units.
 
     The generator is the step's own, so that watching a run does not change it.
     """
     generator = torch.Generator().manual_seed(step)
-    count = min(FRAME_POINTS, len(p.x))
+    count = min(FRAME_POINTS, len(p.x), max(FEWEST_POINTS, FRAME_NUMBERS // p.x[0].numel()))
     index = systematic_indices(p.log_weight.cpu(), count, generator=generator)
     return dataset.unstandardise(p.x.cpu()[index]).numpy()
 

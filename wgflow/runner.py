@@ -17,6 +17,7 @@ from wgflow.config import Training
 from wgflow.health import Limits, Trouble, examine, leaves, reach, risen
 from wgflow.islands import combine, own
 from wgflow.learning import RECORDS, Learner
+from wgflow.parts import parted
 from wgflow.progress import Progress, alive, populations, read_state, recall
 from wgflow.ranks import Lost, Ranks
 from wgflow.recording import Clock, Recorder, Silence, update_environment
@@ -151,22 +152,25 @@ class Runner:
         average = self.learner.average.module
         found, trouble = {}, None
         try:
-            found = self.validate(self.learner.energy, average, populations(carry)[1])
+            energy = parted(self.learner.energy, self.training.accumulate)
+            found = self.validate(energy, average, populations(carry)[1])
         except ValueError as error:
             trouble = Trouble(progress.step, f"validation: {error}", math.nan, math.inf)
         trouble = self.agreed(trouble)
         if trouble is not None:
             return progress, trouble
         found = combine(self.ranks.gather(found))
+        if not found:
+            return progress, None
         metrics |= found
-        name, value = next(iter(found.items()), ("", -math.inf))
+        name, value = next(iter(found.items()))
         dim = math.prod(self.learner.dataset.event_shape)
         trouble = risen(Limits(), progress.step, name, value, progress.best, dim)
         if trouble is not None:
             return progress, trouble
         if value < progress.best:
             return progress._replace(best=value, stale=0), None
-        return progress._replace(stale=progress.stale + bool(found)), None
+        return progress._replace(stale=progress.stale + 1), None
 
     def record(self, progress: Progress, carry: Any, metrics: dict[str, float]) -> None:
         """Log a healthy step; a checkpoint when one is due and nothing looks suspicious."""

@@ -15,7 +15,7 @@ from wgflow import grid as quadrature
 from wgflow.data import Dataset
 from wgflow.energy import Rescaled
 from wgflow.particles import Particles, react
-from wgflow.schemes import Population, Scheme
+from wgflow.schemes import Joint, Population, Scheme
 
 CELLS = 144  # along each axis: about 0.1 s per validation of the default network in 2-D
 MARGIN = 0.25  # of the data's range, on both sides; with it cells end where a checkerboard's do
@@ -27,9 +27,24 @@ Validator = Callable[[nn.Module, nn.Module, Particles | None], dict[str, float]]
 
 def validator(dataset: Dataset, scheme: Scheme, device: torch.device) -> Validator:
     """What can be validated on a data set, with particles as ``scheme`` keeps them."""
-    if dataset.target is not None and math.prod(dataset.event_shape) <= 2:
+    if known(dataset):
         return exact(dataset, device)
     return held_out(dataset, device) if weighted(scheme) else _nothing
+
+
+def known(dataset: Dataset) -> bool:
+    """Whether there is an exact law, of so few dimensions that it can be compared with."""
+    return dataset.target is not None and math.prod(dataset.event_shape) <= 2
+
+
+def check_patience(patience: int | None, dataset: Dataset, scheme: Scheme) -> None:
+    """Raise ValueError for patience with a run that has nothing to grow worse."""
+    if patience is not None and not (known(dataset) or weighted(scheme)):
+        raise ValueError(
+            "A run stops early for what it validates: expected weighted particles (such as scheme "
+            "near-proximal), or training.patience none, got "
+            f"{type(scheme).__name__} with patience {patience}."
+        )
 
 
 def exact(dataset: Dataset, device: torch.device) -> Validator:
@@ -80,6 +95,8 @@ def weighted(scheme: Scheme) -> bool:
     match scheme:
         case object(dynamics=Population(reaction=True)):
             return True
+        case Joint(equilibrium=part):
+            return weighted(part)
     return False
 
 

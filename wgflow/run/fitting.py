@@ -24,6 +24,7 @@ from wgflow.runner import (
     Runner,
     recall,
 )
+from wgflow.validation import check_patience
 
 
 def fit(
@@ -52,13 +53,15 @@ def fit(
         check_device(share(config, ranks).device)
         config = _anchored(config).settled()
         learner = Learner.build(share(config, ranks), ranks)
+        check_patience(config.training.patience, learner.dataset, config.scheme)
         if config.init is not None:
             begun = load(config.init)
             initialise(learner, begun.energy)
         for module in (learner.energy, learner.average.module):  # its count is on the CPU
             ranks.spread_(list(module.state_dict().values()))
+        carry = learner.start()  # what fails here leaves no folder
         ranks.lead(lambda: _begin(path, config, ranks))
-        Runner.open(path, learner, clock, listener).run(Progress(), learner.start())
+        Runner.open(path, learner, clock, listener).run(Progress(), carry)
     return load(path)
 
 

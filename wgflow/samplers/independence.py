@@ -49,7 +49,7 @@ class Independence(Sampler[Any]):
         log_q = self.log_density(torch.cat([state.x, y]))
         here, there = -state.energy - log_q[: len(y)], -value - log_q[len(y) :]
         log_uniform = log_uniform_like(value, generator=generator)
-        proposal = state._replace(x=y, energy=value, grad=grad)
+        proposal = state._replace(x=y, energy=value, grad=grad, **_momentum(state, generator))
         state, info = metropolis(state, proposal, there - here, log_uniform)
         return state, info._replace(exchangeable=exchangeable(log_uniform + here, there))
 
@@ -89,6 +89,15 @@ def log_sum_exp(values: Tensor) -> Tensor:
     """
     top = values.amax(1, keepdim=True)
     return values.sub_(top).clamp_min_(-80).exp_().sum(1).log_() + top[:, 0]
+
+
+def _momentum(state: Any, generator: torch.Generator | None) -> dict[str, Tensor]:
+    """Fresh momenta for who has some: the old ones know the weight of the chain that they had."""
+    if not hasattr(state, "momentum"):
+        return {}
+    v = state.momentum
+    noise = torch.randn(v.shape, generator=generator, device=v.device, dtype=v.dtype)
+    return {"momentum": noise}
 
 
 def exchangeable(threshold: Tensor, ratio: Tensor) -> Tensor:

@@ -67,8 +67,12 @@ class Underdamped(Sampler[KineticState]):
         return moved, Info(work.clamp(max=0).exp(), work)
 
     def time(self, state) -> float:
-        """η²/2, the Langevin time of one step at high friction (momenta forgotten each step)."""
-        return float(state.step_size) ** 2 / 2
+        """``η²/2 · (1+c)/(1-c)`` with ``c = e^{-γη}``: η²/2 at high friction, η/γ at low.
+
+        Half of the variance that a step adds where E is flat, in the long run.
+        """
+        step = float(state.step_size)
+        return step**2 / 2 / math.tanh(self.friction * step / 2)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ from wgflow.samplers.independence import silverman
 HOPELESS = 0.005
 """Acceptance of global moves under which they are only tried now and then."""
 
+THIN = 0.05
+"""Effective fraction under which a population says nothing; runs end for it."""
+
 RETRY = 50
 """Learning steps between two such tries."""
 
@@ -142,6 +145,11 @@ class Population(Dynamics):
                 "A restarted particle has no weight history: expected restart 0 with reaction, "
                 f"got {self.restart}."
             )
+        if self.tempered < THIN:
+            raise ValueError(
+                "Tempered weights leave a share of the particles: expected tempered at least "
+                f"{THIN}, got {self.tempered}."
+            )
         if self.reaction and self.tempered < 1:
             raise ValueError(
                 "Weights of the reaction are not tempered: expected tempered 1 with reaction, "
@@ -205,9 +213,15 @@ class Population(Dynamics):
     def _jump(self, batch: Tensor, carry: Carry) -> Independence | None:
         """The global move, unless it was hopeless when last tried: then every so many steps."""
         hopeful = float(carry.metrics.get("global_acceptance", 1.0)) > HOPELESS
-        if not (hopeful or int(carry.done) % RETRY == 0):
+        if not (self.global_moves and (hopeful or int(carry.done) % RETRY == 0)):
             return None
-        return Independence(batch, self.bandwidth * silverman(batch))
+        if len(batch) < 2 or not (width := self.bandwidth * silverman(batch)) > 0:
+            raise ValueError(
+                "Global moves go where the batch is, and as far as it spreads: expected a batch "
+                "of different points (training.batch_size), or scheme.dynamics.global_moves 0, "
+                f"got {len(batch)} at one place."
+            )
+        return Independence(batch, width)
 
     def _draw(self, energy: Energy, like: Tensor, count: int, generator) -> Particles:
         x, log_q = start_law(energy, like, count, self.scale, generator=generator)
