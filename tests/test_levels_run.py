@@ -261,6 +261,29 @@ def test_a_mask_is_checked_before_the_bridge(run):
             heat_uses.bridge(run.energy.energy, Levels(), x, mask)
 
 
+@pytest.mark.parametrize(
+    ("approach", "steps", "visits"), [(80, 10, 8), (20, 10, 2), (15, 15, 1), (5, 5, 1)]
+)
+def test_few_steps_visit_ten_levels_before_they_visit_any_twice(
+    run, monkeypatch, approach, steps, visits
+):
+    asked = {}
+
+    def bridge(*arguments, **options):
+        asked.update(options)
+
+    monkeypatch.setattr(heat_uses, "bridge", bridge)
+    x = torch.zeros(1, 1, 8, 8)
+    beginning(run, "path", approach, x, torch.ones(1, 8, 8, dtype=torch.bool), seeded(0))
+    assert (asked["steps"], asked["visits"]) == (steps, visits)
+
+
+def test_a_level_is_one_for_all_coordinates():
+    scaled = Rescaled(lambda x, level: level, torch.zeros(3), torch.ones(3))
+    with pytest.raises(ValueError, match=r"expected one scale, .* got scales of shape \(3,\)"):
+        scaled(torch.zeros(2, 3), torch.zeros(2))
+
+
 def test_less_noise_than_the_lowest_level_is_taken_for_it(run):
     y = torch.randn(3, 1, 8, 8, generator=seeded(0))
     low, least = (flown(run, y, torch.full((1, 8, 8), s))["flow"] for s in (0.01, 0.05))
