@@ -82,13 +82,7 @@ def evaluate_run(
         ValueError: features are asked for that are not to be had, or of data that are no images,
             or have no labels, or few test images.
     """
-    seen = None if features is None else sharp(run)
-    extractor = None if seen is None or features is None else image_features(features, seen)
-    if seen is not None and len(seen.test) < FEWEST:
-        raise ValueError(
-            "Images are compared with their neighbours in features: expected at least "
-            f"{FEWEST} test images, got {len(seen.test)}."
-        )
+    judge = None if features is None else image_judge(sharp(run), features, seed)
     generator = torch.Generator().manual_seed(seed)
     x = run.sample(samples or affordable(run, POINTS), generator=generator)
     likelihood = not dear(run) if likelihood is None else likelihood
@@ -99,8 +93,8 @@ def evaluate_run(
     if "temperature" not in scores and not dear(run):
         scores["temperature"] = temperature(run.energy, run.dataset.test, x)
     scores |= sample_scores(x, run.dataset, seed)
-    if seen is not None and extractor is not None:
-        scores |= image_scores(x, seen.test, extractor, seed)
+    if judge is not None:
+        scores |= judge(x)
     finite = {name: value for name, value in scores.items() if math.isfinite(value)}
     if run.path.parent != zoo.HOME:
         folder.write_json(run.path / folder.SCORES, finite)
@@ -188,6 +182,17 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
             "mode_error_floor": mode_error(second, dataset.target),
         }
     return scores
+
+
+def image_judge(dataset: Dataset, name: str, seed: int) -> Callable[[Tensor], dict[str, float]]:
+    """`image_scores` by features of that name; refused before there are samples to score."""
+    if len(dataset.test) < FEWEST:
+        raise ValueError(
+            "Images are compared with their neighbours in features: expected at least "
+            f"{FEWEST} test images, got {len(dataset.test)}."
+        )
+    features = image_features(name, dataset)
+    return lambda x: image_scores(x, dataset.test, features, seed)
 
 
 def image_scores(x: Tensor, test: Tensor, features: Features, seed: int = 0) -> dict[str, float]:
