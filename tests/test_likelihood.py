@@ -335,3 +335,22 @@ def test_points_of_another_law_are_found_out():
     assert found.lower - found.upper > 14
     assert math.isnan(found.value)
     assert math.isinf(found.error)
+
+
+def test_a_bound_far_beyond_the_value_refutes_it():
+    """One chain from the reference found e^11 times the mass; less than what crossed bounds ask.
+
+    By Markov's inequality the lower bound is 13 nats above log Z with probability e^-13 at most.
+    """
+    forward = torch.linspace(61, 63, 16, dtype=F64)
+    backward = torch.linspace(64.5, 66, 16, dtype=F64)
+    forward[7] = 72.0
+    near = joined(forward, backward)
+    assert near.lower > near.value + near.error  # by chance, it may be
+    assert math.isfinite(near.error)
+    forward[7] = 79.0
+    far = joined(forward, backward)
+    assert far.lower - far.upper < 14
+    assert far.lower > bennett(forward, backward)[0] + 12
+    assert math.isnan(far.value)
+    assert math.isinf(far.error)

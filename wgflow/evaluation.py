@@ -124,7 +124,7 @@ def density_scores(
     """Likelihood scores on the test points, which the energy sees ``chunk`` at a time.
 
     ``nll`` in nats per point, with the error of the mean over test points and of ``log_z``, all
-    NaN where the bounds have crossed, see `wgflow.likelihood.LogZ`; where there is a sandwich its
+    NaN where the bounds refute it, see `wgflow.likelihood.LogZ`; where there is a sandwich its
     ``log_z_lower`` and ``log_z_upper``; in one and two dimensions the ``temperature`` (NaN when
     none fits), and where the law of the data is known ``kl`` (data to model, on the test points),
     ``kl_reverse`` and ``fisher``, by quadrature.

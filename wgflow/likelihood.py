@@ -33,11 +33,11 @@ Roberts and Rosenthal (1998).
 OVERLAP = 3.0
 """Works of either side that must lie among those of the other for an asymptotic error."""
 
-CROSSED = 14.0
-"""Nats by which the lower bound may exceed the upper one by chance.
+CHANCE = 7.0
+"""Nats by which a bound may be on its wrong side by chance.
 
-By Markov's inequality either bound is on its wrong side by a nats with probability ``exp(-a)`` at
-most, so both together by 14 with ``2 exp(-7)``, .2 %, if the points of the model are of its law.
+By Markov's inequality either is by a nats with probability ``exp(-a)`` at most, so one of them by
+7 with ``2 exp(-7)``, .2 %, if the points of the model are of its law.
 """
 
 
@@ -45,7 +45,8 @@ class LogZ(NamedTuple):
     """An estimate of ``log Z`` in nats: value, standard error, and the sandwich around it.
 
     The lower bound is exact whatever the points of the model are. Where it exceeds the upper one
-    by more than `CROSSED` they are not of the model's law: the value is NaN, the error infinite.
+    by more than twice `CHANCE`, or a bound lies beyond the value and its error by more than once,
+    they are not of the model's law: the value is NaN, the error infinite.
     """
 
     value: float
@@ -124,9 +125,15 @@ def joined(forward: Tensor, backward: Tensor, base: float = 0.0) -> LogZ:
         raise ValueError("Annealing needs finite energies: expected finite works, got others.")
     value, error = bennett(forward, backward)
     lower, upper = sandwich(forward, backward)
-    if lower - upper > CROSSED:
+    if refuted(value, error, lower, upper):
         value, error = math.nan, math.inf
     return LogZ(base + value, error, base + lower, base + upper)
+
+
+def refuted(value: float, error: float, lower: float, upper: float) -> bool:
+    """Whether the bounds contradict each other, or the value, by more than chance allows."""
+    beyond = max(lower - value, value - upper) - error
+    return lower - upper > 2 * CHANCE or beyond > CHANCE
 
 
 def moment_match(x: Tensor, weights: Tensor) -> Gaussian:
