@@ -17,14 +17,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wgflow.classes import draw_classes, labeller_of
-from wgflow.composition import counted
-from wgflow.evaluation import classifier_of, sharp
-from wgflow.features import extract
-from wgflow.fidelity import frechet_distance, kernel_distance
-from wgflow.labelling import Labeller
-from wgflow.output import write_images
-from wgflow.run import Run, load
+from wgflow.cli.output import write_images
+from wgflow.metrics.features import extract
+from wgflow.metrics.fidelity import frechet_distance, kernel_distance
+from wgflow.metrics.labelling import Labeller
+from wgflow.runs.classes import draw_classes, labeller_of
+from wgflow.runs.compose import counted
+from wgflow.runs.evaluate import classifier_of, sharp
+from wgflow.runs.load import load
+from wgflow.runs.run import Run
 
 METHODS = {
     f"g = {g}, k = {k}": (float(g), float(k))

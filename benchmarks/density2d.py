@@ -30,15 +30,15 @@ from torch import Tensor
 from benchmarks.peers import PEERS, diverged
 from benchmarks.rows import measured, table
 from wgflow.config import Config, Data, Training
-from wgflow.energy import Energy, Rescaled
-from wgflow.grid import Grid, kl_gap
-from wgflow.learning import Learner
-from wgflow.metrics import SlicedWasserstein
+from wgflow.data.toys import TOYS
+from wgflow.energies.base import Energy, Rescaled
+from wgflow.likelihood.quadrature import Grid, kl_gap
+from wgflow.metrics.samples import SlicedWasserstein
 from wgflow.samplers import MALA
-from wgflow.sampling import draw
+from wgflow.samplers.population import draw
 from wgflow.schemes import GradientNorm, MaximumLikelihood, NearProximal, Population
-from wgflow.toys import TOYS
-from wgflow.train import descend
+from wgflow.training.learner import Learner
+from wgflow.training.loop import descend
 
 SETS = ("moons", "eight-gaussians", "checkerboard")
 PROTOCOL = Grid.box([-6.0, -6.0], [6.0, 6.0], 400, dtype=torch.float32)

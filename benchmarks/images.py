@@ -24,17 +24,18 @@ import torch
 from torch import Tensor
 
 from benchmarks.rows import measured, table
-from wgflow import folder
+from wgflow.cli.output import write_images
 from wgflow.config import Config, Data, Training
-from wgflow.data import Dataset
-from wgflow.data import load as load_data
-from wgflow.evaluation import classifier_of
-from wgflow.fidelity import fidelity
-from wgflow.image_architectures import ImageNoisyUNet, ImageUNet
-from wgflow.learning import Learner
-from wgflow.output import write_images
-from wgflow.run import Run, fit, resume
+from wgflow.data.dataset import Dataset
+from wgflow.data.dataset import load as load_data
+from wgflow.energies.image_networks import ImageNoisyUNet, ImageUNet
+from wgflow.metrics.fidelity import fidelity
+from wgflow.runs.evaluate import classifier_of
+from wgflow.runs.fit import fit, resume
+from wgflow.runs.run import Run
 from wgflow.schemes import DualScoreMatching, EnergyMatching, Scheme
+from wgflow.storage import folder
+from wgflow.training.learner import Learner
 
 SETS = ("mnist", "fashion-mnist")
 MATCHING = EnergyMatching()

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.rows import line, table
-from wgflow import heat_uses
-from wgflow.chains import SIDES, from_units, side, to_units
-from wgflow.evaluation import classifier_of, sharp
-from wgflow.fidelity import fidelity
-from wgflow.levels import denoised
-from wgflow.output import write_images
-from wgflow.run import Run, load
+from wgflow.cli.output import write_images
+from wgflow.energies.noise_levels import denoised
+from wgflow.flows import heat_uses
+from wgflow.metrics.fidelity import fidelity
+from wgflow.runs.chains import SIDES, from_units, side, to_units
+from wgflow.runs.evaluate import classifier_of, sharp
+from wgflow.runs.load import load
+from wgflow.runs.run import Run
 
 GRADIENTS = 80
 VISITS = (1, 4, 8, 16)

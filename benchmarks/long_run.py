@@ -25,19 +25,20 @@ import torch
 from torch import Tensor
 
 from benchmarks.rows import line, table
-from wgflow.chains import SHARE
+from wgflow.cli.output import write_images
 from wgflow.config import MIXED
-from wgflow.descent import anneal
-from wgflow.evaluation import classifier_of, sharp
-from wgflow.features import extract
-from wgflow.fidelity import Estimate, kernel_distance
-from wgflow.heat import generate
-from wgflow.levels import denoised
-from wgflow.output import write_images
-from wgflow.precision import halved
-from wgflow.run import Run, load
+from wgflow.energies.noise_levels import denoised
+from wgflow.energies.precision import halved
+from wgflow.flows.heat import generate
+from wgflow.metrics.features import extract
+from wgflow.metrics.fidelity import Estimate, kernel_distance
+from wgflow.runs.chains import SHARE
+from wgflow.runs.evaluate import classifier_of, sharp
+from wgflow.runs.load import load
+from wgflow.runs.run import Run
 from wgflow.samplers import ULA, CrankNicolson, Sampler, iterate
-from wgflow.sampling import follow
+from wgflow.samplers.descent import anneal
+from wgflow.samplers.population import follow
 from wgflow.schemes import matching
 
 LENGTHS = (1, 100, 300, 1000, 3000, 10_000)

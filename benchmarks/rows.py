@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wgflow.folder import append_json, read_lines
+from wgflow.storage.folder import append_json, read_lines
 
 
 def measured(

@@ -18,10 +18,10 @@ import torch
 
 from benchmarks.density2d import PERSISTENT
 from wgflow.config import Config, Training
-from wgflow.learning import Learner
 from wgflow.plots import compared_curves, png
 from wgflow.schemes import GradientNorm, MaximumLikelihood, Scheme
-from wgflow.validation import exact
+from wgflow.training.learner import Learner
+from wgflow.training.validation import exact
 
 SCHEMES: dict[str, tuple[Scheme, int]] = {
     "PCD": (MaximumLikelihood(PERSISTENT), 480),

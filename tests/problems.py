@@ -7,9 +7,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from wgflow.grid import Grid, log_density
-from wgflow.targets import Gaussian, GaussianMixture, Target
-from wgflow.toys import Banana, Ring
+from wgflow.data.targets import Gaussian, GaussianMixture, Target
+from wgflow.data.toys import Banana, Ring
+from wgflow.likelihood.quadrature import Grid, log_density
 
 F64 = torch.float64
 

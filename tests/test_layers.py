@@ -7,49 +7,35 @@ import pytest
 
 import wgflow
 
+ROOMS = {
+    "": "_version _tensor",
+    "storage": "folder checkpoint",
+    "data": "download images tables sources targets toys lazy batches dataset moments",
+    "energies": "precision microbatch base noise_levels layers principal mlp unet noise_unet "
+    "network image_networks",
+    "samplers": "base langevin kinetic independence particles descent population",
+    "likelihood": "quadrature gaussian calibration annealing",
+    "tasks": "inpaint denoise interpolate ood condition",
+    "flows": "heat log_z heat_uses",
+    "metrics": "pairwise samples neighbours fidelity features classifier labelling",
+    "plots": "style charts axes laws samples training motion",
+    "schemes": "base dynamics short_run maximum_likelihood gradient_norm proximal matching dual "
+    "detailed_balance joint",
+    "config": "schema toml recipes",
+    "distributed": "ranks islands launch",
+    "training": "muon loop health recorder learner warm_start validation progress runner",
+    "runs": "zoo normalising run load fit evaluate chains classes compose",
+    "report": "markup material scores verdict film page comparison",
+    "cli": "output tables progress points classes training sampling runs inverse paths outliers "
+    "data entry",
+}
+"""The rooms from bottom to top, and in each its modules in their order; `__init__` comes last,
+but of rooms that others import by name it only has a sentence."""
 LAYERS = [
-    ["_version", "_tensor", "precision", "folder", "fetch", "images", "readers", "sources"],
-    ["targets", "toys", "stored", "batches", "data", "moments"],
-    ["parts", "energy", "levels", "nets", "image_layers", "image_nets", "principal", "noisy_unet"],
-    ["grid", "exact", "calibration"],
-    ["distances", "metrics", "neighbours"],
-    ["samplers.base", "samplers.langevin", "samplers.kinetic", "samplers.independence"],
-    ["samplers", "particles", "descent", "sampling", "likelihood"],
-    ["inpainting", "denoising", "interpolation", "outliers", "conditioning"],
-    ["heat", "heat_likelihood", "heat_uses"],
-    [
-        "schemes.base",
-        "schemes.dynamics",
-        "schemes.restarted",
-        "schemes.likelihood",
-        "schemes.gradient_norm",
-    ],
-    ["schemes.proximal", "schemes.matching", "schemes.dual", "schemes.balance"],
-    ["schemes.joint", "schemes"],
-    ["ranks", "optimizers", "train"],
-    [
-        "architectures",
-        "image_architectures",
-        "settings",
-        "config",
-        "recipes",
-        "islands",
-        "checkpoint",
-    ],
-    ["features", "classifier", "fidelity"],
-    ["health", "learning", "inheritance", "recording", "validation", "progress"],
-    ["runner", "launch", "zoo", "run.normalising"],
-    ["run.learned", "run.stored", "run.fitting", "run"],
-    ["chains", "composition", "evaluation", "labelling", "classes"],
-    ["plots.style", "plots.charts", "plots.axes"],
-    ["plots.laws", "plots.samples", "plots.training", "plots.motion", "plots"],
-    ["report.markup", "report.material", "report.scores", "report.verdict", "report.film"],
-    ["report.page", "report.comparison", "report"],
-    ["output", "cli.tables", "cli.progress", "cli.points", "cli.classes"],
-    ["cli.training", "cli.sampling", "cli.runs", "cli.inverse", "cli.paths", "cli.outliers"],
-    ["cli.data", "cli.entry", "cli", "__main__", "__init__"],
+    [".".join(filter(None, (room, name))) for name in names.split()] + [room] * bool(room)
+    for room, names in ROOMS.items()
 ]
-ORDER = [name for layer in LAYERS for name in layer]
+ORDER = [*(name for layer in LAYERS for name in layer), "__main__", "__init__"]
 PLACE = {name: place for place, name in enumerate(ORDER)}
 ROOT = Path(wgflow.__file__).parent
 

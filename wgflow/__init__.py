@@ -10,25 +10,27 @@ from wgflow._version import __version__
 
 if TYPE_CHECKING:
     from wgflow.config import Config
-    from wgflow.energy import Confined, Mixture, Rescaled, Sum, Tempered, energy_and_grad
-    from wgflow.evaluation import evaluate_run
-    from wgflow.nets import MLP
-    from wgflow.run import Run, fit, load, resume
+    from wgflow.energies.base import Confined, Mixture, Rescaled, Sum, Tempered, energy_and_grad
+    from wgflow.energies.mlp import MLP
+    from wgflow.runs.evaluate import evaluate_run
+    from wgflow.runs.fit import fit, resume
+    from wgflow.runs.load import load
+    from wgflow.runs.run import Run
 
 _HOMES = {
-    "MLP": "nets",
+    "MLP": "energies.mlp",
     "Config": "config",
-    "Confined": "energy",
-    "Mixture": "energy",
-    "Rescaled": "energy",
-    "Run": "run",
-    "Sum": "energy",
-    "Tempered": "energy",
-    "energy_and_grad": "energy",
-    "evaluate_run": "evaluation",
-    "fit": "run",
-    "load": "run",
-    "resume": "run",
+    "Confined": "energies.base",
+    "Mixture": "energies.base",
+    "Rescaled": "energies.base",
+    "Run": "runs.run",
+    "Sum": "energies.base",
+    "Tempered": "energies.base",
+    "energy_and_grad": "energies.base",
+    "evaluate_run": "runs.evaluate",
+    "fit": "runs.fit",
+    "load": "runs.load",
+    "resume": "runs.fit",
 }
 
 __all__ = [

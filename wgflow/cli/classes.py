@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wgflow.output import note, say_json, write_images, writer
+from wgflow.cli.output import note, say_json, write_images, writer
 
 if TYPE_CHECKING:
-    from wgflow.composition import Counted
-    from wgflow.run import Run
+    from wgflow.runs.compose import Counted
+    from wgflow.runs.run import Run
 
 ALL = "all"
 
@@ -52,7 +52,7 @@ class Asked:
 
 def parse(classes: str, number: int) -> list[int]:
     """The classes that are asked for, of so many; ValueError for what is no list of them."""
-    from wgflow.conditioning import check_labels
+    from wgflow.tasks.condition import check_labels
 
     if classes == ALL:
         return list(range(number))
@@ -82,7 +82,7 @@ def sample_classes(
     """Draw points of each class, write them in the order of the classes, and say what it took."""
     import torch
 
-    from wgflow.classes import draw_classes, labeller_of
+    from wgflow.runs.classes import draw_classes, labeller_of
 
     labeller = labeller_of(run, note)
     labels = parse(asked.classes, labeller.classes)

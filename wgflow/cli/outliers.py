@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wgflow.cli.output import Json, Learned, rows_table, say, say_json
 from wgflow.cli.points import check_shape
 from wgflow.cli.progress import waiting
-from wgflow.output import Json, Learned, rows_table, say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-    from wgflow.energy import Energy
-    from wgflow.run import Run
+    from wgflow.energies.base import Energy
+    from wgflow.runs.run import Run
 
 verbs = typer.Typer(rich_markup_mode="markdown")
 
@@ -46,10 +46,10 @@ def ood(
     """Tell other data from the run's own: how well each score does, on points held out."""
     from dataclasses import replace
 
-    from wgflow.learning import load_data
-    from wgflow.metrics import halves
-    from wgflow.outliers import auroc
-    from wgflow.run import load
+    from wgflow.metrics.samples import halves
+    from wgflow.runs.load import load
+    from wgflow.tasks.ood import auroc
+    from wgflow.training.learner import load_data
 
     run = load(folder)
     behind = None if background is None else load(background).energy
@@ -82,7 +82,7 @@ def scorer(
     """All scores that the run's energy gives to points, by name."""
     import torch
 
-    from wgflow.outliers import outlier_scores, strangeness
+    from wgflow.tasks.ood import outlier_scores, strangeness
 
     generator = torch.Generator().manual_seed(seed)
     usual = run.recovery(reference, generator=generator) if run.leads else None

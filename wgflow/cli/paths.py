@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from wgflow.cli.output import Json, Learned, rows_table, say, say_json
 from wgflow.cli.points import TEST, Input, Out, points_of, result_file, write_result
-from wgflow.output import Json, Learned, rows_table, say, say_json
 
 verbs = typer.Typer(rich_markup_mode="markdown")
 
@@ -31,10 +31,11 @@ def interpolate(
     """Lead from one point to another through low energy, and tell the barrier."""
     import torch
 
-    from wgflow import heat_uses, interpolation
-    from wgflow.chains import from_units, langevin_step, to_units
-    from wgflow.grid import tabulate
-    from wgflow.run import load
+    from wgflow.flows import heat_uses
+    from wgflow.likelihood.quadrature import tabulate
+    from wgflow.runs.chains import from_units, langevin_step, to_units
+    from wgflow.runs.load import load
+    from wgflow.tasks import interpolate as interpolation
 
     run = load(folder)
     file = result_file(out, folder, "paths", run)

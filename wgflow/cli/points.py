@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wgflow.output import read_array, write_array, write_images, write_table, writer
+from wgflow.cli.output import read_array, write_array, write_images, write_table, writer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from wgflow.run import Run
+    from wgflow.runs.run import Run
 
 TEST = "test"
 Input = Annotated[
@@ -72,7 +72,7 @@ def mask_of(name: str, run: "Run") -> "Tensor":
     """True where a coordinate is hidden, (*event,): of a side, or from a file."""
     import torch
 
-    from wgflow.chains import side
+    from wgflow.runs.chains import side
 
     if name.endswith(".npy"):
         return torch.from_numpy(read_array(Path(name)) != 0)

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from wgflow.cli.output import Folder, Json, Learned, grid_table, rows_table, say, say_json
 from wgflow.cli.progress import waiting
 from wgflow.cli.tables import differences, read_config, read_scores, score_table, summary
-from wgflow.folder import is_run
-from wgflow.output import Folder, Json, Learned, grid_table, rows_table, say, say_json
+from wgflow.storage.folder import is_run
 
 verbs = typer.Typer(rich_markup_mode="markdown")
 
@@ -41,8 +41,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a run: divergences, likelihood and distances of samples, beside their floors."""
-    from wgflow.evaluation import evaluate_run
-    from wgflow.run import load
+    from wgflow.runs.evaluate import evaluate_run
+    from wgflow.runs.load import load
 
     with waiting("Evaluating"):
         scores = evaluate_run(
@@ -59,8 +59,8 @@ def publish(
     folder: Folder, out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.")]
 ) -> None:
     """Write a run without what only learning needs, small enough to share."""
-    from wgflow.run import load
-    from wgflow.run import publish as write_published
+    from wgflow.runs.load import load
+    from wgflow.runs.load import publish as write_published
 
     write_published(load(folder), out)
     typer.echo(f"Published: {out}")
@@ -145,7 +145,7 @@ def list_(
 
 def known_data() -> dict[str, bool]:
     """Names of the data sets, and whether they are on this machine."""
-    from wgflow.data import TOYS
-    from wgflow.fetch import SETS, is_fetched
+    from wgflow.data.dataset import TOYS
+    from wgflow.data.download import SETS, is_fetched
 
     return dict.fromkeys([*TOYS, "digits"], True) | {name: is_fetched(name) for name in SETS}

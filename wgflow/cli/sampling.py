@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from wgflow.cli.classes import Asked, Classes, Guidance, Pull, check_no_class, sample_classes
-from wgflow.folder import SAMPLES
-from wgflow.output import LEARNED, Json, say_json, writer
+from wgflow.cli.output import LEARNED, Json, say_json, writer
+from wgflow.storage.folder import SAMPLES
 
 verbs = typer.Typer(rich_markup_mode="markdown")
 
@@ -77,9 +77,9 @@ def sample(
     """Draw points from the learned density, in the units of the data."""
     import torch
 
-    from wgflow import zoo
-    from wgflow.composition import compose, counted
-    from wgflow.run import load
+    from wgflow.runs import zoo
+    from wgflow.runs.compose import compose, counted
+    from wgflow.runs.load import load
 
     if (folder is None) == (pretrained is None):
         raise ValueError(

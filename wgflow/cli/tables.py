@@ -5,8 +5,8 @@ from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wgflow.folder import CONFIG, ENVIRONMENT, SCORES, is_run, read_json
-from wgflow.output import grid_table
+from wgflow.cli.output import grid_table
+from wgflow.storage.folder import CONFIG, ENVIRONMENT, SCORES, is_run, read_json
 
 if TYPE_CHECKING:
     from rich.table import Table

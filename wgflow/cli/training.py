@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wgflow.cli.output import Folder, Json, note, say, say_json, write_array
 from wgflow.cli.progress import progressing
 from wgflow.cli.tables import read_config, score_table
-from wgflow.folder import ENVIRONMENT, SAMPLES, read_json
-from wgflow.output import Folder, Json, note, say, say_json, write_array
+from wgflow.storage.folder import ENVIRONMENT, SAMPLES, read_json
 
 if TYPE_CHECKING:
     from wgflow.config import Config
-    from wgflow.run import Run
+    from wgflow.runs.run import Run
 
 Devices = Annotated[
     int | None, typer.Option(min=1, help="Processes, or GPUs, per machine; default 1.")
@@ -89,8 +89,8 @@ def train(
     if show_config:
         typer.echo(dumps(settings), nl=False)
         return
-    from wgflow.launch import launched
-    from wgflow.run import fit
+    from wgflow.distributed.launch import launched
+    from wgflow.runs.fit import fit
 
     with launched(devices, nodes, settings.device) as ranks:
         folder = ranks.lead(lambda: out or free_folder(Path("runs"), settings))
@@ -115,8 +115,8 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was stopped or killed."""
-    from wgflow import run
-    from wgflow.launch import launched
+    from wgflow.distributed.launch import launched
+    from wgflow.runs.fit import resume as go_on
 
     config = read_config(folder)
     usual = read_json(folder / ENVIRONMENT).get("ranks", 1) if nodes is None else 1
@@ -124,7 +124,7 @@ def resume(
         launched(devices, nodes, config["device"], usual=usual) as ranks,
         progressing(config["training.steps"], shown=ranks.first) as progress,
     ):
-        resumed = run.resume(folder, listener=progress, ranks=ranks)
+        resumed = go_on(folder, listener=progress, ranks=ranks)
     if ranks.first:
         finish(resumed, report=not no_report, as_json=as_json)
 
@@ -134,7 +134,7 @@ def configure(
 ) -> "Config":
     """Defaults, then the file or recipe, then the data, then the settings."""
     from wgflow.config import build, override, parse
-    from wgflow.recipes import recipe, usual
+    from wgflow.config.recipes import recipe, usual
 
     if config is None and data is not None:
         config = usual(data, begun=begun)
@@ -160,7 +160,7 @@ def finish(run: "Run", *, report: bool, as_json: bool) -> None:
     """Evaluate a trained run, draw its samples, write its report, and say what is next."""
     import torch
 
-    from wgflow.evaluation import affordable, evaluate_run
+    from wgflow.runs.evaluate import affordable, evaluate_run
     from wgflow.schemes import EnergyMatching
 
     note("Evaluating.")

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wgflow.energy import Energy
-from wgflow.grid import Grid, log_density, tabulate
+from wgflow.energies.base import Energy
+from wgflow.likelihood.quadrature import Grid, log_density, tabulate
 
 
 class Box(NamedTuple):

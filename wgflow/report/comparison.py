@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from wgflow import folder, plots
+from wgflow import plots
 from wgflow.report import markup
 from wgflow.report.markup import Section, escape
 from wgflow.report.material import Material, gather
 from wgflow.report.scores import explained, rank, score_keys, written, written_floor
-from wgflow.run import load
+from wgflow.runs.load import load
+from wgflow.storage import folder
 
 
 def compare_report(paths: Sequence[Path], out: Path) -> Path:

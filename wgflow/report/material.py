@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wgflow import folder, plots
-from wgflow.data import Dataset
-from wgflow.metrics import mode_occupancy, occupancy_error
+from wgflow import plots
+from wgflow.data.dataset import Dataset
+from wgflow.data.targets import GaussianMixture, Target
+from wgflow.metrics.samples import mode_occupancy, occupancy_error
 from wgflow.plots import Chart
-from wgflow.run import Run
-from wgflow.targets import GaussianMixture, Target
+from wgflow.runs.run import Run
+from wgflow.storage import folder
 
 Records = list[dict[str, Any]]
 

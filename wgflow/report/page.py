@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wgflow import folder, plots
+from wgflow import plots
 from wgflow.report import markup
 from wgflow.report.film import motion_section
 from wgflow.report.markup import Section, escape
 from wgflow.report.material import Material, gather, vectors
 from wgflow.report.scores import SCORES, explained, rounded, score_keys, written, written_floor
 from wgflow.report.verdict import verdict
-from wgflow.run import load
+from wgflow.runs.load import load
+from wgflow.storage import folder
 
 SCORE_HEADER = (
     '<thead><tr><th>Score</th><th class="number">Value</th>'

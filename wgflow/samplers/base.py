@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wgflow._tensor import per_point
-from wgflow.energy import Energy, energy_and_grad
+from wgflow.energies.base import Energy, energy_and_grad
 
 S = TypeVar("S")
 

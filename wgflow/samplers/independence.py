@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wgflow.energy import Energy, energy_and_grad
+from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.samplers.base import Info, Sampler, check_positive, log_uniform_like, metropolis
 from wgflow.samplers.langevin import LangevinState
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wgflow._tensor import sum_event
-from wgflow.energy import Energy, energy_and_grad
+from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.samplers.base import (
     Info,
     Sampler,

@@ -1,13 +1,13 @@
 """Schemes: how an energy learns, one contract."""
 
-from wgflow.schemes.balance import DetailedBalance
 from wgflow.schemes.base import Loss, Scheme
+from wgflow.schemes.detailed_balance import DetailedBalance
 from wgflow.schemes.dual import DualScoreMatching, Recent
 from wgflow.schemes.dynamics import Carry, Dynamics, Population
 from wgflow.schemes.gradient_norm import GradientNorm
 from wgflow.schemes.joint import Joint, Pair
-from wgflow.schemes.likelihood import MaximumLikelihood
 from wgflow.schemes.matching import EnergyMatching, Paths, matching
+from wgflow.schemes.maximum_likelihood import MaximumLikelihood
 from wgflow.schemes.proximal import (
     Envelope,
     FirstOrder,
@@ -17,7 +17,7 @@ from wgflow.schemes.proximal import (
     NearProximal,
     Reverse,
 )
-from wgflow.schemes.restarted import FromData, FromNoise
+from wgflow.schemes.short_run import FromData, FromNoise
 
 __all__ = [
     "Carry",

@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from wgflow.energy import Energy
+from wgflow.energies.base import Energy
 
 C = TypeVar("C")
 

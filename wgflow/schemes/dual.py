@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from wgflow._tensor import per_point, sum_event
-from wgflow.energy import Energy
-from wgflow.levels import Levels, derivatives, levels_of
+from wgflow.energies.base import Energy
+from wgflow.energies.noise_levels import Levels, derivatives, levels_of
 from wgflow.samplers.base import check_fraction, check_positive
 from wgflow.schemes.base import Loss, Scheme
 

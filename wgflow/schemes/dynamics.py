@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from wgflow._tensor import sum_event
-from wgflow.energy import Confined, Energy
-from wgflow.particles import Particles, populate, react, resample, temper, transport
-from wgflow.parts import whole
+from wgflow.energies.base import Confined, Energy
+from wgflow.energies.microbatch import whole
 from wgflow.samplers import MALA, Independence, Sampler
 from wgflow.samplers.base import check_fraction, check_positive
 from wgflow.samplers.independence import silverman
+from wgflow.samplers.particles import Particles, populate, react, resample, temper, transport
 
 HOPELESS = 0.005
 """Acceptance of global moves under which they are only tried now and then."""
@@ -110,10 +110,10 @@ class Population(Dynamics):
         restart: share of the particles redrawn from the start law per learning step; only for
             particles without weights.
         settle: steps of the sampler that particles take from the start law before they count.
-        tempered: effective fraction that the weights ``exp(-αE)`` of `wgflow.particles.temper`
-            leave to particles that carry no others; 1 for equal weights. With a restart from
-            noise, whose paths are the wells' shares of the data, the flow then ends where all
-            wells are equally deep: α rises to 1 on the way.
+        tempered: effective fraction that the weights ``exp(-αE)`` of
+            `wgflow.samplers.particles.temper` leave to particles that carry no others; 1 for equal
+            weights. With a restart from noise, whose paths are the wells' shares of the data, the
+            flow then ends where all wells are equally deep: α rises to 1 on the way.
 
     Raises:
         ValueError: when a hyper-parameter is out of its range.

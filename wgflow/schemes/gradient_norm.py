@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 
 from wgflow._tensor import sum_event
-from wgflow.energy import energy_and_grad
+from wgflow.energies.base import energy_and_grad
 from wgflow.samplers.base import check_positive
 from wgflow.schemes.base import Loss, Scheme
 from wgflow.schemes.dynamics import Carry, Dynamics, Population
-from wgflow.schemes.likelihood import energies
+from wgflow.schemes.maximum_likelihood import energies
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from wgflow._tensor import per_point, sum_event
-from wgflow.energy import Energy, energy_and_grad
+from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.samplers.base import check_fraction, check_positive
 from wgflow.schemes.base import Loss, Scheme
 

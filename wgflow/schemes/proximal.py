@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from wgflow._tensor import sum_event
-from wgflow.energy import Energy, energy_and_grad
-from wgflow.particles import effective_fraction
-from wgflow.parts import alike, whole
+from wgflow.energies.base import Energy, energy_and_grad
+from wgflow.energies.microbatch import alike, whole
 from wgflow.samplers.base import check_fraction, check_positive
+from wgflow.samplers.particles import effective_fraction
 from wgflow.schemes.base import Loss, Scheme
 from wgflow.schemes.dynamics import Carry, Dynamics, Population
 

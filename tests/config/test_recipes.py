@@ -1,0 +1,83 @@
+"""Recipes are whole configurations, found by name, and chosen by the kind of data."""
+
+import pytest
+
+from wgflow.config import loads
+from wgflow.config.recipes import names, recipe, usual
+from wgflow.schemes import DetailedBalance, DualScoreMatching, Joint
+
+
+def read(name):
+    return loads(recipe(name).read_text("utf8"))
+
+
+def test_the_recipes():
+    assert names() == ["digits", "images", "images-density", "images-equilibrium"]
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_recipe_is_a_configuration_of_no_data(name):
+    assert read(name).data.name == loads("").data.name
+
+
+def test_an_unknown_recipe_is_refused():
+    with pytest.raises(ValueError, match=r"one of digits, images, images-density, .* got 'imgs'"):
+        recipe("imgs")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("moons", None),
+        ("points.csv", None),
+        ("digits", "digits"),
+        ("mnist", "images"),
+        ("fashion-mnist", "images"),
+        ("hf:cifar10", "images"),
+    ],
+)
+def test_images_and_digits_have_settings_of_their_own(source, expected):
+    assert usual(source) == expected
+
+
+def test_folders_are_of_images(tmp_path):
+    assert usual(str(tmp_path)) == "images"
+
+
+def test_a_folder_does_not_hide_a_known_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("moons", "digits"):
+        (tmp_path / name).mkdir()
+    assert usual("moons") is None
+    assert usual("digits") == "digits"
+
+
+def test_images_that_begin_with_an_energy_are_in_the_second_phase():
+    assert usual("mnist", begun=True) == "images-density"
+    assert usual("moons", begun=True) is None
+
+
+def test_the_equilibrium_goes_on_with_the_density():
+    second, third = read("images-density"), read("images-equilibrium")
+    assert isinstance(third.scheme, Joint)
+    assert isinstance(third.scheme.equilibrium, DetailedBalance)
+    assert (second.energy, second.scheme, second.dtype, second.data) == (
+        third.energy,
+        third.scheme.transport,
+        third.dtype,
+        third.data,
+    )
+    sampler = third.scheme.equilibrium.dynamics.sampler
+    assert sampler.width == third.energy.lowest
+    assert sampler.step_size == pytest.approx(sampler.width**2 / 4)
+
+
+def test_the_density_begins_with_the_network_of_the_transport():
+    first, second = read("images"), read("images-density")
+    assert isinstance(second.scheme, DualScoreMatching)
+    for name in ("widths", "blocks", "patch", "attention", "spectral"):
+        assert getattr(first.energy, name) == getattr(second.energy, name)
+    assert second.data.smoothing == second.energy.lowest
+    wells = first.scheme.temperature * (1 - first.scheme.cutoff)
+    assert second.energy.lowest == pytest.approx(wells**0.5)
+    assert first.dtype == second.dtype

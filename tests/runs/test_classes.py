@@ -1,0 +1,244 @@
+"""Points of a class of a run: whence they come, what they cost, and `wgflow sample --class`."""
+
+import itertools
+import math
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from problems import seeded
+from test_cli_uses import SMALL, TINY, fit, refused, succeed, told
+
+from wgflow.tasks import condition as conditioning
+from wgflow.runs import zoo
+from wgflow.runs.classes import LOOKS, draw_classes, labeller_of
+from wgflow.cli.classes import parse
+from wgflow.runs.compose import counted
+from wgflow.energies.base import Rescaled
+from wgflow.storage.folder import LABELLER
+from wgflow.metrics.labelling import Labeller
+from wgflow.runs.load import load
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Digits by matched paths, whose labeller knows nothing but 3; and moons without labels."""
+    folder = tmp_path_factory.mktemp("runs")
+    digits = fit(folder, "digits", TINY)
+    only(3).save(digits.path / LABELLER)
+    return {"digits": digits, "moons": fit(folder, "moons", SMALL)}
+
+
+def only(label, classes=10, certainty=1e6):
+    """A labeller that says ``label`` whatever it sees."""
+    x = torch.zeros(classes, 1, 8, 8)
+    network = Labeller.fit(x, torch.arange(classes), updates=1).network
+    last = network[-1]
+    last.weight.zero_()
+    last.bias.copy_(certainty * torch.eye(classes)[label])
+    return Labeller(network, classes, 1.0)
+
+
+def test_cut_paths_lead_where_whole_ones_do(runs):
+    """All draws are taken, so they are those of `Run.sample`, and as dear."""
+    run, counter = counted(runs["digits"])
+    chosen = draw_classes(run, [3], 4, labeller=only(3), generator=seeded(4), steps=20)
+    assert counter.points == 20 * chosen.draws == 20 * chosen.ended
+    x = run.sample(chosen.draws, generator=seeded(4), steps=20)
+    torch.testing.assert_close(chosen.x[0], x[:4])
+
+
+def test_draws_without_hope_are_followed_to_the_first_look_only(runs):
+    """A class of probability 1/100: hope has one draw in five, by κp = 20/100."""
+    run, counter = counted(runs["digits"])
+    labeller = only(3, certainty=math.log(91))  # 91/(91 + 9 others)
+    chosen = draw_classes(run, [2], 5, labeller=labeller, generator=seeded(5), steps=20)
+    first, second = (round(look * 10) for look in LOOKS)
+    assert first < second
+    # All hope alike at both looks, since the labeller says the same of all points.
+    assert counter.points == first * chosen.draws + (20 - first) * chosen.ended
+    assert abs(chosen.ended / chosen.draws - 0.2) < 4 * math.sqrt(0.16 / chosen.draws)
+
+
+def test_a_pull_is_the_velocity_of_the_class(runs, monkeypatch):
+    """All potentials known: Gaussian classes, whose paths from noise end in their law.
+
+    At each time the run's energy is that of the mixture of the paths then, so that k = 1 is
+    exact, and draws by Euler steps have the mean of the class up to the step.
+    """
+    monkeypatch.setattr(conditioning, "PATIENCE", 2)  # so that a mistake ends soon
+    means = torch.stack([torch.full((1, 8, 8), m) for m in (-0.5, 0.5)])
+    step, clock = 2 / 200, itertools.count()
+    paths = replace(runs["digits"].config.scheme, temperature=1.0)
+    deviation = 0.3
+
+    def joint(x):
+        t = min(1.0, (at[0] + 0.5) * step)
+        v = t**2 * deviation**2 + (1 - t) ** 2
+        return t, -(x[:, None] - t * means).square().flatten(2).sum(2) / (2 * v)
+
+    at = [0]
+
+    def energy(x):
+        at[0] = next(clock)
+        t, logs = joint(x)
+        if t == 1:
+            return 0 * x.flatten(1).sum(1)
+        return -(1 - t) / t * logs.logsumexp(1) - x.square().flatten(1).sum(1) / (2 * t)
+
+    run = replace(runs["digits"], config=replace(runs["digits"].config, scheme=paths))
+    run = replace(run, energy=Rescaled(energy, torch.tensor(0.0), torch.tensor(1.0)))
+    chosen = draw_classes(
+        run,
+        [1],
+        60,
+        labeller=lambda x: joint(x)[1].log_softmax(1),
+        pull=1.0,
+        steps=200,
+        generator=seeded(8),
+    )
+    x = chosen.x[0]
+    assert chosen.draws == 90  # enough at once: without a pull half of them would be of class 0
+    assert float(x.mean()) == pytest.approx(0.5, abs=0.02)
+    assert float(x.std()) == pytest.approx(deviation, abs=0.03)
+
+
+def test_a_pull_needs_paths_and_is_not_negative(runs):
+    options = {"labeller": only(3), "generator": seeded(0)}
+    for name, pull in (("moons", 1.0), ("digits", -1.0), ("digits", math.nan)):
+        with pytest.raises(ValueError, match=f"expected at least 0, .* got {pull}"):
+            draw_classes(runs[name], [0], 1, pull=pull, **options)
+
+
+def test_populations_have_classes_too(runs):
+    """Points of the plane as images of no kind: any callable of log-probabilities will do."""
+    moons = runs["moons"]
+
+    def sign(u):
+        right = (u[:, :1] > 0).to(u)
+        return torch.cat([1 - right, right], 1).log()
+
+    chosen = draw_classes(moons, [0, 1], 30, labeller=sign, generator=seeded(6))
+    assert chosen.x.shape == (2, 30, 2)
+    middle = float(moons.energy.shift[0])
+    assert (chosen.x[0, :, 0] <= middle).all()
+    assert (chosen.x[1, :, 0] > middle).all()
+
+
+def test_starts_are_checked(runs):
+    options = {"labeller": only(3), "generator": seeded(0)}
+    with pytest.raises(ValueError, match="start"):
+        draw_classes(runs["digits"], [3], 1, start="nowhere", **options)
+    with pytest.raises(ValueError, match="start from particles"):
+        draw_classes(runs["digits"], [3], 1, start="population", **options)
+    with pytest.raises(ValueError, match="Only energies matched to paths"):
+        draw_classes(runs["moons"], [3], 1, start="noise", **options)
+
+
+def test_a_labeller_is_learned_once_from_the_runs_own_data(runs, tmp_path, monkeypatch):
+    shutil.copytree(runs["digits"].path, tmp_path / "run")
+    (tmp_path / "run" / LABELLER).unlink()
+    run, lines = load(tmp_path / "run"), []
+    first = labeller_of(run, lines.append, updates=150)
+    assert "Learning the classes of digits" in lines[0]
+    assert f"{first.accuracy:.2%}" in lines[1]
+    data = run.dataset
+    u = data.standardise(data.test).float()
+    right = (first(u).argmax(1) == data.test_labels).double().mean()
+    assert first.accuracy == float(right) > 0.8
+    monkeypatch.setattr(Labeller, "fit", None)
+    again = labeller_of(load(run.path), lines.append)
+    assert torch.equal(again(u), first(u))
+    assert len(lines) == 2
+
+
+def test_data_without_labels_and_data_not_at_hand_are_refused(runs, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="expected data that have some, got moons"):
+        labeller_of(runs["moons"])
+    assert "A class needs labels" in refused("sample", runs["moons"].path, "--class", 1)
+    shutil.copytree(zoo.pretrained("mnist"), tmp_path / "run")
+    (tmp_path / "run" / LABELLER).unlink(missing_ok=True)
+    monkeypatch.setenv("WGFLOW_DATA", str(tmp_path / "nothing"))
+    line = refused("sample", tmp_path / "run", "--class", 3)
+    assert "mnist must be fetched first" in line
+    assert "`wgflow data fetch mnist`" in line
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_the_zoo_knows_its_classes_without_data(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("WGFLOW_DATA", str(tmp_path / "nothing"))
+    labeller = labeller_of(load(zoo.pretrained(name)))
+    assert labeller.classes == 10
+    assert labeller.accuracy > 0.85
+
+
+def test_the_command_line_draws_of_a_class(runs, tmp_path):
+    digits = runs["digits"].path
+    out = tmp_path / "threes.npy"
+    found = told("sample", digits, "--class", 3, "-n", 4, "--steps", 5, "--out", out)
+    assert np.load(out).shape == (4, 1, 8, 8)
+    expected = {"classes": [3], "shape": [4, 1, 8, 8], "seed": 0, "guidance": 1.0, "pull": 0.0}
+    assert found.items() >= expected.items()
+    assert (found["draws"], found["ended"], found["evaluations"]) == (40, 40, 50.0)
+    line = succeed("sample", digits, "--class", 3, "-n", 4, "--steps", 5, "--out", out)
+    assert "4 points of each class (3)" in line
+    assert "40 draws, of which 40 to the end; 50 evaluations" in line
+    never = refused("sample", digits, "--class", 2, "-n", 1, "--steps", 2)
+    assert "expected class 2 at least 1 times in 1000 draws, got it 0 times" in never
+
+
+def test_a_picture_has_a_row_for_each_class(runs, tmp_path):
+    shutil.copytree(runs["digits"].path, tmp_path / "run")
+    only(3, certainty=0.0).save(tmp_path / "run" / LABELLER)
+    options = ("-n", 2, "--steps", 3, "--out", tmp_path / "all.png")
+    found = told("sample", tmp_path / "run", "--class", "all", *options)
+    assert found["classes"] == list(range(10))
+    with Image.open(tmp_path / "all.png") as image:
+        assert image.size == (2 * 8, 10 * 8)
+    found = told("sample", tmp_path / "run", "--class", "5, 0,9", *options)
+    assert found["classes"] == [5, 0, 9]
+    with Image.open(tmp_path / "all.png") as image:
+        assert image.size == (2 * 8, 3 * 8)
+
+
+def test_guidance_reaches_the_acceptance(runs, tmp_path):
+    """p(c|x) = 1/2 everywhere: g = 4 takes 16 draws for a point, g = 1 two."""
+    shutil.copytree(runs["digits"].path, tmp_path / "run")
+    only(1, classes=2, certainty=0.0).save(tmp_path / "run" / LABELLER)
+    options = ("--class", 1, "-n", 60, "--steps", 1, "--out", tmp_path / "x.npy")
+    plain = told("sample", tmp_path / "run", *options)["draws"]
+    sharp = told("sample", tmp_path / "run", *options, "--guidance", 4)["draws"]
+    assert plain == 256  # more than enough at once
+    assert 500 < sharp < 1700
+    for option in ("--guidance", "--pull"):
+        assert "expected --class with them" in refused("sample", tmp_path / "run", option, 4)
+
+
+def test_pull_reaches_the_path(runs, tmp_path):
+    options = ("--class", 3, "-n", 4, "--steps", 5, "--out", tmp_path / "x.npy")
+    found = told("sample", runs["digits"].path, *options, "--pull", 2)
+    assert (found["draws"], found["evaluations"], found["pull"]) == (6, 7.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("classes", "match"),
+    [
+        ("3,x", "or all, got '3,x'"),
+        ("-1", "or all, got '-1'"),
+        ("", "or all, got ''"),
+        ("10", "expected some of 0 to 9, got 10"),
+        ("1,1", "asked for once: expected some of 0 to 9, got 1, 1"),
+    ],
+)
+def test_classes_that_are_none_are_refused(classes, match):
+    with pytest.raises(ValueError, match=match):
+        parse(classes, 10)
+
+
+def test_help_tells_of_classes():
+    text = " ".join(succeed("sample", "--help").split())
+    assert "--class" in text
+    assert "Bayes" in text

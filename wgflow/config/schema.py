@@ -1,0 +1,215 @@
+"""The settings of a run: frozen records whose constructors are the schema."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from wgflow.data.images import SCALINGS
+from wgflow.energies.image_networks import CONVOLUTIONAL
+from wgflow.energies.network import Network, Perceptron
+from wgflow.energies.precision import fast_bfloat16
+from wgflow.samplers.base import check_choice, check_fraction, check_positive
+from wgflow.schemes import NearProximal, Scheme
+
+MIXED, AUTO = "bf16-mixed", "auto"
+"""Convolutions in bfloat16; and the same where the device is made for it, else float32."""
+
+DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    MIXED: torch.float32,
+    AUTO: torch.float32,
+}
+"""Names of the precisions, and the type of the weights and points in each."""
+
+OPTIMIZERS = ("adamw", "muon")
+"""Names of the optimisers."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What to learn from.
+
+    Args:
+        name, size, test_fraction: source, number of train points and share held out; see
+            `wgflow.data.dataset.load`.
+        image_size: side to which images are cut and resized; None keeps their size.
+        scaling: ``coordinate`` or ``range``; None chooses by the data; see
+        `wgflow.data.dataset.load`.
+        flips: whether images are mirrored left to right at random; they must be scaled by range.
+        smoothing: σ ≥ 0 of Gaussian noise added to every batch, in standardised units; the law
+            that is learned, and scored, is that of the data with this noise.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    name: str = "eight-gaussians"
+    size: int | None = None
+    test_fraction: float = 0.1
+    image_size: int | None = None
+    scaling: str | None = None
+    flips: bool = False
+    smoothing: float = 0.0
+
+    def __post_init__(self):
+        if not self.name:
+            raise ValueError("Data need a source: expected a name or a path, got ''.")
+        if self.size is not None and self.size < 2:
+            raise ValueError(f"Data need spread: expected a size ≥ 2, got {self.size}.")
+        _check_between("Data", test_fraction=self.test_fraction)
+        if self.image_size is not None:
+            check_positive("Data", image_size=self.image_size)
+        if self.scaling not in (None, *SCALINGS):
+            raise unknown("scaling", str(self.scaling), SCALINGS)
+        if not 0 <= self.smoothing < float("inf"):
+            raise ValueError(f"Data need smoothing ≥ 0: expected ≥ 0, got {self.smoothing}.")
+        if self.flips and self.scaling == "coordinate":
+            raise ValueError(
+                "Flips need one unit for all pixels: expected scaling range, got coordinate."
+            )
+
+
+@dataclass(frozen=True)
+class Training:
+    """The optimisation: warm-up, cosine decay to zero, running average of the weights.
+
+    Args:
+        steps: learning steps.
+        batch_size: data per learning step, or all of them where there are fewer.
+        accumulate: parts that data and particles of a step are evaluated in, for the memory of
+            one part and the gradient of all; see `wgflow.energies.microbatch`.
+        optimizer: ``adamw``, or ``muon``: `wgflow.training.muon.Muon`, which learns convolutional
+            energies of images in fewer steps.
+        learning_rate: peak of the schedule.
+        betas: Adam's decays of its two moments.
+        weight_decay: decoupled decay of the weights, per unit of the learning rate.
+        warmup: steps of linear warm-up.
+        average: decay of the running average of the weights, which is the energy that is kept.
+        clip: greatest norm of the gradient; None for none.
+        evaluate_every: steps between two evaluations on the test points.
+        checkpoint_every: steps between two checkpoints.
+        patience: evaluations without improvement after which training stops; None for never.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    steps: int = 700
+    batch_size: int = 1024
+    accumulate: int = 1
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+    warmup: int = 50
+    average: float = 0.99
+    clip: float | None = None
+    evaluate_every: int = 50
+    checkpoint_every: int = 100
+    patience: int | None = None
+
+    def __post_init__(self):
+        check_positive(
+            "Training",
+            steps=self.steps,
+            batch_size=self.batch_size,
+            accumulate=self.accumulate,
+            learning_rate=self.learning_rate,
+            evaluate_every=self.evaluate_every,
+            checkpoint_every=self.checkpoint_every,
+            clip=1 if self.clip is None else self.clip,
+            patience=1 if self.patience is None else self.patience,
+        )
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        _check_count("Training", warmup=self.warmup)
+        check_fraction("Training", average=self.average)
+        for beta in self.betas:
+            check_fraction("Training", betas=beta)
+        if 1 in (self.average, *self.betas):
+            raise ValueError(
+                "A running average must forget: expected average and betas < 1, "
+                f"got {self.average} and {self.betas}."
+            )
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that determines a run, but the machine.
+
+    Args:
+        seed: of every random number, at least 0.
+        device: a torch device that computes in float64, such as cpu or cuda:0.
+        dtype: float32, float64, or bf16-mixed: float32 with the convolutions of image networks in
+            bfloat16 while they learn, which is several times faster where the processor has it
+            and many times slower elsewhere; or auto, see `settled`.
+        init: folder of a run whose energy this one begins with; None begins anew.
+        data, energy, scheme, training: what to learn from, what learns, how, and how long.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    seed: int = 0
+    device: str = "cpu"
+    dtype: str = "float32"
+    init: str | None = None
+    data: Data = field(default_factory=Data)
+    energy: Network = field(default_factory=Perceptron)
+    scheme: Scheme = field(default_factory=NearProximal)
+    training: Training = field(default_factory=Training)
+
+    def __post_init__(self):
+        _check_count("Config", seed=self.seed)
+        if self.dtype not in DTYPES:
+            raise unknown("dtype", self.dtype, DTYPES)
+        spectral = isinstance(self.energy, CONVOLUTIONAL) and self.energy.spectral
+        if self.training.accumulate > 1 and spectral:
+            raise ValueError(
+                "Spectral normalisation moves on with every evaluation, so that parts of a batch "
+                "differ: expected training.accumulate 1 with energy.spectral, "
+                f"got {self.training.accumulate}."
+            )
+        try:
+            torch.device(self.device)
+        except RuntimeError:
+            raise ValueError(
+                "A device is named as in torch: expected cpu, cuda, cuda:1 ..., "
+                f"got {self.device!r}."
+            ) from None
+
+    def settled(self) -> "Config":
+        """The same with the precision that ``auto`` stands for on the device.
+
+        bf16-mixed where that is fast, else float32. A run keeps what it began with.
+        """
+        if self.dtype != AUTO:
+            return self
+        return replace(self, dtype=MIXED if fast_bfloat16(self.device) else "float32")
+
+
+def unknown(what: str, got: str, known: Iterable[str], path: str = "") -> ValueError:
+    """The error of a name that is none of the known ones; ``path`` is its dotted key."""
+    near = difflib.get_close_matches(got, list(known), n=1)
+    hint = f" Did you mean {join(path, near[0])!r}?" if near else ""
+    expected = f"expected one of {', '.join(known)}" if known else "expected none"
+    return ValueError(f"No such {what}: {expected}, got {join(path, got)!r}.{hint}")
+
+
+def join(path: str, key: str) -> str:
+    """A dotted key."""
+    return f"{path}.{key}" if path else key
+
+
+def _check_count(owner: str, **values: int) -> None:
+    for name, value in values.items():
+        if value < 0:
+            raise ValueError(f"{owner} needs {name} ≥ 0: expected ≥ 0, got {value}.")
+
+
+def _check_between(owner: str, **values: float) -> None:
+    for name, value in values.items():
+        if not 0 < value < 1:
+            raise ValueError(f"{owner} needs {name} between 0 and 1: got {value}.")

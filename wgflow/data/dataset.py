@@ -1,0 +1,282 @@
+"""Data sets by name or from disk."""
+
+import difflib
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from wgflow._tensor import Points
+from wgflow.data.download import SETS, local
+from wgflow.data.images import SCALINGS
+from wgflow.data.lazy import Many, Stored, chunks, mean_of
+from wgflow.data.sources import HUB, Source, open_digits, open_source
+from wgflow.data.targets import Target
+from wgflow.data.toys import TOYS
+
+TOY_TRAIN = 500_000  # enough for a toy set to behave like an endless source
+TOY_TEST = 10_000
+PIXEL_FLOOR = 0.1
+SMALL_SIDE = 8
+"""Pixels of a side up to which images are scaled per pixel unless told otherwise."""
+
+Part = tuple[Stored, Tensor | None]
+"""Points, and labels where they are known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Points to learn from and points held out, in the units of the source.
+
+    Args:
+        name: of the toy set, or of the file or folder.
+        train: points, shape (n, *event): a tensor, or `Stored` where the points are images of
+            eight bits or numbers mapped from a file, which as a tensor may not fit in memory.
+            Both have a length and a shape, and an index or a slice of both is a tensor.
+        test: held-out points, shape (m, *event).
+        shift: mean ``m`` of train; one number 1/2 for images scaled by their range.
+        scale: standard deviation ``s`` of train, per coordinate. In events with several axes
+            (images) it is at least a tenth of the root mean square over the pixels, so that a
+            margin that hardly varies is not blown up. One number 1/2 for images scaled by their
+            range.
+        columns: names of the coordinates, for a table.
+        target: the exact law of the points, in the same units, for a toy set.
+        train_labels, test_labels: classes of the points, shape (n,) and (m,), int64; None where
+            unknown.
+    """
+
+    name: str
+    train: Many
+    test: Tensor
+    shift: Tensor
+    scale: Tensor
+    columns: tuple[str, ...] | None = None
+    target: Target | None = None
+    train_labels: Tensor | None = None
+    test_labels: Tensor | None = None
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one point."""
+        return tuple(self.train.shape[1:])
+
+    @property
+    def learned(self) -> Many:
+        """The train points in the units of learning."""
+        if isinstance(self.train, Stored):
+            return self.train.map(self.standardise)
+        return self.standardise(self.train)
+
+    def standardise(self, x: Points) -> Points:
+        """``u = (x - m)/s``: mean 0 and variance 1 over train, or images in [-1, 1]."""
+        return (x - self.shift) / self.scale
+
+    def unstandardise(self, u: Points) -> Points:
+        """``x = m + s u``."""
+        return self.shift + self.scale * u
+
+
+def load(
+    source: str | Path,
+    *,
+    size: int | None = None,
+    test_fraction: float = 0.1,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    image_size: int | None = None,
+    scaling: str | None = None,
+) -> Dataset:
+    """A data set by name, or points from a file or folder.
+
+    Images of eight bits become points by `wgflow.data.images.dequantise`: the test points now, the
+    train points when they are asked for.
+
+    Args:
+        source: a name of `TOYS`, ``digits``, a name of `wgflow.data.download.SETS` once fetched,
+            the path of an .npy, .npz, .csv or .parquet file, of a folder of png or jpg images, of
+            IDX files or of CIFAR-10's binary version, or ``hf:`` and what Hugging Face datasets
+            opens.
+        size: number of train points; default 500,000 for a toy set, otherwise all there are.
+        test_fraction: share of the points held out; a toy set draws 10,000 test points instead,
+            and a source with test points of its own keeps those.
+        seed: of the draws of a toy set, of the noise of images, and of the split.
+        dtype: of all tensors; the numbers of a file are rounded to it.
+        image_size: side to which images are resized, after a cut to their central square; None
+            keeps their sizes, which must be one.
+        scaling: ``coordinate``, by mean and standard deviation per coordinate; ``range``, images
+            from [0, 1] to [-1, 1], so that all pixels share one unit; None is ``range`` for images
+            in [0, 1] with a side over 8 pixels, else ``coordinate``.
+
+    Raises:
+        ValueError: the name is unknown, the file cannot be read as finite numbers, a coordinate
+            is constant, there are too few points, or an option does not suit them.
+    """
+    _check_options(source, size, image_size, scaling)
+    generator = torch.Generator().manual_seed(seed)
+    if source in TOYS:
+        return _toy(str(source), size or TOY_TRAIN, dtype, generator, scaling)
+    held = _open(source, dtype, image_size, generator)
+    parts = _split(held, size, test_fraction, dtype, generator)
+    (train, train_labels), (test, test_labels) = parts
+    name = Path(source).name
+    _check_varies(name, train, held.columns)
+    # Test first, so that its noise does not depend on the size of train.
+    points = test.fresh(torch.arange(len(test)), generator=generator)
+    if train.levels or isinstance(train.values, np.memmap):
+        known = replace(train, seed=int(torch.randint(2**31, (), generator=generator)))
+    else:
+        known = train[:]
+    return Dataset(
+        name,
+        known,
+        points,
+        *units(known, scaling),
+        columns=held.columns,
+        train_labels=train_labels,
+        test_labels=test_labels,
+    )
+
+
+def are_images(source: str | Path) -> bool:
+    """Whether a source is of images of eight bits, by its name or path; it is not opened."""
+    if source in TOYS or source == "digits":
+        return False
+    return source in SETS or str(source).startswith(HUB) or Path(source).is_dir()
+
+
+def units(train: Many, scaling: str | None = None) -> tuple[Tensor, Tensor]:
+    """Shift and scale of points (n, *event): see `Dataset`, and ``scaling`` of `load`."""
+    images = train.ndim == 4 and train.shape[1] in (1, 3)
+    low, high = _span(train) if images or scaling == "range" else (-math.inf, math.inf)
+    fits = images and 0 <= low <= high <= 1
+    if scaling == "range" and not fits:
+        raise ValueError(
+            "Scaling by range is for images: expected points of shape (1 or 3, height, width) in "
+            f"[0, 1], got shape {tuple(train.shape[1:])} in [{low:.3g}, {high:.3g}]."
+        )
+    if scaling == "range" or (scaling is None and fits and max(train.shape[2:]) > SMALL_SIDE):
+        return torch.tensor(0.5, dtype=train.dtype), torch.tensor(0.5, dtype=train.dtype)
+    shift = mean_of(chunks(train), len(train)).to(train.dtype)
+    square = mean_of(((x - shift).square_() for x in chunks(train)), len(train))
+    scale = square.sqrt().to(train.dtype)
+    if train.ndim > 2:
+        # A pixel that hardly varies is not blown up, so that the noise on it stays small.
+        scale = scale.clamp(min=PIXEL_FLOOR * scale.square().mean().sqrt())
+    return shift, scale
+
+
+def _span(x: Many) -> tuple[float, float]:
+    """The least and the greatest number; the range itself of levels."""
+    if isinstance(x, Stored) and x.levels:
+        return 0.0, 1.0
+    ends = [torch.stack(part.aminmax()) for part in chunks(x)]
+    return float(torch.stack(ends).min()), float(torch.stack(ends).max())
+
+
+def _check_options(
+    source: str | Path, size: int | None, image_size: int | None, scaling: str | None
+) -> None:
+    if size is not None and size < 2:
+        raise ValueError(f"A train set needs spread: expected size >= 2, got {size}.")
+    if scaling not in (None, *SCALINGS):
+        raise ValueError(
+            f"Points are scaled in few ways: expected {' or '.join(SCALINGS)}, got {scaling!r}."
+        )
+    if image_size is not None and (source in TOYS or source == "digits"):
+        raise ValueError(
+            f"An image size is for images of eight bits: expected none for {source}, "
+            f"got {image_size}."
+        )
+
+
+def _toy(
+    name: str, size: int, dtype: torch.dtype, generator: Generator, scaling: str | None
+) -> Dataset:
+    target = TOYS[name]()
+    # Test first, so that it does not depend on the size of train.
+    test = target.sample(TOY_TEST, dtype=dtype, generator=generator)
+    train = target.sample(size, dtype=dtype, generator=generator)
+    return Dataset(name, train, test, *units(train, scaling), target=target)
+
+
+def _open(
+    source: str | Path, dtype: torch.dtype, image_size: int | None, generator: Generator
+) -> Source:
+    if source == "digits":
+        return open_digits(dtype, generator)
+    return open_source(_existing(source), _numpy_dtype(dtype), image_size)
+
+
+def _existing(source: str | Path) -> str | Path:
+    if str(source).startswith(HUB):
+        return source
+    path = local(str(source)) if source in SETS else Path(source)
+    if path.exists():
+        return path
+    names = [*TOYS, "digits", *SETS]
+    near = difflib.get_close_matches(str(source), names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(names)}."
+    raise ValueError(
+        f"Data are known by name or by path: expected a known name or an existing path, "
+        f"got {str(source)!r}; {hint}"
+    )
+
+
+def _numpy_dtype(dtype: torch.dtype) -> np.dtype:
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"Data are kept in float32 or float64: expected either, got {dtype}.")
+    return np.dtype(np.float32 if dtype == torch.float32 else np.float64)
+
+
+def _split(
+    held: Source,
+    size: int | None,
+    test_fraction: float,
+    dtype: torch.dtype,
+    generator: Generator,
+) -> tuple[Part, Part]:
+    """Train and test: the source's own, or drawn from its points."""
+    if not 0 < test_fraction < 1:
+        raise ValueError(
+            f"A test fraction must lie between 0 and 1: expected 0 to 1, got {test_fraction}."
+        )
+    n = len(held.x)
+    held_out = max(1, round(test_fraction * n)) if held.test is None else 0
+    most = n - held_out
+    size = most if size is None else size
+    if not 2 <= size <= most:
+        raise ValueError(
+            f"A train set comes from the {n} points less {held_out} held out: "
+            f"expected a size of 2 to {most}, got {size}."
+        )
+    order = torch.randperm(n, generator=generator)
+    train = _part(held.x, held.labels, order[held_out : held_out + size], dtype)
+    if held.test is None:
+        return train, _part(held.x, held.labels, order[:held_out], dtype)
+    return train, _part(held.test, held.test_labels, torch.arange(len(held.test)), dtype)
+
+
+def _part(x: np.ndarray, labels: np.ndarray | None, rows: Tensor, dtype: torch.dtype) -> Part:
+    known = None if labels is None else torch.from_numpy(labels.astype(np.int64))[rows]
+    return Stored(x, rows, dtype), known
+
+
+def _check_varies(name: str, train: Stored, columns: tuple[str, ...] | None) -> None:
+    """Raise ValueError for constant coordinates, or images that are all the same."""
+    # Not scale == 0: the mean of equal numbers may round, and leave a tiny scale. And before the
+    # noise, which would make any image vary.
+    first = next(train.raw())[:1]
+    constant = torch.ones(first.shape[1:], dtype=torch.bool)
+    for part in train.raw():
+        constant &= (part == first).all(0)
+        if not (constant.all() if train.ndim > 2 else constant.any()):
+            return
+    which = constant.nonzero().flatten().tolist()
+    labels = [columns[j] if columns else j for j in which] if train.ndim == 2 else "all"
+    raise ValueError(
+        f"A coordinate must vary over the train points of {name}: "
+        f"expected two different values, got constant {labels}."
+    )

@@ -1,0 +1,125 @@
+"""Pictures of eight bits a channel: from files to levels 0..255, and from levels to points."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Generator, Tensor
+
+IMAGES = (".png", ".jpg", ".jpeg")
+GRAY = ("1", "L")
+COLOUR = ("P", "RGB", "RGBA")
+
+SCALINGS = ("coordinate", "range")
+"""Ways to choose the units of learning; see `wgflow.data.dataset.load`."""
+
+CHUNK = 4096
+"""Images at a time; a part of the law of the noise, which is drawn image by image."""
+
+
+def read_images(folder: Path, side: int | None = None) -> np.ndarray:
+    """Levels (n, channels, height, width), uint8, of the png and jpg files in order of name.
+
+    One channel if all are grey, three otherwise; transparency is dropped. With ``side`` every
+    image is cut to its central square and resized to side × side; without, the images must have
+    one size. Raises ValueError as `stack`, or if there are none.
+    """
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGES)
+    if not paths:
+        raise ValueError(
+            "A folder of data must hold png or jpg images, IDX files or CIFAR-10 binaries: "
+            f"expected any, got none in {folder}."
+        )
+    return stack(((path.name, _open(path)) for path in paths), side)
+
+
+def stack(images: Iterable[tuple[str, Image.Image]], side: int | None = None) -> np.ndarray:
+    """Levels (n, channels, height, width), uint8, of named images, which are closed.
+
+    Raises ValueError if an image is broken, has other than eight bits a channel, or, without
+    ``side``, another size than the first.
+    """
+    levels: list[np.ndarray] = []
+    first = ""
+    for name, image in images:
+        first = first or name
+        levels.append(_levels(name, image, side))
+        if levels[-1].shape[1:] != levels[0].shape[1:]:
+            raise ValueError(
+                f"Images must have one size: expected {_size(levels[0])} as in {first}, "
+                f"got {_size(levels[-1])} in {name}; data.image_size makes them alike."
+            )
+    shape = (len(levels), max(len(k) for k in levels), *levels[0].shape[1:])
+    whole = np.empty(shape, np.uint8)
+    for place in whole[::-1]:  # what has moved is let go, so that memory never holds all twice
+        place[:] = levels.pop()
+    return whole
+
+
+def resize(levels: np.ndarray, side: int) -> np.ndarray:
+    """Levels (n, 1 or 3, h, w) cut to the central square and resized to side × side."""
+    if levels.shape[2:] == (side, side):
+        return levels
+    return np.stack([_planes(_fit(_picture(k), side)) for k in levels])
+
+
+def dequantise(
+    levels: Tensor, *, dtype: torch.dtype = torch.float32, generator: Generator | None = None
+) -> Tensor:
+    """``x = (k + u)/256`` in [0, 1) for levels ``k = 0..255``, with noise ``u ~ U[0, 1)``.
+
+    The noise has 16 bits, so that x is exact in single precision and ``floor(256 x) = k``. A
+    log-density in these units is the one in levels plus ``d log 256``.
+    """
+    x = torch.empty(levels.shape, dtype=dtype)
+    for part, k in zip(x.split(CHUNK), levels.split(CHUNK), strict=True):
+        noise = torch.randint(2**16, k.shape, dtype=torch.int32, generator=generator)
+        part.copy_(k.int() * 2**16 + noise).div_(2**24)
+    return x
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except OSError as error:
+        raise ValueError(f"{path.name} must be an image: {error}") from error
+
+
+def _levels(name: str, image: Image.Image, side: int | None) -> np.ndarray:
+    with image:
+        if image.mode not in GRAY + COLOUR:
+            raise ValueError(
+                "Images must have eight bits a channel: expected mode "
+                f"{' or '.join(GRAY + COLOUR)}, got {image.mode} in {name}."
+            )
+        try:
+            # Through RGBA, since a palette may carry transparency.
+            gray = image.mode in GRAY
+            plain = image.convert("L") if gray else image.convert("RGBA").convert("RGB")
+        except OSError as error:
+            raise ValueError(f"{name} must be a whole image: {error}") from error
+    return _planes(plain if side is None else _fit(plain, side))
+
+
+def _fit(image: Image.Image, side: int) -> Image.Image:
+    """The central square, resized by the triangle filter, which keeps means and never rings."""
+    width, height = image.size
+    edge = min(width, height)
+    left, top = (width - edge) // 2, (height - edge) // 2
+    square = image.crop((left, top, left + edge, top + edge))
+    return square if edge == side else square.resize((side, side), Image.Resampling.BILINEAR)
+
+
+def _planes(image: Image.Image) -> np.ndarray:
+    values = np.array(image, np.uint8)
+    return values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
+
+
+def _picture(levels: np.ndarray) -> Image.Image:
+    return Image.fromarray(levels[0] if len(levels) == 1 else levels.transpose(1, 2, 0).copy())
+
+
+def _size(levels: np.ndarray) -> tuple[int, int]:
+    return levels.shape[2], levels.shape[1]

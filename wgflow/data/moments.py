@@ -1,0 +1,115 @@
+"""Mean and covariance of standardised points: the confinement and the start of an energy."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wgflow.data.dataset import Dataset
+from wgflow.data.lazy import CHUNK, Many, chunks, mean_of
+
+LARGEST = 1024
+"""Coordinates up to which all of their covariance is known."""
+
+SEEN = 20_000
+"""Points that leading axes are found by, of more coordinates than that."""
+
+MORE, PASSES = 10, 3
+"""Axes beside those asked for, and passes over the points, of the search for them."""
+
+RIDGE = 0.01
+"""Of the mean variance, added to every direction so that none has nothing."""
+
+
+class Spectrum(NamedTuple):
+    """What of a covariance can be kept for little.
+
+    Attributes:
+        variances: along the leading axes, (count,), falling.
+        axes: those, orthonormal, (count, d).
+        rest: the mean variance along all others.
+    """
+
+    variances: Tensor
+    axes: Tensor
+    rest: Tensor
+
+
+def center_of(dataset: Dataset, u: Many, *, flips: bool = False) -> Tensor | None:
+    """The mean of standardised points, (*event), float64; None where it is zero by their units.
+
+    With flips, of the images and their mirror images.
+
+    Images scaled by range have a mean of their own in every pixel. A confinement around the
+    origin would cost them thousands of nats in the pixels that hardly vary.
+    """
+    if dataset.shift.ndim:
+        return None
+    mean = mean_of(chunks(u), len(u))
+    return (mean + mean.flip(-1)) / 2 if flips else mean
+
+
+def covariance_of(u: Many, *, flips: bool = False) -> Tensor | None:
+    """The covariance of flattened points, (d, d), float64; None above `LARGEST` coordinates.
+
+    With flips, of images and their mirror images, which may lie far from the span of the images.
+    `RIDGE` of the mean variance is added to the diagonal, so that it is never singular.
+    """
+    d = math.prod(u.shape[1:])
+    if d > LARGEST:
+        return None
+    second, mean = torch.zeros(d, d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64)
+    for part in chunks(u):
+        flat = part.flatten(1).double()
+        second += flat.T @ flat / len(u)
+        mean += flat.sum(0) / len(u)
+    if flips:
+        mirror = torch.arange(d).reshape(u.shape[1:]).flip(-1).flatten()
+        mean = (mean + mean[mirror]) / 2
+        second = (second + second[mirror][:, mirror]) / 2
+    covariance = second - mean[:, None] * mean
+    ridge = RIDGE * covariance.diagonal().mean()
+    return covariance + ridge * torch.eye(d, dtype=torch.float64)
+
+
+def spectrum_of(covariance: Tensor, count: int) -> Spectrum:
+    """The leading axes of a covariance (d, d)."""
+    found, columns = torch.linalg.eigh(covariance)
+    rest = found[:-count].sum() / max(1, len(found) - count)
+    return Spectrum(found.flip(0)[:count], columns.flip(1)[:, :count].T, rest)
+
+
+def leading(u: Many, count: int, *, flips: bool = False) -> Spectrum:
+    """The spectrum of flattened points of too many coordinates for a covariance, float64.
+
+    By subspace iteration from random directions (Halko, Martinsson and Tropp 2011), on `SEEN` of
+    the points at most, a few at a time; with the ridge, and with flips, as `covariance_of`.
+    """
+    d = math.prod(u.shape[1:])
+    points = torch.arange(0, len(u), -(-len(u) // SEEN))
+    mean = mean_of(seen(u, points, flips), len(points) * (1 + flips)).flatten()
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(d, count + MORE, dtype=torch.float64, generator=generator)
+    basis = torch.linalg.qr(start).Q
+    product, total = basis, mean.new_zeros(())
+    for _ in range(PASSES):
+        basis = torch.linalg.qr(product).Q
+        product, total = torch.zeros_like(basis), mean.new_zeros(())
+        for part in seen(u, points, flips):
+            flat = (part.flatten(1).double() - mean) / math.sqrt(len(points) * (1 + flips))
+            product += flat.T @ (flat @ basis)
+            total += flat.square().sum()
+    variances, turns = torch.linalg.eigh(basis.T @ product)
+    variances, axes = variances.flip(0)[:count], (basis @ turns).T.flip(0)[:count]
+    ridge = RIDGE * total / d
+    return Spectrum(variances + ridge, axes, (total - variances.sum()) / max(1, d - count) + ridge)
+
+
+def seen(u: Many, points: Tensor, flips: bool) -> Iterator[Tensor]:
+    """Points by index, in parts, and with flips their mirror images."""
+    for part in points.split(max(1, CHUNK // math.prod(u.shape[1:]))):
+        yield u[part]
+        if flips:
+            yield u[part].flip(-1)

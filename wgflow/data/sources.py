@@ -1,0 +1,286 @@
+"""What a path holds, as it lies there: points or levels of images, labels, its own test split."""
+
+import gzip
+import importlib
+import math
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import Generator, Tensor
+
+from wgflow.data.images import read_images, resize, stack
+from wgflow.data.tables import bytes_of, read
+
+HUB = "hf:"
+"""What the name of a data set begins with that Hugging Face datasets opens."""
+
+UBYTE = 0x0800  # the type of unsigned bytes in the magic number of an IDX file
+CIFAR_IMAGE = (3, 32, 32)
+CIFAR_TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
+CIFAR_TEST = "test_batch.bin"
+CIFAR_CLASSES = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Points as they lie on disk.
+
+    Args:
+        x: floating-point points (n, *event), or levels (n, channels, height, width), uint8.
+        labels: integers (n,), None where unknown.
+        test: the source's own test points, like x; None without such a split.
+        test_labels: integers (m,), None where unknown.
+        columns: names of the coordinates, for a table.
+
+    Raises:
+        ValueError: test points have another shape, or the labels another number than points.
+    """
+
+    x: np.ndarray
+    labels: np.ndarray | None = None
+    test: np.ndarray | None = None
+    test_labels: np.ndarray | None = None
+    columns: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        if self.test is not None and self.test.shape[1:] != self.x.shape[1:]:
+            raise ValueError(
+                f"Test points must be like the others: expected shape {self.x.shape[1:]}, "
+                f"got {self.test.shape[1:]}."
+            )
+        for x, labels in ((self.x, self.labels), (self.test, self.test_labels)):
+            if x is not None and labels is not None and len(x) != len(labels):
+                raise ValueError(
+                    f"Every point has one label: expected {len(x)} labels, got {len(labels)}."
+                )
+
+
+def open_source(name: str | Path, dtype: np.dtype, side: int | None = None) -> Source:
+    """What is at a path, or after `HUB`; images resized to side × side.
+
+    Args:
+        name: path, or ``hf:`` and what `read_hub` takes.
+        dtype: of points that are not levels of images.
+        side: of the images; None keeps their sizes.
+
+    Raises:
+        ValueError: the files are broken or of an unknown kind, or are resized and no images.
+    """
+    if str(name).startswith(HUB):
+        return read_hub(str(name).removeprefix(HUB), side)
+    path = Path(name)
+    if path.is_dir() and not _has_arrays(path):
+        return Source(read_images(path, side))
+    return _resized(_read_arrays(path, dtype), side, path.name)
+
+
+def open_digits(dtype: torch.dtype, generator: Generator) -> Source:
+    """The points of `digits` and their labels."""
+    _, labels = load_digits(return_X_y=True)
+    return Source(digits(dtype=dtype, generator=generator).numpy(), labels)
+
+
+def digits(*, dtype: torch.dtype = torch.float32, generator: Generator | None = None) -> Tensor:
+    """The 1,797 handwritten digits of scikit-learn, shape (1797, 1, 8, 8).
+
+    Grey levels ``k = 0..16`` with uniform noise: ``x = (k + u)/17`` in [0, 1], ``u ~ U[0, 1)``.
+    A log-density in these units is the one in grey levels plus ``64 log 17``.
+    """
+    pixels, _ = load_digits(return_X_y=True)
+    levels = torch.as_tensor(pixels, dtype=torch.float64).reshape(-1, 1, 8, 8)
+    noise = torch.rand(levels.shape, dtype=torch.float64, generator=generator)
+    return ((levels + noise) / 17).to(dtype)
+
+
+def read_idx(path: Path, axes: int) -> np.ndarray:
+    """The array of ``axes`` axes, uint8, in an IDX file, which may be compressed (.gz).
+
+    That of a large file without compression is a map of it; none can be written to.
+    Raises ValueError if it is no such file, or shorter or longer than it says.
+    """
+    data = _bytes(path)
+    magic, expected = int.from_bytes(data[:4].tobytes(), "big"), UBYTE + axes
+    if len(data) < 4 or magic != expected:
+        raise ValueError(
+            f"{path.name} must be an IDX file of bytes with {axes} axes: "
+            f"expected the magic number {expected}, got {magic}."
+        )
+    start = 4 + 4 * axes
+    shape = [int.from_bytes(data[i : i + 4].tobytes(), "big") for i in range(4, start, 4)]
+    size = start + math.prod(shape)
+    if len(data) != size or size == start:
+        raise ValueError(
+            f"{path.name} must be whole and not empty: expected {size} bytes for an array of "
+            f"shape {tuple(shape)}, got {len(data)}."
+        )
+    return data[start:].reshape(shape)
+
+
+def read_idx_folder(folder: Path) -> Source:
+    """Images and labels named as those of MNIST: ``train-images-idx3-ubyte`` and so on.
+
+    A prefix, a dot in place of the last dash but one, and compression (.gz) are known too; of
+    the test files the names begin with t10k or test. Only the train images must be there.
+    """
+    x, labels = _idx_pair(folder, "train")
+    test, test_labels = _idx_pair(folder, "t10k|test")
+    if x is None:
+        raise ValueError(
+            "A folder of IDX files must hold images to learn from: "
+            f"expected train-images-idx3-ubyte or its .gz, got none in {folder}."
+        )
+    return Source(x, labels, test, test_labels)
+
+
+def read_cifar(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Levels (n, 3, 32, 32) and labels (n,) of a file of CIFAR-10's binary version."""
+    data = _bytes(path)
+    record = 1 + math.prod(CIFAR_IMAGE)
+    if not len(data) or len(data) % record:
+        raise ValueError(
+            f"{path.name} must hold whole records of CIFAR-10: expected a multiple of {record} "
+            f"bytes, got {len(data)}."
+        )
+    rows = data.reshape(-1, record)
+    if rows[:, 0].max() >= CIFAR_CLASSES:
+        raise ValueError(
+            f"{path.name} must hold records of CIFAR-10: expected labels 0 to "
+            f"{CIFAR_CLASSES - 1}, got {rows[:, 0].max()}."
+        )
+    return rows[:, 1:].reshape(-1, *CIFAR_IMAGE), rows[:, 0]
+
+
+def read_cifar_folder(folder: Path) -> Source:
+    """CIFAR-10's binary version: five train batches, and a test batch if it is there."""
+    missing = [name for name in CIFAR_TRAIN if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(
+            f"CIFAR-10 has five train batches: expected {', '.join(missing)} too in {folder}."
+        )
+    batches = [read_cifar(folder / name) for name in CIFAR_TRAIN]
+    x, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    test = read_cifar(folder / CIFAR_TEST) if (folder / CIFAR_TEST).is_file() else (None, None)
+    return Source(x, labels, *test)
+
+
+def read_hub(name: str, side: int | None = None) -> Source:
+    """Images that Hugging Face datasets opens: ``PATH_OR_NAME`` or ``PATH_OR_NAME:SPLIT``.
+
+    Without a split these are ``train``, and ``test`` if there is one. The images are the one
+    column of images, the labels the one column of class labels, if there is one.
+
+    Raises:
+        ValueError: the package is missing, or there is no such data set, split or column.
+    """
+    path, _, split = name.partition(":")
+    splits = _load_hub(path)
+    wanted = split or "train"
+    if wanted not in splits:
+        raise ValueError(
+            f"A split must be one of {path}: expected {', '.join(splits)}, got {wanted!r}."
+        )
+    x, labels = _hub_images(splits[wanted], wanted, side)
+    test, test_labels = None, None
+    if not split and "test" in splits:
+        test, test_labels = _hub_images(splits["test"], "test", side)
+    return Source(x, labels, test, test_labels)
+
+
+def _has_arrays(folder: Path) -> bool:
+    return _has_cifar(folder) or any("-ubyte" in path.name for path in folder.iterdir())
+
+
+def _has_cifar(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in CIFAR_TRAIN)
+
+
+def _read_arrays(path: Path, dtype: np.dtype) -> Source:
+    if path.is_dir():
+        return read_cifar_folder(path) if _has_cifar(path) else read_idx_folder(path)
+    x, columns = read(path, dtype)
+    return Source(x, columns=columns)
+
+
+def _resized(source: Source, side: int | None, name: str) -> Source:
+    if side is None:
+        return source
+    if source.x.dtype != np.uint8:
+        raise ValueError(
+            "An image size is for images of eight bits: expected image_size none for "
+            f"{name}, got {side}."
+        )
+    test = None if source.test is None else resize(source.test, side)
+    return replace(source, x=resize(source.x, side), test=test)
+
+
+def _bytes(path: Path) -> np.ndarray:
+    if path.suffix != ".gz":
+        return bytes_of(path)
+    try:
+        return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path.name} must be a whole gzip file: {error}") from error
+
+
+def _idx_pair(folder: Path, part: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Images (n, 1, height, width) and labels (n,) of a part, each None if it is not there."""
+    files = _idx_file(folder, part, "images", 3), _idx_file(folder, part, "labels", 1)
+    images = None if files[0] is None else read_idx(files[0], 3)[:, None]
+    labels = None if files[1] is None else read_idx(files[1], 1)
+    return images, (None if images is None else labels)
+
+
+def _idx_file(folder: Path, part: str, what: str, axes: int) -> Path | None:
+    pattern = re.compile(rf"(.*-)?({part})-{what}[-.]idx{axes}-ubyte(\.gz)?")
+    found = sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
+    if len(found) > 1:
+        raise ValueError(
+            f"A folder of IDX files holds one data set: expected one file of {what}, "
+            f"got {', '.join(path.name for path in found)}."
+        )
+    return found[0] if found else None
+
+
+def _load_hub(path: str) -> dict[str, Any]:
+    try:
+        hub = importlib.import_module("datasets")
+    except ImportError as error:
+        raise ValueError(
+            f"{HUB}{path} needs the package datasets: expected it installed "
+            "(pip install 'wgflow[huggingface]'), got none."
+        ) from error
+    saved = (Path(path) / "dataset_dict.json", Path(path) / "dataset_info.json")
+    try:
+        # A folder written by save_to_disk is not one that load_dataset reads.
+        opened = hub.load_from_disk if any(map(Path.is_file, saved)) else hub.load_dataset
+        data = opened(path)
+    except (OSError, ValueError, hub.exceptions.DatasetsError) as error:
+        raise ValueError(f"{path} must be a data set that datasets opens: {error}") from error
+    return dict(data) if isinstance(data, dict) else {"train": data}
+
+
+def _hub_images(split: Any, name: str, side: int | None) -> tuple[np.ndarray, np.ndarray | None]:
+    column, classes = _columns(split, "Image"), _columns(split, "ClassLabel")
+    if len(column) != 1 or not len(split):
+        raise ValueError(
+            f"A data set must have one column of images: expected it in split {name}, got "
+            f"{column or 'none'} in {len(split)} rows of {split.column_names}."
+        )
+    labels = np.asarray(split[classes[0]][:], np.int64) if len(classes) == 1 else None
+    return stack(_named(split.select_columns(column), column[0]), side), labels
+
+
+def _columns(split: Any, kind: str) -> list[str]:
+    return [key for key, feature in split.features.items() if type(feature).__name__ == kind]
+
+
+def _named(split: Any, column: str) -> Iterator[tuple[str, Any]]:
+    for i, row in enumerate(split):
+        yield f"row {i}", row[column]

@@ -1,0 +1,1 @@
+"""Energies: the one gradient in x, compositions, levels of noise, networks."""

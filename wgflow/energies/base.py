@@ -1,0 +1,252 @@
+"""Energies ``p(x) ∝ exp(-E(x))``: the one gradient in x, and how energies compose.
+
+An energy is any callable ``(batch, *event) -> (batch,)``. There is no base class: a function, a
+lambda or an `nn.Module` will do. Some take a level of noise besides,
+`wgflow.energies.noise_levels`, and so do sums, tempered and rescaled ones of them. The
+compositions below are modules, so that the parameters of their parts are found by an optimiser and
+follow ``.to(...)``. Their constants are kept in double precision and follow the dtype of x.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from wgflow._tensor import Points, Values
+from wgflow.energies.microbatch import Parts
+
+Energy = Callable[[Tensor], Tensor]
+
+
+def check_energy(energy: Energy, x: Tensor) -> None:
+    """Raise ValueError unless ``energy`` gives one finite, floating value per point of ``x``."""
+    with torch.no_grad():
+        value = energy(x)
+    expected = f"expected shape {(len(x),)} for x of shape {tuple(x.shape)}"
+    if not isinstance(value, Tensor):
+        raise ValueError(
+            f"An energy must return a tensor: {expected}, got {type(value).__name__}."
+        )
+    if value.shape != (len(x),):
+        got = tuple(value.shape)
+        raise ValueError(f"An energy must return one value per point: {expected}, got {got}.")
+    if value.dtype != x.dtype:
+        raise ValueError(
+            f"An energy must keep the dtype of its points: expected {x.dtype}, got {value.dtype}."
+        )
+    if not value.isfinite().all():
+        bad = int((~value.isfinite()).sum())
+        raise ValueError(
+            f"An energy must be finite: expected {len(x)} finite values, got {bad} that are not."
+        )
+
+
+def energy_and_grad(
+    energy: Energy, x: Points, *, create_graph: bool = False
+) -> tuple[Values, Points]:
+    """``E(x)`` of shape (batch,) and ``∇E(x)`` of the shape of x.
+
+    Without ``create_graph`` both are detached and parameters receive nothing; with it both stay
+    in the graph of the parameters, for losses that contain ``∇E``.
+    """
+    if isinstance(energy, Parts):
+        evaluate = partial(energy_and_grad, create_graph=create_graph)
+        value, grad = energy.each(evaluate, x.detach(), differentiable=create_graph)
+        return value, grad
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        value = energy(x)
+        (grad,) = torch.autograd.grad(value.sum(), x, create_graph=create_graph)
+    return (value, grad) if create_graph else (value.detach(), grad)
+
+
+class Sum(nn.Module):
+    """Product of experts: ``E(x) = Σ_j c_j E_j(x)``, that is ``p ∝ Π p_j^{c_j}``.
+
+    Args:
+        energies: the parts ``E_j``.
+        coefficients: ``c_j``, default all one.
+    """
+
+    def __init__(self, energies: Sequence[Energy], coefficients: Sequence[float] | None = None):
+        super().__init__()
+        self.energies = _parts(energies)
+        self.coefficients = tuple(coefficients or [1.0] * len(energies))
+        if len(self.coefficients) != len(energies):
+            raise ValueError(
+                "A sum needs one coefficient per energy: "
+                f"expected {len(energies)}, got {len(self.coefficients)}."
+            )
+
+    def forward(self, x: Points, *level: Values) -> Values:
+        """``Σ_j c_j E_j(x)``."""
+        parts = zip(self.coefficients, self.energies, strict=True)
+        return torch.stack([c * energy(x, *level) for c, energy in parts]).sum(0)
+
+
+class Mixture(nn.Module):
+    """Mixture of experts: ``E(x) = -log Σ_j a_j exp(-E_j(x))``.
+
+    With normalised parts (``log Z_j = 0``) the law is ``Σ_j a_j p_j`` itself.
+
+    Args:
+        energies: the parts ``E_j``.
+        weights: ``a_j > 0``, normalised to sum to one; default equal.
+    """
+
+    log_weights: Tensor
+
+    def __init__(self, energies: Sequence[Energy], weights: Sequence[float] | None = None):
+        super().__init__()
+        self.energies = _parts(energies)
+        a = torch.tensor(weights or [1.0] * len(energies), dtype=torch.float64)
+        if len(a) != len(energies) or not (a > 0).all():
+            raise ValueError(
+                f"A mixture needs one positive weight per energy: expected {len(energies)}, "
+                f"got {a.tolist()}."
+            )
+        self.register_buffer("log_weights", (a / a.sum()).log())
+
+    def forward(self, x: Points) -> Values:
+        """``-log Σ_j a_j exp(-E_j(x))``."""
+        values = torch.stack([-energy(x) for energy in self.energies])
+        return -torch.logsumexp(values + self.log_weights.to(values.dtype)[:, None], 0)
+
+
+class Tempered(nn.Module):
+    """Tempering: ``E(x)/T``, that is ``p^{1/T}``; ``T > 1`` flattens, ``T < 1`` sharpens."""
+
+    def __init__(self, energy: Energy, temperature: float):
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"A temperature must be positive: expected > 0, got {temperature}.")
+        self.energy = _module(energy)
+        self.temperature = temperature
+
+    def forward(self, x: Points, *level: Values) -> Values:
+        """``E(x)/T``."""
+        return self.energy(x, *level) / self.temperature
+
+
+class Confined(nn.Module):
+    """Confinement: ``E(x) + (x-m)ᵀ C⁻¹ (x-m)/(2s²)``, so that ``Z`` is finite from the first step.
+
+    While E is zero it is the law ``N(m, s²C)``, which `reference` draws from.
+
+    Args:
+        energy: the free part, growing slower than quadratically.
+        scale: ``s``, in the units of x, or a pure number with ``covariance``.
+        center: ``m``, default the origin.
+        covariance: ``C`` of flattened events, (d, d), positive definite; default the identity.
+    """
+
+    center: Tensor
+    whitener: Tensor | None
+
+    def __init__(
+        self,
+        energy: Energy,
+        scale: float,
+        center: Tensor | float = 0.0,
+        covariance: Tensor | None = None,
+    ):
+        super().__init__()
+        if not scale > 0:
+            raise ValueError(f"A confinement scale must be positive: expected > 0, got {scale}.")
+        self.energy = _module(energy)
+        self.scale = scale
+        self.register_buffer("center", torch.as_tensor(center, dtype=torch.float64))
+        self.register_buffer("whitener", None if covariance is None else _whitener(covariance))
+
+    def forward(self, x: Points) -> Values:
+        """``E(x) + (x-m)ᵀ C⁻¹ (x-m)/(2s²)``."""
+        u = (x - self.center.to(x.dtype)).flatten(1)
+        if self.whitener is not None:
+            u = u @ self.whitener.to(x.dtype).T
+        return self.energy(x) + u.square().sum(1) / (2 * self.scale**2)
+
+    def reference(
+        self, like: Tensor, count: int, *, generator: torch.Generator | None = None
+    ) -> tuple[Points, Values]:
+        """``count`` draws of ``N(m, s²C)`` shaped like the points of ``like``, and its log."""
+        d = like[0].numel()
+        u = torch.randn(count, d, generator=generator, device=like.device, dtype=like.dtype)
+        log_norm = d * math.log(self.scale * math.sqrt(2 * math.pi))
+        noise = u
+        if self.whitener is not None:
+            w = self.whitener.double()
+            noise = torch.linalg.solve_triangular(w, u.T.double(), upper=False).T.to(u)
+            log_norm -= float(w.diagonal().log().sum())
+        x = self.center.to(like.dtype) + self.scale * noise.reshape(count, *like.shape[1:])
+        return x, -u.square().sum(1) / 2 - log_norm
+
+
+def _whitener(covariance: Tensor) -> Tensor:
+    """Lower triangular W with ``WᵀW = C⁻¹``; ValueError unless C is positive definite."""
+    factor, info = torch.linalg.cholesky_ex(torch.as_tensor(covariance, dtype=torch.float64))
+    if int(info) or covariance.ndim != 2:
+        raise ValueError(
+            "A confinement needs a covariance: expected a positive definite matrix, "
+            f"got one of shape {tuple(covariance.shape)} that is not."
+        )
+    eye = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+    return torch.linalg.solve_triangular(factor, eye, upper=False)
+
+
+class Rescaled(nn.Module):
+    """The same law in other units: ``E(x) = E_u((x - m)/s) + Σ log s`` where ``u = (x - m)/s``.
+
+    The log-Jacobian makes ``log Z`` the same in both units.
+
+    Args:
+        energy: ``E_u``, in standardised units.
+        shift: ``m``, broadcasting over events.
+        scale: ``s > 0``, of the shape of ``m``.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, energy: Energy, shift: Tensor, scale: Tensor):
+        super().__init__()
+        self.energy = _module(energy)
+        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float64))
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float64))
+        if not (self.scale > 0).all():
+            smallest = float(self.scale.min())
+            raise ValueError(f"Scales must be positive: expected > 0, got {smallest}.")
+
+    def forward(self, x: Points, *level: Values) -> Values:
+        """``E_u((x - m)/s) + Σ log s``; a level λ = log σ² is ``λ - 2 log s`` in those units."""
+        shift, scale = self.shift.to(x.dtype), self.scale.to(x.dtype)
+        if level and scale.ndim:
+            raise ValueError(
+                "A level of noise is one for all coordinates: expected one scale, as of images "
+                f"scaled by range, got scales of shape {tuple(scale.shape)}."
+            )
+        inner = [each - 2 * scale.log() for each in level]
+        return self.energy((x - shift) / scale, *inner) + scale.log().expand(x.shape[1:]).sum()
+
+
+class Callback(nn.Module):
+    """A plain function as a module, so that compositions hold modules only."""
+
+    def __init__(self, function: Callable[..., Values]):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Points, *level: Values) -> Values:
+        """The function's value."""
+        return self.function(x, *level)
+
+
+def _module(energy: Energy) -> nn.Module:
+    return energy if isinstance(energy, nn.Module) else Callback(energy)
+
+
+def _parts(energies: Sequence[Energy]) -> nn.ModuleList:
+    if not energies:
+        raise ValueError("A composition needs energies: expected at least one, got none.")
+    return nn.ModuleList(_module(energy) for energy in energies)

@@ -1,0 +1,1 @@
+"""Flows from noise to data and back."""

@@ -1,0 +1,1 @@
+"""Log normalisers by annealing and quadrature, and exact answers."""

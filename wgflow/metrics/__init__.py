@@ -1,0 +1,1 @@
+"""Scores: functions of two samples."""

@@ -1,0 +1,1 @@
+"""A run: learn it, load it, evaluate it, combine it with others."""

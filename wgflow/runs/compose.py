@@ -1,0 +1,83 @@
+"""Runs combined: one density out of several, without learning anything."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from wgflow._tensor import Points, Values
+from wgflow.energies.base import Energy, Rescaled, Sum, Tempered
+from wgflow.runs.run import Run
+
+
+class Counted(nn.Module):
+    """An energy that counts the points it has seen.
+
+    Args:
+        energy: E.
+    """
+
+    def __init__(self, energy: Energy):
+        super().__init__()
+        self.energy = energy
+        self.points = 0
+
+    def forward(self, x: Points, *level: Values) -> Values:
+        """``E(x)``."""
+        self.points += len(x)
+        return self.energy(x, *level)
+
+
+def compose(
+    runs: Sequence[Run],
+    *,
+    coefficients: Sequence[float] | None = None,
+    temperature: float = 1.0,
+) -> Run:
+    """The first run with the energy ``Σ_j c_j E_j(x)/T``, that is ``p ∝ Π_j p_j^{c_j/T}``.
+
+    Energies are added in the units of the data, whatever units each run standardised to. Samples
+    start where those of the first run do: at noise, or at its population reweighted to the new
+    energy, which serves as far as the two overlap. Down levels of noise they follow the product
+    of the levels, which is not quite that of the noisy product; and where ``Σ_j c_j/T < 1`` they
+    would keep noise, so they come down as for one, and Langevin steps at the lowest do the rest.
+
+    Args:
+        runs: at least one, of points of one shape.
+        coefficients: ``c_j``, default all one.
+        temperature: T > 0.
+
+    Raises:
+        ValueError: on no runs, runs of other points, or numbers out of their ranges.
+    """
+    shapes = list(dict.fromkeys(run.event_shape for run in runs))
+    if len(shapes) != 1:
+        raise ValueError(
+            "Densities are multiplied over the same points: expected one shape of points, "
+            f"got {', '.join(map(str, shapes)) or 'no runs'}."
+        )
+    first = runs[0]
+    if first.levels is not None and any(run.levels is None for run in runs):
+        raise ValueError(
+            "Samples start where those of the first run do: expected energies of levels of noise "
+            "beside one, or an energy without levels first, got others."
+        )
+    product = Tempered(Sum([run.energy for run in runs], coefficients), temperature)
+    energy, shares = standardised(product, first), coefficients or [1.0] * len(runs)
+    total = sum(c / run.temperature for c, run in zip(shares, runs, strict=True))
+    flatter = max(1.0, temperature / total) if total > 0 else 1.0
+    return replace(first, energy=energy, composed=True, temperature=flatter)
+
+
+def standardised(energy: Energy, run: Run) -> Rescaled:
+    """An energy in the units of the data, written as one of the standardised units of a run."""
+    shift, scale = run.energy.shift, run.energy.scale
+    inner = Rescaled(energy, -shift / scale, 1 / scale)
+    return Rescaled(inner, shift, scale).eval().requires_grad_(False)
+
+
+def counted(run: Run) -> tuple[Run, Counted]:
+    """The run with an energy that counts, and the counter."""
+    counter = Counted(run.energy.energy)
+    energy = Rescaled(counter, run.energy.shift, run.energy.scale).requires_grad_(False)
+    return replace(run, energy=energy), counter

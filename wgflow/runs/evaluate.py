@@ -1,0 +1,272 @@
+"""How good is a learned density? Every score beside its error bar or its two-sample floor."""
+
+import contextlib
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wgflow.storage import folder
+from wgflow.runs import zoo
+from wgflow.likelihood.calibration import best_temperature, grid_temperature
+from wgflow.metrics.classifier import Classifier
+from wgflow.data.dataset import Dataset
+from wgflow.energies.base import Energy
+from wgflow.metrics.features import Features, efficientnet, inception
+from wgflow.data.download import data_folder
+from wgflow.metrics.fidelity import fidelity
+from wgflow.likelihood.quadrature import Grid, box, fisher, kl_both, kl_gap, tabulate
+from wgflow.energies.image_networks import CONVOLUTIONAL
+from wgflow.training.learner import load_data
+from wgflow.likelihood.annealing import LogZ
+from wgflow.metrics.samples import (
+    MMD,
+    EnergyDistance,
+    Metric,
+    SlicedWasserstein,
+    Wasserstein,
+    halves,
+    mode_occupancy,
+    with_floor,
+)
+from wgflow.runs.run import Run
+from wgflow.data.targets import GaussianMixture
+
+DISTANCES: dict[str, Metric] = {
+    "sliced_w2": SlicedWasserstein(),
+    "w2": Wasserstein(),
+    "energy_distance": EnergyDistance(),
+    "mmd": MMD(),
+}
+
+
+POINTS = 5_000
+"""Points drawn for the scores, of cheap energies."""
+
+IMAGES = 500
+"""Points drawn for the scores, of convolutional energies."""
+
+FEWEST = 12
+"""Test images that features are compared on: two halves of six, of which five are neighbours."""
+
+EXACT_STREAM = 2**31
+"""Offset of the seeds of second references."""
+
+
+def evaluate_run(
+    run: Run,
+    *,
+    samples: int | None = None,
+    likelihood: bool | None = None,
+    features: str | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """All scores of a run, by stable names; kept in its folder too, unless it came along.
+
+    A score that is not finite is left out: the reverse KL to a law that vanishes somewhere.
+
+    Args:
+        run: the run.
+        samples: points to draw from the model; None for as many as a minute or so allows.
+        likelihood: whether log Z is annealed for; None for yes unless the energy is
+            convolutional, where it takes very long.
+        features: for the scores of `wgflow.metrics.fidelity`, of images: ``classifier`` of the labels of
+            the data set, ``efficientnet``, or a file of Inception's weights; None for none.
+        seed: of the draws.
+
+    Raises:
+        ValueError: features are asked for that are not to be had, or of data that are no images,
+            or have no labels, or few test images.
+    """
+    judge = None if features is None else image_judge(sharp(run), features, seed)
+    generator = torch.Generator().manual_seed(seed)
+    x = run.sample(samples or affordable(run, POINTS), generator=generator)
+    likelihood = not dear(run) if likelihood is None else likelihood
+    scores = {}
+    if likelihood:
+        chunk = affordable(run, POINTS)
+        scores = density_scores(run.energy, run.dataset, run.normaliser, chunk=chunk)
+    if "temperature" not in scores and not dear(run):
+        scores["temperature"] = temperature(run.energy, run.dataset.test, x)
+    scores |= sample_scores(x, run.dataset, seed)
+    if judge is not None:
+        scores |= judge(x)
+    finite = {name: value for name, value in scores.items() if math.isfinite(value)}
+    if run.path.parent != zoo.HOME:
+        folder.write_json(run.path / folder.SCORES, finite)
+    return finite
+
+
+def dear(run: Run) -> bool:
+    """Whether the energy takes long: convolutions."""
+    return isinstance(run.config.energy, CONVOLUTIONAL)
+
+
+def affordable(run: Run, points: int) -> int:
+    """How many points to draw, of ``points`` that would be good to have."""
+    return min(points, IMAGES) if dear(run) else points
+
+
+def plane(dataset: Dataset) -> Grid | None:
+    """The quadrature box of data in one or two dimensions, in their units; None in more."""
+    if len(dataset.event_shape) != 1 or dataset.event_shape[0] > 2:
+        return None
+    return box(dataset.shift, dataset.scale, dataset.test.dtype)
+
+
+def density_scores(
+    energy: Energy, dataset: Dataset, normaliser: LogZ, *, chunk: int = POINTS
+) -> dict[str, float]:
+    """Likelihood scores on the test points, which the energy sees ``chunk`` at a time.
+
+    ``nll`` in nats per point, with the error of the mean over test points and of ``log_z``, all
+    NaN where the bounds refute it, see `wgflow.likelihood.annealing.LogZ`; where there is a sandwich its
+    ``log_z_lower`` and ``log_z_upper``; in one and two dimensions the ``temperature`` (NaN when
+    none fits), and where the law of the data is known ``kl`` (data to model, on the test points),
+    ``kl_reverse`` and ``fisher``, by quadrature.
+    """
+    grid = plane(dataset)
+    values = tabulate(energy, dataset.test, chunk)
+    spread = float(values.std()) / math.sqrt(len(values))
+    scores = {
+        "nll": float(values.mean()) + normaliser.value,
+        "nll_error": math.hypot(spread, normaliser.error),
+        "log_z": normaliser.value,
+        "log_z_error": normaliser.error,
+    }
+    if grid is None:
+        return scores | {"log_z_lower": normaliser.lower, "log_z_upper": normaliser.upper}
+    scores["temperature"] = _found(grid_temperature, energy, dataset.test, grid)
+    if dataset.target is not None:
+        scores |= _divergences(energy, dataset, grid)
+    return scores
+
+
+def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float]:
+    """Distances of samples x to test points, each with ``_floor``: what exact samples score.
+
+    Where the law is known its exact sampler gives the second reference, otherwise the test points
+    are halved. For a mixture of Gaussians, ``mode_error`` as well. A distance that so few or such
+    points do not have is left out.
+
+    Raises:
+        ValueError: samples or test points are not finite, or of different shapes.
+    """
+    if x.shape[1:] != dataset.test.shape[1:]:
+        raise ValueError(
+            "Samples are compared with points like them: expected shape "
+            f"{tuple(dataset.test.shape[1:])} each, got {tuple(x.shape[1:])}."
+        )
+    if not (x.isfinite().all() and dataset.test.isfinite().all()):
+        raise ValueError("Samples have distances to points: expected finite numbers, got others.")
+    # Not the seed itself: the data set may have drawn its test points from the same stream.
+    generator = torch.Generator().manual_seed(EXACT_STREAM + seed)
+    if dataset.target is None:
+        reference, second = halves(dataset.test, seed=seed)
+    else:
+        reference = dataset.test
+        second = dataset.target.sample(len(x), dtype=x.dtype, generator=generator)
+    count = min(len(x), len(reference), len(second))
+    scores: dict[str, float] = {}
+    for name, metric in DISTANCES.items():
+        with contextlib.suppress(ValueError):  # of points too few, or all the same
+            scored = with_floor(metric, x[:count], reference[:count], second)
+            scores |= {name: scored.score, f"{name}_floor": scored.floor}
+    if isinstance(dataset.target, GaussianMixture):
+        scores |= {
+            "mode_error": mode_error(x, dataset.target),
+            "mode_error_floor": mode_error(second, dataset.target),
+        }
+    return scores
+
+
+def image_judge(dataset: Dataset, name: str, seed: int) -> Callable[[Tensor], dict[str, float]]:
+    """`image_scores` by features of that name; refused before there are samples to score."""
+    if len(dataset.test) < FEWEST:
+        raise ValueError(
+            "Images are compared with their neighbours in features: expected at least "
+            f"{FEWEST} test images, got {len(dataset.test)}."
+        )
+    features = image_features(name, dataset)
+    return lambda x: image_scores(x, dataset.test, features, seed)
+
+
+def image_scores(x: Tensor, test: Tensor, features: Features, seed: int = 0) -> dict[str, float]:
+    """The scores of `wgflow.metrics.fidelity` of samples x, as many as half of the test images at most."""
+    return fidelity(x[: (len(test) + 1) // 2].clamp(0, 1), test.clamp(0, 1), features, seed=seed)
+
+
+def sharp(run: Run) -> Dataset:
+    """The data of a run without the noise of its smoothing."""
+    return load_data(replace(run.config, data=replace(run.config.data, smoothing=0.0)))
+
+
+def image_features(name: str, dataset: Dataset) -> Features:
+    """Features by name: see `evaluate_run`; ValueError where they are not to be had."""
+    if name == "classifier":
+        return classifier_of(dataset)
+    if name != "efficientnet" and not Path(name).is_file():
+        raise ValueError(
+            "Images are compared by features: expected classifier, efficientnet, or a file of "
+            f"Inception's weights, got {name!r}."
+        )
+    try:
+        return efficientnet() if name == "efficientnet" else inception(name)
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+
+
+def classifier_of(dataset: Dataset) -> Classifier:
+    """The classifier of a data set's labels; trained once, and kept where fetched data are."""
+    if dataset.train_labels is None or dataset.test_labels is None:
+        raise ValueError(
+            f"A classifier needs labels: expected a data set that has some, got {dataset.name}."
+        )
+    digest = hashlib.sha256(dataset.test.numpy().tobytes())
+    digest.update(dataset.test_labels.numpy().tobytes())
+    digest.update(str(len(dataset.train)).encode())
+    file = data_folder() / f"classifier-{digest.hexdigest()[:16]}.safetensors"
+    if not file.exists():
+        train, test = (dataset.train, dataset.train_labels), (dataset.test, dataset.test_labels)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Classifier.fit(*train, *test).save(file)
+    return Classifier.load(file)
+
+
+def temperature(energy: Energy, data: Tensor, samples: Tensor) -> float:
+    """The best-fitting temperature, 1 when calibrated, from samples of the model; any dimension.
+
+    NaN when no temperature fits.
+    """
+    return _found(best_temperature, tabulate(energy, data), tabulate(energy, samples))
+
+
+def mode_error(x: Tensor, target: GaussianMixture) -> float:
+    """The largest error of the share of points nearest to one mode, over the modes."""
+    found = mode_occupancy(x, target.means.to(x)).double().cpu()
+    return float((found - target.weights.double().cpu()).abs().max())
+
+
+def _divergences(energy: Energy, dataset: Dataset, grid: Grid) -> dict[str, float]:
+    target = dataset.target
+    assert target is not None
+    gap = kl_gap(energy, target.log_prob, dataset.test, grid)
+    return {
+        "kl": float(gap.value),
+        "kl_error": float(gap.error),
+        "kl_reverse": float(kl_both(energy, target.log_prob, grid).reverse),
+        "fisher": float(fisher(target, energy, grid)),
+    }
+
+
+def _found(search: Callable[..., float], *args: Any) -> float:
+    """The root that a search finds, NaN where there is none."""
+    try:
+        return search(*args)
+    except ValueError:
+        return math.nan

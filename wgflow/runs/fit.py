@@ -1,0 +1,130 @@
+"""Learn from a configuration into a folder, and go on after a stop."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from wgflow.storage import folder
+from wgflow.runs import zoo
+from wgflow.config import Config, dumps
+from wgflow.data.dataset import TOYS
+from wgflow.data.download import SETS
+from wgflow.training.warm_start import initialise
+from wgflow.distributed.islands import share
+from wgflow.training.learner import Learner, check_device
+from wgflow.distributed.ranks import ALONE, Ranks
+from wgflow.training.recorder import Clock, environment, update_environment
+from wgflow.runs.run import Run
+from wgflow.runs.load import load, read_config
+from wgflow.training.runner import (
+    Listener,
+    Progress,
+    Runner,
+    recall,
+)
+from wgflow.training.validation import check_patience
+
+
+def fit(
+    config: Config,
+    out: Path | str,
+    *,
+    listener: Listener | None = None,
+    ranks: Ranks = ALONE,
+) -> Run:
+    """Learn an energy as ``config`` says, into the new folder ``out``.
+
+    Args:
+        config: what to learn; its counts are totals over the ranks.
+        out: the folder, which all ranks see and the first alone writes to.
+        listener: called after every learning step.
+        ranks: the processes that learn together; every one of them calls `fit`.
+
+    Raises:
+        ValueError: the folder is not new or in use, or the data cannot be used.
+        Diverged: after more rollbacks than a run may take.
+        Interrupted: a signal came; the run can be resumed.
+    """
+    path, clock = Path(out), Clock.start()
+    ranks.lead(lambda: (folder.check_new(path), share(config, ranks)))
+    with _held(path, ranks), _flushed_denormals():
+        check_device(share(config, ranks).device)
+        config = _anchored(config).settled()
+        learner = Learner.build(share(config, ranks), ranks)
+        check_patience(config.training.patience, learner.dataset, config.scheme)
+        if config.init is not None:
+            begun = load(config.init)
+            initialise(learner, begun.energy)
+        for module in (learner.energy, learner.average.module):  # its count is on the CPU
+            ranks.spread_(list(module.state_dict().values()))
+        carry = learner.start()  # what fails here leaves no folder
+        ranks.lead(lambda: _begin(path, config, ranks))
+        Runner.open(path, learner, clock, listener).run(Progress(), carry)
+    return load(path)
+
+
+def resume(path: Path | str, *, listener: Listener | None = None, ranks: Ranks = ALONE) -> Run:
+    """Go on after the latest checkpoint, as if there had been no stop: bit for bit, on a CPU.
+
+    A finished run is loaded. Any other goes on with as many ranks as it began with.
+
+    Raises:
+        ValueError: there is no run, it is in use, or its checkpoint is corrupt or of other data.
+        Diverged, Interrupted: as `fit`.
+    """
+    path = Path(path)
+    if ranks.lead(lambda: _finished(path)):
+        return load(path)
+    with _held(path, ranks), _flushed_denormals():
+        config = share(read_config(path), ranks)
+        check_device(config.device)
+        state = recall(path, config.device, ranks)
+        learner = Learner.build(config, ranks)
+        learner.restore(state["learner"])
+        ranks.lead(lambda: update_environment(path, status="running"))
+        runner = Runner.open(path, learner, Clock.start(**state["clock"]), listener, state)
+        runner.run(state["progress"], state["carry"])
+    return load(path)
+
+
+def _begin(path: Path, config: Config, ranks: Ranks) -> None:
+    folder.write_text(path / folder.CONFIG, dumps(config))
+    found = environment() | {"ranks": ranks.size, "status": "running"}
+    folder.write_json(path / folder.ENVIRONMENT, found)
+
+
+def _finished(path: Path) -> bool:
+    folder.check_run(path)
+    return folder.read_json(path / folder.ENVIRONMENT)["status"] == "finished"
+
+
+@contextlib.contextmanager
+def _held(path: Path, ranks: Ranks) -> Iterator[None]:
+    """The lock of the folder, which the first rank holds for all."""
+    with contextlib.ExitStack() as stack:
+        ranks.lead(lambda: stack.enter_context(folder.locked(path)))
+        yield
+
+
+def _anchored(config: Config) -> Config:
+    """The same with an absolute path to the data, so that a run resumes from anywhere."""
+    if config.init is not None:
+        config = replace(config, init=str(zoo.find(config.init).resolve()))
+    source = Path(config.data.name)
+    if not source.exists() or config.data.name in {*TOYS, *SETS, "digits"}:
+        return config
+    return replace(config, data=replace(config.data, name=str(source.resolve())))
+
+
+@contextlib.contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    # Softmax weights far below the largest are denormal numbers, which x86 handles in microcode:
+    # the gradients through them would take five times as long. It is a switch of the process.
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

@@ -1,0 +1,122 @@
+"""Detailed balance along the heat flow: what wide levels know of long chains at the lowest."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from wgflow.energies.base import Energy
+from wgflow.energies.noise_levels import Levels, leveled, levels_of
+from wgflow.flows.heat import colder
+from wgflow.flows.log_z import log_normal
+from wgflow.samplers import ULA
+from wgflow.samplers.base import check_positive
+from wgflow.schemes.base import Loss, Scheme
+from wgflow.schemes.dynamics import Carry, Dynamics
+from wgflow.schemes.short_run import FromData
+
+
+@dataclass(frozen=True)
+class DetailedBalance(Scheme[Carry]):
+    """``L(θ) = E huber_δ(r_θ(x_i) - r_θ(d_i))``, chains x_i and the data d_i that they left.
+
+    Between neighbouring levels a < b the heat flow and its reversal are in balance,
+
+        p_a(x) N(y; x, (b²-a²)I) = p_b(y) q(x|y),
+
+    with q the step of `wgflow.flows.heat.wander` from b to a, nearly. So the residual
+
+        r_θ(x) = E_θ(x, a) - [E(y, b) - log q(x|y) + log N(y; x, b²-a²)],     y = x + √(b²-a²) ξ,
+
+    is the same for all x, up to what q leaves out, which is about the same for a chain as for a
+    point of the data. Where score matching has seen no points, such as in a well beside the data
+    that long chains of the lowest level end in, E at narrow levels may be anything. At wide ones
+    such points are among those of the data again, and E is known. The bracket is held constant,
+    so what is known there comes down, a ratio of levels after the other, and lifts the well to
+    its right height and no further.
+
+    Args:
+        dynamics: the chains, at the lowest level.
+        highest: greatest a; each learning step has its own, uniform in log a from the lowest.
+        ratio: greatest b/a > 1, likewise uniform in its logarithm, and at least a third of it.
+        delta: δ in nats: a residual counts linearly beyond.
+        inner_steps: optimiser steps per learning step.
+
+    Raises:
+        ValueError: when a hyper-parameter is out of its range, or the dynamics start without the
+            noise of the lowest level.
+    """
+
+    dynamics: Dynamics = field(default_factory=lambda: FromData(life=100, noisy=True))
+    highest: float = 0.4
+    ratio: float = 1.3
+    delta: float = 20.0
+    inner_steps: int = 1
+
+    def __post_init__(self):
+        check_positive(
+            "DetailedBalance",
+            highest=self.highest,
+            delta=self.delta,
+            inner_steps=self.inner_steps,
+        )
+        if not 1 < self.ratio < math.inf:
+            raise ValueError(f"Levels rise: expected a ratio above 1, got {self.ratio}.")
+        if not self.dynamics.noises:
+            raise ValueError(
+                "Balance between levels asks for data without noise and for chains that left "
+                "them: expected dynamics from-data with noisy = true, got "
+                f"{type(self.dynamics).__name__}."
+            )
+
+    @property
+    def noises(self) -> bool:
+        """It does, by its dynamics."""
+        return True
+
+    def init(self, energy, batch, *, generator=None) -> Carry:
+        """The first chains."""
+        return self.dynamics.init(energy, batch, generator=generator)
+
+    def loss(self, energy: Energy, carry: Carry, *, generator=None) -> Loss:
+        """The mean over pairs of a chain and where it began, at one pair of levels."""
+        assert carry.origins is not None
+        levels, count = levels_of(energy), len(carry.origins)
+        a, b = self.draw(levels, carry.origins, generator)
+        lifted = math.sqrt(a**2 - levels.lowest**2)
+        x = torch.cat([noised(carry.origins, a, generator), carry.particles.x])
+        x = torch.cat([x[:count], noised(x[count:], lifted, generator)])
+        data, chains = residuals(energy, x, a, b, generator).split(count)
+        difference = chains - data
+        value = F.huber_loss(difference, torch.zeros_like(difference), delta=self.delta)
+        metrics = {"imbalance": difference.detach().mean(), "imbalance_data": data.detach().mean()}
+        return Loss(value, metrics)
+
+    def advance(self, energy, batch, carry, *, generator=None) -> Carry:
+        """The chains after a few moves under the new energy."""
+        return self.dynamics.advance(energy, batch, carry, generator=generator)
+
+    def draw(self, levels: Levels, like: Tensor, generator) -> tuple[float, float]:
+        """a and b."""
+        u, v = torch.rand(2, generator=generator, device=like.device, dtype=torch.float64).tolist()
+        highest = max(self.highest, levels.lowest)
+        a = levels.lowest * (highest / levels.lowest) ** u
+        return a, a * self.ratio ** ((1 + 2 * v) / 3)
+
+
+def residuals(energy: Energy, x: Tensor, a: float, b: float, generator=None) -> Tensor:
+    """``r(x)`` of `DetailedBalance`, (batch,), in the graph of ``E(x, a)`` alone."""
+    y = noised(x, math.sqrt(b**2 - a**2), generator)
+    above = ULA().init(leveled(energy, b), y)
+    mean, variance = colder(above, b, a)
+    balance = above.energy.double() - log_normal(x - mean, variance)
+    balance = balance + log_normal(y - x, b**2 - a**2)
+    return leveled(energy, a)(x) - balance.to(x)
+
+
+def noised(x: Tensor, sigma: float, generator: torch.Generator | None) -> Tensor:
+    """``x + σξ``."""
+    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    return x + sigma * noise

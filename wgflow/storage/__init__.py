@@ -1,0 +1,1 @@
+"""Bytes of a run: its folder and its checkpoint, atomic, digested, without pickles."""

@@ -1,0 +1,1 @@
+"""Uses of an energy: inpainting, denoising, interpolation, outliers, classes."""

@@ -1,0 +1,168 @@
+"""Denoising: what is under Gaussian noise, by an energy that was trained without any.
+
+The energy plus a quadratic is the posterior; the one sampling loop does the rest.
+"""
+
+from itertools import islice
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from wgflow._tensor import Points, Values, sum_event
+from wgflow.energies.base import Energy
+from wgflow.samplers import Sampler, iterate
+from wgflow.samplers.base import check_positive
+from wgflow.samplers.descent import descend
+from wgflow.samplers.population import follow
+
+
+class Observed(nn.Module):
+    """Bayes: ``E(x | y) = E(x) + |y - x|²/(2σ²)``, for y = x plus noise N(0, σ²I).
+
+    It is bound to its observations: row i of x belongs to row i of y.
+
+    Args:
+        energy: E, of the prior.
+        y: what was observed, (batch, *event).
+        sigma: σ > 0, in the units of y; a tensor broadcasts over events.
+
+    Raises:
+        ValueError: unless σ is positive.
+    """
+
+    y: Tensor
+    sigma: Tensor
+
+    def __init__(self, energy: Energy, y: Points, sigma: float | Tensor):
+        super().__init__()
+        self.energy = energy
+        self.register_buffer("y", y.detach())
+        self.register_buffer("sigma", torch.as_tensor(sigma, dtype=y.dtype, device=y.device))
+        if not (self.sigma > 0).all():
+            smallest = float(self.sigma.min())
+            raise ValueError(f"Noise must have a scale: expected sigma > 0, got {smallest}.")
+
+    def forward(self, x: Points) -> Values:
+        """``E(x) + |y - x|²/(2σ²)``."""
+        return self.energy(x) + sum_event(((self.y - x) / self.sigma) ** 2) / 2
+
+
+class Denoised(NamedTuple):
+    """What is known about points under noise, each of shape (batch, *event).
+
+    Attributes:
+        mode: of the posterior, the most probable point.
+        mean: of the posterior, the point of least expected squared error.
+        deviation: of the posterior, per coordinate: how sure the mean is.
+    """
+
+    mode: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+
+def denoise(
+    energy: Energy,
+    y: Points,
+    sigma: float | Tensor,
+    sampler: Sampler[Any],
+    steps: int,
+    *,
+    burn_in: int = 100,
+    descent: int = 200,
+    draws: int = 1,
+    start: Tensor | None = None,
+    chunk: int = 256,
+    generator: torch.Generator | None = None,
+) -> Denoised:
+    """Mode, mean and deviation of ``p(x | y) ∝ exp(-E(x) - |y-x|²/(2σ²))``.
+
+    The mode by descent; the moments as averages over chains that begin at the mode. In many
+    dimensions the mode is smoother than any typical point, and the mean has the least squared
+    error that any estimate can have, as far as E is right. An energy of images has wells between
+    y and the images, which it was never asked about: begin beyond them.
+
+    Args:
+        energy: E, of points without noise.
+        y: what was observed, (batch, *event).
+        sigma: σ of the noise, in the units of y; a tensor broadcasts over events.
+        sampler: moves the chains.
+        steps: that the averages are over.
+        burn_in: steps of the chains before those.
+        descent: steps to the mode.
+        draws: chains per point.
+        start: where the descent begins, of the shape of y; None for y.
+        chunk: chains at a time; bounds the memory.
+        generator: source of randomness.
+
+    Raises:
+        ValueError: when a number is out of its range, or a start of another shape.
+    """
+    check_positive("Denoising", steps=steps, draws=draws, chunk=chunk)
+    start = y if start is None else start
+    if start.shape != y.shape:
+        raise ValueError(
+            "Every point has a place to start: expected shape "
+            f"{tuple(y.shape)}, got {tuple(start.shape)}."
+        )
+    if burn_in < 0:
+        raise ValueError(f"A chain burns in for some steps: expected at least 0, got {burn_in}.")
+    parts = []
+    size = max(1, chunk // draws)
+    for part, begin in zip(y.split(size), start.split(size), strict=True):
+        mode = descend(Observed(energy, part, sigma), begin, descent, step=sampler.step_size)
+        law = Observed(energy, part.repeat_interleave(draws, 0), sigma)
+        chain = iterate(sampler, law, mode.repeat_interleave(draws, 0), generator=generator)
+        visited = (state.x for state, _ in islice(chain, burn_in, burn_in + steps))
+        mean, deviation = _moments(visited, steps, draws, mode)
+        parts.append(Denoised(mode, mean, deviation))
+    return Denoised(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+
+
+def flow_back(
+    energy: Energy,
+    y: Points,
+    sigma: float | Tensor,
+    *,
+    temperature: float,
+    noise: float = 1.0,
+    settle: float = 0.5,
+    steps: int = 60,
+    chunk: int = 256,
+) -> Points:
+    """Denoising along the learned path, (batch, *event): no law is asked, only the flow.
+
+    For energies matched to paths ``x_t = (1-t) s ξ + t x``: ``y = x + σξ`` is the point ``y t`` of
+    such a path at ``t = s/(s + σ)``, and following ``V = εE`` for the time ``1 - t`` that is left
+    leads to its end. It does not depend on how well the depths of the wells are learned.
+
+    Args:
+        energy: E.
+        y: what was observed, (batch, *event).
+        sigma: σ > 0, in the units of y; a tensor broadcasts over events.
+        temperature: ε.
+        noise: s, the deviation of the noise that the paths begin at.
+        settle: time after the end of the path.
+        steps: Euler steps.
+        chunk: points at a time; bounds the memory.
+
+    Raises:
+        ValueError: when a number is out of its range.
+    """
+    level = torch.as_tensor(sigma, dtype=y.dtype, device=y.device)
+    check_positive("Denoising", noise=noise, sigma=float(level.min()))
+    t = noise / (noise + level)
+    # One clock for all coordinates, where their noise differs: that of the most noisy one.
+    time = 1 - float(t.min()) + settle
+    return follow(energy, t * y, temperature=temperature, time=time, steps=steps, chunk=chunk)
+
+
+def _moments(visited: Any, steps: int, draws: int, origin: Points) -> tuple[Points, Points]:
+    """Mean and deviation per point of everything visited, summed about ``origin``."""
+    first, second = torch.zeros_like(origin), torch.zeros_like(origin)
+    for x in visited:
+        shift = x.reshape(len(origin), draws, *origin.shape[1:]) - origin[:, None]
+        first += shift.mean(1) / steps
+        second += shift.square().mean(1) / steps
+    return origin + first, (second - first**2).clamp(min=0).sqrt()

@@ -1,0 +1,190 @@
+"""Is a point out of the distribution? Scores from energies, and how well they tell.
+
+All scores are larger for stranger points. None needs ``log Z``: it moves all points alike.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wgflow._tensor import Points, sum_event
+from wgflow.energies.base import Energy, energy_and_grad
+from wgflow.likelihood.quadrature import tabulate
+from wgflow.samplers.population import follow
+
+NORMAL_975 = 1.959963984540054
+"""The quantile of N(0, 1) of a two-sided interval of 95 %."""
+
+TIMES = (0.2, 0.4, 0.6, 0.8)
+"""Where paths to points are entered again."""
+
+
+class Auroc(NamedTuple):
+    """An area under the ROC curve, and its interval of 95 %.
+
+    Attributes:
+        value: 1 where scores tell the two sides apart without error, 1/2 where not at all.
+        low: lower end.
+        high: upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@torch.no_grad()
+def outlier_scores(
+    energy: Energy,
+    x: Points,
+    held_out: Tensor,
+    *,
+    background: Energy | None = None,
+    chunk: int = 256,
+) -> dict[str, Tensor]:
+    """Scores by name, each (batch,), float64.
+
+    ``energy``, E(x), is less for simpler points than the data are, however strange: a point may
+    be more probable than any draw. ``typicality``, ``|E(x) - m|/s`` with mean m and deviation s
+    of E over points held out, takes both sides for strange (Nalisnick et al. 2019). ``slope``,
+    ``|∇E(x)|²``, is large outside of wells, however deep they are (Grathwohl et al. 2020). With a
+    background, ``likelihood_ratio``, ``E(x) - E_b(x)`` (Ren et al. 2019), takes out what both
+    energies see in a point. For energies matched to paths there is `recovery` besides.
+
+    Args:
+        energy: E.
+        x: points to score, (batch, *event).
+        held_out: points of the data that E never saw, at least two, and not among x.
+        background: ``E_b``, of other data.
+        chunk: points at a time; bounds the memory.
+
+    Raises:
+        ValueError: on fewer points held out, or energies that are equal on all of them.
+    """
+    pairs = [energy_and_grad(energy, part) for part in x.split(chunk)]
+    values = torch.cat([value for value, _ in pairs]).double()
+    scores = {
+        "energy": values,
+        "typicality": typicality(values, tabulate(energy, held_out, chunk)),
+        "slope": torch.cat([sum_event(grad**2) for _, grad in pairs]).double(),
+    }
+    if background is not None:
+        scores["likelihood_ratio"] = values - tabulate(background, x, chunk)
+    return scores
+
+
+def typicality(values: Tensor, held_out: Tensor) -> Tensor:
+    """``|E - m|/s`` of energies (batch,), with m and s over energies held out, (n,), n ≥ 2.
+
+    Raises:
+        ValueError: on fewer of those, or when all are equal.
+    """
+    if len(held_out) < 2 or not held_out.std() > 0:
+        raise ValueError(
+            "Typicality is in deviations of energies held out: expected at least 2 that differ, "
+            f"got {len(held_out)} of range {_spread(held_out):.3g}."
+        )
+    return (values - held_out.mean()).abs() / held_out.std()
+
+
+def recovery(
+    energy: Energy,
+    x: Points,
+    *,
+    temperature: float,
+    noise: float = 1.0,
+    steps: int = 10,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """How far from x paths end that are entered again close to it, (batch, times), float64.
+
+    From ``(1-t) ξ + t x`` with fresh noise ξ, for the times t of `TIMES`, paths lead to points
+    that the data might have had there: ``|y_t - x|²`` is small only for x of the data, whatever
+    E(x) is (after Graham et al. 2023, who do so with diffusion models). ``steps`` gradients each.
+
+    Args:
+        energy: E, matched to paths from noise, in the units of x.
+        x: points to score, (batch, *event).
+        temperature: ε of the energy.
+        noise: scale of the noise that paths start from.
+        steps: Euler steps from each time.
+        generator: source of the noise.
+
+    Raises:
+        ValueError: when a number is not positive.
+    """
+    found = []
+    for t in TIMES:
+        xi = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        y = (noise * xi).lerp(x, t)
+        y = follow(energy, y, temperature=temperature, time=2 * (1 - t), steps=steps)
+        found.append(sum_event((y - x) ** 2).double())
+    return torch.stack(found, 1)
+
+
+def strangeness(errors: Tensor, held_out: Tensor) -> Tensor:
+    """``Σ_k (e_k - m_k)/s_k / K`` of errors (batch, K), with m and s over errors held out, (n, K).
+
+    Raises:
+        ValueError: on fewer than two of those, or when all of one kind are equal.
+    """
+    deviation = held_out.std(0) if len(held_out) > 1 else torch.zeros(1)
+    if not (deviation > 0).all():
+        raise ValueError(
+            "Strangeness is in deviations of errors held out: expected at least 2 that differ, "
+            f"got {len(held_out)} of deviations {deviation.tolist()}."
+        )
+    return ((errors - held_out.mean(0)) / deviation).mean(1)
+
+
+def auroc(inside: Tensor, outside: Tensor) -> Auroc:
+    """``P(score outside > score inside) + ½ P(equal)``, with an interval of 95 %.
+
+    The value is the Mann-Whitney statistic over all pairs. Its variance is that of DeLong et al.
+    (1988), ``Var V_i/m + Var W_j/n``, with ``V_i`` the share of outside points above inside point
+    i and ``W_j`` the share of inside points below outside point j; the interval is normal in the
+    log-odds, so that it stays within (0, 1). Where the sides do not overlap the variance is zero
+    and says nothing: then ``min(m, n)`` disjoint, independent pairs are in order, and an area
+    below ``0.025^{1/min(m, n)}`` would show that with less than 2.5 % probability.
+
+    Args:
+        inside: scores of points of the data, (m,), at least two.
+        outside: scores of other points, (n,), at least two; larger where they are told apart.
+
+    Raises:
+        ValueError: on fewer scores a side, scores that are NaN, or of another shape.
+    """
+    for side in (inside, outside):
+        if side.ndim != 1 or len(side) < 2 or side.isnan().any():
+            raise ValueError(
+                "An area compares scores on two sides: expected shape (2 or more,) without NaN, "
+                f"got shape {tuple(side.shape)} with {int(side.isnan().sum())} NaN."
+            )
+    inside, outside = inside.double(), outside.double()
+    above, below = 1 - _shares_below(inside, outside), _shares_below(outside, inside)
+    value = float(below.mean())
+    if value in (0.0, 1.0):
+        reach = 0.025 ** (1 / min(len(inside), len(outside)))
+        return Auroc(value, reach, 1.0) if value else Auroc(value, 0.0, 1 - reach)
+    variance = float(above.var() / len(inside) + below.var() / len(outside))
+    width = NORMAL_975 * math.sqrt(variance) / (value * (1 - value))
+    odds = math.log(value / (1 - value))
+    return Auroc(value, _logistic(odds - width), _logistic(odds + width))
+
+
+def _shares_below(x: Tensor, y: Tensor) -> Tensor:
+    """Of each x, the share of y below it; equal ones count half."""
+    ordered = y.sort().values
+    less = torch.searchsorted(ordered, x.contiguous())
+    most = torch.searchsorted(ordered, x.contiguous(), right=True)
+    return (less + most).double() / (2 * len(y))
+
+
+def _logistic(odds: float) -> float:
+    return (1 + math.tanh(odds / 2)) / 2
+
+
+def _spread(values: Tensor) -> float:
+    return float(values.max() - values.min()) if len(values) else 0.0
