@@ -8,7 +8,7 @@ import pytest
 import wgflow
 
 ROOMS = {
-    "": "_version _tensor",
+    "": "_version _tensor _check _random errors",
     "storage": "folder checkpoint",
     "data": "download images tables sources targets toys lazy batches dataset moments",
     "energies": "precision microbatch base noise_levels layers principal mlp unet noise_unet "
@@ -17,7 +17,7 @@ ROOMS = {
     "likelihood": "quadrature gaussian calibration annealing",
     "tasks": "inpaint denoise interpolate ood condition",
     "flows": "heat log_z heat_uses",
-    "metrics": "pairwise samples neighbours fidelity features classifier labelling",
+    "metrics": "pairwise samples neighbours features fidelity classifier labelling",
     "plots": "style charts axes laws samples training motion",
     "schemes": "base dynamics short_run maximum_likelihood gradient_norm proximal matching dual "
     "detailed_balance joint",

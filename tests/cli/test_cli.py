@@ -129,7 +129,7 @@ def test_refusals_are_one_line(tmp_path):
         "expected a file that exists or": ["train", "--config", tmp_path / "none.toml"],
         "A configuration is a TOML file": ["train", "--config", broken],
         "did you mean 'moons'?": ["train", "moonz", "--out", tmp_path / "run"],
-        "Training needs a positive steps": ["train", "moons", "--steps", -1],
+        "`steps` must be > 0": ["train", "moons", "--steps", -1],
         "expected .npy, .csv, .png": ["sample", new, "--out", "x.gif"],
         "A comparison needs two runs": ["compare", new],
         "first `wgflow evaluate": ["compare", new, new],

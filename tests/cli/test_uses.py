@@ -168,7 +168,7 @@ def test_inpainting_keeps_what_is_known(runs, tmp_path):
     succeed("inpaint", folder, *options[:-1], picture)
     assert size(picture) == (8 * (2 + 2), 8 * 3)
     assert "expected one of path, noise" in refused("inpaint", folder, "--start", "here")
-    assert "No such sampler" in refused("inpaint", folder, "--sampler", "hmc")
+    assert "`sampler` must be one of" in refused("inpaint", folder, "--sampler", "hmc")
 
 
 def test_inpainting_points_by_files(runs, tmp_path):
@@ -186,7 +186,7 @@ def test_inpainting_points_by_files(runs, tmp_path):
     assert np.allclose(y[..., 0], [[0.5], [1.0]])
     assert abs(y[..., 1]).max() < 8
     assert "Sides are of images: expected a mask FILE.npy" in refused(*inputs)
-    assert "No such side: expected one of left" in refused(*inputs, "--mask", "lft")
+    assert "`side` must be one of left" in refused(*inputs, "--mask", "lft")
     assert "expected the scheme energy-matching" in refused(
         *inputs, "--mask", mask, "--start", "path"
     )
@@ -210,7 +210,7 @@ def test_denoising_tells_errors_of_what_it_knows(runs, tmp_path):
     assert (unknown["columns"], unknown["rms"]) == (["noisy", "mode", "mean", "flow"], {})
     moons = told("denoise", runs["moons"].path, *few)
     assert moons["columns"] == ["clean", "noisy", "mode", "mean"]
-    assert "positive noise: expected > 0, got 0" in refused("denoise", digits.path, "--noise", 0)
+    assert "`noise` must be > 0 and finite: got 0" in refused("denoise", digits.path, "--noise", 0)
 
 
 def test_the_prior_of_denoising_has_a_temperature(runs, tmp_path):

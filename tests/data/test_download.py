@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from wgflow.data.dataset import download as library
+from wgflow.data import download as library
 from wgflow.data.download import SETS, FetchError, data_folder, fetch, is_fetched
 
 FILES = {"train-images-idx3-ubyte": b"images", "train-labels-idx1-ubyte": b"labels"}

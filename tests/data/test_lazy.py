@@ -9,10 +9,10 @@ import torch
 from problems import F64, seeded, z_score
 
 from wgflow.config import Config, Data, Training
+from wgflow.data import lazy as stored
+from wgflow.data import tables as readers
 from wgflow.data.batches import Batches
-from wgflow.data.dataset import lazy as stored
 from wgflow.data.dataset import load
-from wgflow.data.dataset import tables as readers
 from wgflow.data.lazy import Stored
 from wgflow.data.moments import center_of, covariance_of
 from wgflow.metrics.classifier import Classifier

@@ -10,8 +10,8 @@ from PIL import Image
 
 import wgflow
 from wgflow.config import Config, Data, Training
+from wgflow.data import tables as readers
 from wgflow.data.dataset import load
-from wgflow.data.dataset import tables as readers
 from wgflow.data.images import dequantise, resize
 from wgflow.data.moments import covariance_of
 from wgflow.data.sources import read_cifar, read_idx
@@ -286,7 +286,7 @@ def test_smoothed_data_are_scored_with_their_noise():
     assert torch.equal(smooth.train, sharp.train)
     noise = (smooth.test - sharp.test) / sharp.scale
     assert abs(float((noise**2).mean()) - 0.25) < 4 * 0.25 * (2 / noise.numel()) ** 0.5
-    with pytest.raises(ValueError, match="smoothing ≥ 0: expected ≥ 0, got -1"):
+    with pytest.raises(ValueError, match="`smoothing` must be ≥ 0 and finite: got -1"):
         Data(smoothing=-1.0)
 
 

@@ -272,7 +272,7 @@ def test_same_seed_same_samples(name):
         (lambda: GaussianMixture([[0.0]], 1.0, covariances=[[[1.0]]]), "got both"),
         (lambda: GaussianMixture([[0.0]], 0.0), "A mixture std must be positive"),
         (lambda: GaussianMixture([[0.0]], 1.0, weights=[0.5, 0.5]), "expected 1, got"),
-        (lambda: GaussianMixture([[0.0], [1.0]], 1.0, weights=[1.0, 0.0]), "positive weight"),
+        (lambda: GaussianMixture([[0.0], [1.0]], 1.0, weights=[1.0, 0.0]), "`weight` must be > 0"),
         (lambda: TargetMixture([Funnel(2), Funnel(3)]), r"got \[2, 3\]"),
         (lambda: Funnel(1), "expected dim >= 2, got 1"),
         (lambda: Ring(-1.0, 0.1), "expected >= 0, got -1"),

@@ -15,6 +15,7 @@ import torch
 from test_run import CONFIG, assert_same, lines
 from typer.testing import CliRunner
 
+from wgflow._random import stream
 from wgflow.cli import app
 from wgflow.config import dumps
 from wgflow.distributed.islands import combine, join, part, share
@@ -25,7 +26,6 @@ from wgflow.samplers.langevin import LangevinState
 from wgflow.samplers.particles import Particles
 from wgflow.schemes import FromNoise, Joint, MaximumLikelihood, Population
 from wgflow.storage import folder
-from wgflow.training.learner import stream
 
 TWO = Ranks(1, 2)
 LIMIT = 100
@@ -41,7 +41,8 @@ from pathlib import Path
 import torch
 from wgflow.config import loads
 from wgflow.distributed.launch import launched
-from wgflow.distributed.ranks import ALONE, Apart, Led
+from wgflow.errors import Led
+from wgflow.distributed.ranks import ALONE, Apart
 from wgflow.runs.fit import fit
 from wgflow.runs.fit import resume
 here = Path(sys.argv[1])

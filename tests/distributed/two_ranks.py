@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from wgflow.distributed.launch import launched
-from wgflow.distributed.ranks import ALONE, Apart, Led
+from wgflow.distributed.ranks import ALONE, Apart
 from wgflow.energies.base import Confined
+from wgflow.errors import Led
 from wgflow.samplers import MALA
 from wgflow.schemes import NearProximal, Population
 from wgflow.training.loop import descend, train

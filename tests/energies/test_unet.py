@@ -257,10 +257,10 @@ def test_sizes_go_up_to_fifty_million():
         (lambda: ResNet((1, 8, 8), blocks=0), "of at least 1: got (32, 128, 128), 0 and 2"),
         (
             lambda: ImageUNet(head="sum"),
-            "No such head: expected one of distance, dot, norm, got 'sum'",
+            "`head` must be one of distance, dot, norm: got 'sum'",
         ),
-        (lambda: ImageUNet(temperature=0.0), "ImageUNet needs a positive temperature"),
-        (lambda: ImageResNet(widths=(4, 0)), "ImageResNet needs a positive widths"),
+        (lambda: ImageUNet(temperature=0.0), "`temperature` must be > 0"),
+        (lambda: ImageResNet(widths=(4, 0)), "`widths` must be > 0"),
     ],
 )
 def test_bad_settings_are_refused(make, message):

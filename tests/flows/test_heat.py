@@ -377,7 +377,7 @@ def test_a_contrast_leads_away_from_the_moments(stochastic):
 @pytest.mark.parametrize(
     ("energy", "contrast", "message"),
     [
-        (known(0.4), -0.1, r"expected ≥ 0, got -0.1"),
+        (known(0.4), -0.1, r"`regularisation` must be ≥ 0 and finite: got -0.1"),
         (known(0.4), math.inf, r"expected ≥ 0, got inf"),
         (Blurred(0.4), 0.1, r"expected an energy that knows them.*got 0.1"),
     ],
@@ -599,7 +599,7 @@ def test_a_path_has_two_ends():
     a, b = draws(2, 0.41)
     with pytest.raises(ValueError, match="expected two, got the same"):
         between(Blurred(0.4), LEVELS, a, a, 5)
-    with pytest.raises(ValueError, match="positive points: expected > 0, got 0"):
+    with pytest.raises(ValueError, match="`points` must be > 0 and finite: got 0"):
         between(Blurred(0.4), LEVELS, a, b, 1)
 
 

@@ -25,8 +25,8 @@ from wgflow.energies.base import Confined
 from wgflow.likelihood.quadrature import kl, log_density
 from wgflow.training.learner import Learner
 from wgflow.training.recorder import frame_steps, snapshot
-from wgflow.training.runner import Diverged
-from wgflow.training.runner import Interrupted
+from wgflow.errors import Diverged
+from wgflow.errors import Interrupted
 from wgflow.runs.fit import fit
 from wgflow.runs.load import load
 from wgflow.runs.fit import resume

@@ -113,6 +113,6 @@ def test_seeds_repeat_and_differ_and_leave_the_global_one_alone():
 @pytest.mark.parametrize(("count", "rounds"), [(0, 1), (1, -1)])
 def test_numbers_out_of_range_are_refused(count, rounds):
     p = population(TARGET, 10, 6)
-    expected = rf"count >= 1 and rounds >= 0, got {count} and {rounds}"
+    expected = "`count` must be > 0" if count < 1 else "`rounds` must be ≥ 0"
     with pytest.raises(ValueError, match=expected):
         draw(TARGET, p, count, MALA(), rounds=rounds)

@@ -240,9 +240,9 @@ def test_crank_nicolson_adapts_up_to_the_step_that_forgets():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": 0.0}, "positive width"),
+        ({"width": 0.0}, "`width` must be > 0"),
         ({"width": 0.5, "step_size": 0.5}, r"expected step_size < 2 width², 0\.5, got 0\.5"),
-        ({"target": 1.5}, "fraction target"),
+        ({"target": 1.5}, "`target` must be between 0 and 1"),
     ],
 )
 def test_crank_nicolson_says_what_it_needs(options, message):
@@ -613,18 +613,24 @@ def test_refresh_keeps_the_chains_under_another_energy(name):
 # Errors ----------------------------------------------------------------------------------------
 
 ERRORS = [
-    (lambda: ULA(0.0), r"ULA needs a positive step_size: expected > 0, got 0\.0"),
-    (lambda: ULA(math.inf), "positive step_size: expected > 0, got inf"),
-    (lambda: MALA(-1.0), r"MALA needs a positive step_size: expected > 0, got -1\.0"),
-    (lambda: MALA(target=1.5), r"MALA needs a fraction target: expected 0 to 1, got 1\.5"),
-    (lambda: MALA(adaptation=-0.1), r"fraction adaptation: expected 0 to 1, got -0\.1"),
-    (lambda: HMC(math.nan), "HMC needs a positive step_size: expected > 0, got nan"),
-    (lambda: HMC(leapfrog=0), "HMC needs a positive leapfrog: expected > 0, got 0"),
-    (lambda: HMC(target=-0.5), r"HMC needs a fraction target: expected 0 to 1, got -0\.5"),
-    (lambda: HMC(adaptation=2.0), r"fraction adaptation: expected 0 to 1, got 2\.0"),
-    (lambda: Underdamped(0.0), "Underdamped needs a positive step_size"),
-    (lambda: Underdamped(friction=0.0), "Underdamped needs a positive friction"),
-    (lambda: Independence(ANCHORS, 0.0), "Independence needs a positive step_size"),
+    (lambda: ULA(0.0), r"`step_size` must be > 0 and finite: got 0\.0"),
+    (lambda: ULA(math.inf), "`step_size` must be > 0 and finite: got inf"),
+    (lambda: MALA(-1.0), r"`step_size` must be > 0 and finite: got -1\.0"),
+    (
+        lambda: MALA(target=1.5),
+        r"`target` must be between 0 and 1: got 1\.5",
+    ),
+    (lambda: MALA(adaptation=-0.1), r"`adaptation` must be between 0 and 1: got -0\.1"),
+    (lambda: HMC(math.nan), "`step_size` must be > 0 and finite: got nan"),
+    (lambda: HMC(leapfrog=0), "`leapfrog` must be > 0 and finite: got 0"),
+    (
+        lambda: HMC(target=-0.5),
+        r"`target` must be between 0 and 1: got -0\.5",
+    ),
+    (lambda: HMC(adaptation=2.0), r"`adaptation` must be between 0 and 1: got 2\.0"),
+    (lambda: Underdamped(0.0), "`step_size` must be > 0"),
+    (lambda: Underdamped(friction=0.0), "`friction` must be > 0"),
+    (lambda: Independence(ANCHORS, 0.0), "`step_size` must be > 0"),
     (lambda: sample(ULA(), flat, normal(3, 1), 0), "A chain needs steps: .* at least 1, got 0"),
 ]
 

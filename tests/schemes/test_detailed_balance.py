@@ -186,9 +186,9 @@ def test_it_follows_chains_from_data():
     ("options", "message"),
     [
         ({"ratio": 1.0}, r"expected a ratio above 1, got 1.0"),
-        ({"highest": 0.0}, "positive highest"),
-        ({"delta": -1.0}, "positive delta"),
-        ({"inner_steps": 0}, "positive inner_steps"),
+        ({"highest": 0.0}, "`highest` must be > 0"),
+        ({"delta": -1.0}, "`delta` must be > 0"),
+        ({"inner_steps": 0}, "`inner_steps` must be > 0"),
         ({"dynamics": Population()}, r"from-data with noisy = true, got Population"),
         ({"dynamics": FromData()}, r"from-data with noisy = true, got FromData"),
     ],

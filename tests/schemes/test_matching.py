@@ -141,9 +141,9 @@ def test_langevin_steps_are_unadjusted_ones():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 0.0}, "positive temperature"),
-        ({"temperature": 1.0, "steps": 0}, "positive steps"),
-        ({"temperature": 1.0, "langevin": -1}, "expected at least 0, got -1"),
+        ({"temperature": 0.0}, "`temperature` must be > 0"),
+        ({"temperature": 1.0, "steps": 0}, "`steps` must be > 0"),
+        ({"temperature": 1.0, "langevin": -1}, "`langevin` must be ≥ 0 and finite: got -1"),
     ],
 )
 def test_impossible_paths_are_refused(options, message):
@@ -269,7 +269,7 @@ def test_where_samples_start(tmp_path):
         other.sample(2, start="noise")
     with pytest.raises(ValueError, match=r"expected no options, got \{'steps': 3\}"):
         other.sample(2, steps=3)
-    with pytest.raises(ValueError, match="No such start: expected one of noise, population"):
+    with pytest.raises(ValueError, match="`start` must be one of noise, population"):
         other.sample(2, start="nowhere")
 
 

@@ -862,17 +862,19 @@ def test_tempered_weights_level_wells_that_chains_do_not_cross(tempered, expecte
 
 ERRORS = {
     "tempered 1 with reaction, got 0.5": lambda: population(tempered=0.5),
-    "fraction tempered: expected 0 to 1, got 2": lambda: population(tempered=2.0),
+    "`tempered` must be between 0 and 1: got 2": lambda: population(tempered=2.0),
     "expected tempered at least 0.05, got 0.01": lambda: population(reaction=False, tempered=0.01),
     "restart 0 with reaction, got 0.5": lambda: population(restart=0.5),
-    "Population needs a positive size: expected > 0, got 0": lambda: population(size=0),
-    "fraction resample_below: expected 0 to 1, got 2": lambda: population(resample_below=2.0),
-    "positive share: expected > 0, got 0": lambda: FirstOrder(share=0.0),
-    "fraction share: expected 0 to 1, got 1.5": lambda: FirstOrder(share=1.5),
-    "fraction relaxation: expected 0 to 1, got 2": lambda: InnerDescent(relaxation=2.0),
-    "NearProximal needs a positive h: expected > 0, got -1": lambda: proximal(h=-1.0),
-    "GradientNorm needs a positive gamma": lambda: GradientNorm(gamma=0.0),
-    "expected ≥ 0, got -0.1": lambda: MaximumLikelihood(regularisation=-0.1),
+    "`size` must be > 0 and finite: got 0": lambda: population(size=0),
+    "`resample_below` must be between 0 and 1: got 2": lambda: population(resample_below=2.0),
+    "`share` must be > 0 and finite: got 0": lambda: FirstOrder(share=0.0),
+    "`share` must be between 0 and 1: got 1.5": lambda: FirstOrder(share=1.5),
+    "`relaxation` must be between 0 and 1: got 2": lambda: InnerDescent(relaxation=2.0),
+    "`h` must be > 0 and finite: got -1": lambda: proximal(h=-1.0),
+    "`gamma` must be > 0": lambda: GradientNorm(gamma=0.0),
+    "`regularisation` must be ≥ 0 and finite: got -0.1": lambda: MaximumLikelihood(
+        regularisation=-0.1
+    ),
 }
 
 

@@ -86,10 +86,10 @@ REFUSED = {
     "place to start: expected shape .1, 2., got .2, 2.": {"start": Y.expand(2, 2)},
     "expected sigma > 0, got 0": {"sigma": 0.0},
     "expected sigma > 0, got -1": {"sigma": double([1.0, -1.0])},
-    "positive steps: expected > 0, got 0": {"steps": 0},
-    "positive draws: expected > 0, got 0": {"draws": 0},
-    "at least 0, got -1": {"burn_in": -1},
-    "positive chunk: expected > 0, got 0": {"chunk": 0},
+    "`steps` must be > 0 and finite: got 0": {"steps": 0},
+    "`draws` must be > 0 and finite: got 0": {"draws": 0},
+    "`burn_in` must be ≥ 0 and finite: got -1": {"burn_in": -1},
+    "`chunk` must be > 0 and finite: got 0": {"chunk": 0},
 }
 
 
@@ -101,5 +101,5 @@ def test_refusals(message):
 
 
 def test_flowing_back_needs_noise():
-    with pytest.raises(ValueError, match="positive sigma: expected > 0, got 0"):
+    with pytest.raises(ValueError, match="`sigma` must be > 0 and finite: got 0"):
         flow_back(TARGET, Y[None], 0.0, temperature=1.0)

@@ -178,7 +178,7 @@ REFUSED = {
     r"bools of shape \(4,\), got torch.float32": {"mask": torch.ones(4)},
     r"bools of shape \(4,\), got torch.bool of shape \(2,\)": {"mask": MASK[:2]},
     "expected at least one True, got none": {"mask": torch.zeros(4, dtype=torch.bool)},
-    "positive draws: expected > 0, got 0": {"draws": 0},
+    "`draws` must be > 0 and finite: got 0": {"draws": 0},
     r"start: expected shape \(1, 4\), got \(2, 4\)": {"start": torch.zeros(2, 4, dtype=F64)},
     "expected at least 1, got 0": {"steps": 0},
     "must not be negative: expected ≥ 0, got -1": {"temperatures": [-1.0]},
@@ -195,7 +195,7 @@ def test_refusals(message):
 def test_refusals_of_a_bridge_and_of_cooling():
     with pytest.raises(ValueError, match=r"expected shape \(1, 4\), got \(3, 4\)"):
         bridge(TARGET, X, MASK, torch.zeros(3, 4, dtype=F64), temperature=1.0)
-    with pytest.raises(ValueError, match="A bridge needs a positive temperature"):
+    with pytest.raises(ValueError, match="`temperature` must be > 0"):
         bridge(TARGET, X, MASK, X, temperature=0.0)
-    with pytest.raises(ValueError, match="positive hottest: expected > 0, got 0"):
+    with pytest.raises(ValueError, match="`hottest` must be > 0 and finite: got 0"):
         cooling(0.0, 3)

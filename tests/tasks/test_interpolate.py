@@ -125,7 +125,7 @@ def test_refusals():
         interpolate(flat, A, A, 5)
     with pytest.raises(ValueError, match="between its ends: expected at least 3, got 2"):
         interpolate(flat, A, B, 5, points=2)
-    with pytest.raises(ValueError, match="positive steps: expected > 0, got 0"):
+    with pytest.raises(ValueError, match="`steps` must be > 0 and finite: got 0"):
         interpolate(flat, A, B, 0)
-    with pytest.raises(ValueError, match="positive step: expected > 0, got -1"):
+    with pytest.raises(ValueError, match="`step` must be > 0 and finite: got -1"):
         interpolate(flat, A, B, 5, step=-1.0)

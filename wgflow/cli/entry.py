@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from wgflow._version import __version__
 from wgflow.cli import data, inverse, outliers, paths, runs, sampling, training
+from wgflow.errors import WGFlowError
 
 
 class Verbs(TyperGroup):
@@ -28,7 +29,7 @@ class Verbs(TyperGroup):
 def _exit_code(error: Exception) -> int | None:
     """2 for bad input, 1 for a run that failed or was stopped, None for what is not ours."""
     if isinstance(error, RuntimeError):
-        return 1 if type(error).__module__.startswith("wgflow.") else None
+        return 1 if isinstance(error, WGFlowError) else None
     return None if isinstance(error, BrokenPipeError) else 2
 
 

@@ -120,13 +120,13 @@ def denoise(
     """Find what is under Gaussian noise: the most probable points, and their mean."""
     import torch
 
+    from wgflow._check import check_positive
     from wgflow.energies.base import Tempered
     from wgflow.runs.chains import flown, from_units, precision, sampler_of, to_units
     from wgflow.runs.load import load
-    from wgflow.samplers.base import check_positive
     from wgflow.tasks import denoise as denoising
 
-    check_positive("Denoising", noise=noise)
+    check_positive(noise=noise)
     run = load(folder)
     file = result_file(out, folder, "denoised", run)
     generator = torch.Generator().manual_seed(seed)

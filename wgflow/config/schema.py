@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from wgflow._check import check_choice, check_fraction, check_nonnegative, check_positive
 from wgflow.data.images import SCALINGS
 from wgflow.energies.image_networks import CONVOLUTIONAL
 from wgflow.energies.network import Network, Perceptron
 from wgflow.energies.precision import fast_bfloat16
-from wgflow.samplers.base import check_choice, check_fraction, check_positive
 from wgflow.schemes import NearProximal, Scheme
 
 MIXED, AUTO = "bf16-mixed", "auto"
@@ -59,13 +59,12 @@ class Data:
             raise ValueError("Data need a source: expected a name or a path, got ''.")
         if self.size is not None and self.size < 2:
             raise ValueError(f"Data need spread: expected a size ≥ 2, got {self.size}.")
-        _check_between("Data", test_fraction=self.test_fraction)
+        _check_between(test_fraction=self.test_fraction)
         if self.image_size is not None:
-            check_positive("Data", image_size=self.image_size)
+            check_positive(image_size=self.image_size)
         if self.scaling not in (None, *SCALINGS):
             raise unknown("scaling", str(self.scaling), SCALINGS)
-        if not 0 <= self.smoothing < float("inf"):
-            raise ValueError(f"Data need smoothing ≥ 0: expected ≥ 0, got {self.smoothing}.")
+        check_nonnegative(smoothing=self.smoothing)
         if self.flips and self.scaling == "coordinate":
             raise ValueError(
                 "Flips need one unit for all pixels: expected scaling range, got coordinate."
@@ -113,7 +112,6 @@ class Training:
 
     def __post_init__(self):
         check_positive(
-            "Training",
             steps=self.steps,
             batch_size=self.batch_size,
             accumulate=self.accumulate,
@@ -124,10 +122,10 @@ class Training:
             patience=1 if self.patience is None else self.patience,
         )
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        _check_count("Training", warmup=self.warmup)
-        check_fraction("Training", average=self.average)
+        check_nonnegative(warmup=self.warmup)
+        check_fraction(average=self.average)
         for beta in self.betas:
-            check_fraction("Training", betas=beta)
+            check_fraction(betas=beta)
         if 1 in (self.average, *self.betas):
             raise ValueError(
                 "A running average must forget: expected average and betas < 1, "
@@ -162,7 +160,7 @@ class Config:
     training: Training = field(default_factory=Training)
 
     def __post_init__(self):
-        _check_count("Config", seed=self.seed)
+        check_nonnegative(seed=self.seed)
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)
         spectral = isinstance(self.energy, CONVOLUTIONAL) and self.energy.spectral
@@ -203,13 +201,7 @@ def join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def _check_count(owner: str, **values: int) -> None:
-    for name, value in values.items():
-        if value < 0:
-            raise ValueError(f"{owner} needs {name} ≥ 0: expected ≥ 0, got {value}.")
-
-
-def _check_between(owner: str, **values: float) -> None:
+def _check_between(**values: float) -> None:
     for name, value in values.items():
         if not 0 < value < 1:
-            raise ValueError(f"{owner} needs {name} between 0 and 1: got {value}.")
+            raise ValueError(f"`{name}` must be above 0 and below 1: got {value}.")

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from wgflow._check import check_nonnegative
 from wgflow._tensor import Points, Values
 from wgflow.data.targets import LOG_2PI, GaussianMixture, Target, TargetMixture, positive
 
@@ -59,8 +60,7 @@ class Ring(Target):
 
     def __init__(self, radius: float, std: float):
         super().__init__(2)
-        if radius < 0:
-            raise ValueError(f"A ring radius must not be negative: expected >= 0, got {radius}.")
+        check_nonnegative(radius=radius)
         self.radius = radius
         self.std = positive(std, "A ring std")
 

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from wgflow.distributed.ranks import ALONE, Led, Ranks
-from wgflow.training.runner import Diverged, Interrupted
+from wgflow.distributed.ranks import ALONE, Ranks
+from wgflow.errors import Diverged, Interrupted, Led
 
 TIMEOUT = 300.0
 """Seconds that ranks wait for one that is silent but whose connections stand."""

@@ -24,15 +24,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from wgflow.errors import Led, Lost
+
 T = TypeVar("T")
-
-
-class Lost(RuntimeError):
-    """Another rank ended or did not answer in time."""
-
-
-class Led(RuntimeError):
-    """The first rank failed, and says why itself."""
 
 
 class Apart(RuntimeError):

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from torch import Generator, nn
 
+from wgflow._check import check_choice, check_nonnegative, check_positive
 from wgflow.energies.base import Confined, Tempered
 from wgflow.energies.network import Confinable, Network
 from wgflow.energies.noise_levels import Levels
 from wgflow.energies.noise_unet import NoisyUNet
 from wgflow.energies.principal import Principal
 from wgflow.energies.unet import HEADS, Mixed, ResNet, UNet
-from wgflow.samplers.base import check_choice, check_positive
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Convolutional(Confinable):
 
     def __post_init__(self):
         super().__post_init__()
-        check_positive(type(self).__name__, temperature=self.temperature, patch=self.patch)
+        check_positive(temperature=self.temperature, patch=self.patch)
         for width in self.widths or (0,):
-            check_positive(type(self).__name__, widths=width)
+            check_positive(widths=width)
 
     def free(self, event_shape, mixed, generator) -> nn.Module:
         """``V/ε``."""
@@ -82,7 +82,7 @@ class ImageUNet(Convolutional):
 
     def __post_init__(self):
         super().__post_init__()
-        check_positive("ImageUNet", blocks=self.blocks, multiple=self.multiple)
+        check_positive(blocks=self.blocks, multiple=self.multiple)
         check_choice("head", self.head, HEADS)
 
     def potential(self, event_shape, generator) -> nn.Module:
@@ -117,7 +117,7 @@ class ImageResNet(Convolutional):
 
     def __post_init__(self):
         super().__post_init__()
-        check_positive("ImageResNet", blocks=self.blocks)
+        check_positive(blocks=self.blocks)
 
     def potential(self, event_shape, generator) -> nn.Module:
         """V."""
@@ -166,12 +166,11 @@ class ImageNoisyUNet(Network):
     multiple: int = 1
 
     def __post_init__(self):
-        if self.principal < 0:
-            raise ValueError(f"Axes are counted: expected principal ≥ 0, got {self.principal}.")
+        check_nonnegative(principal=self.principal)
         sizes = {"patch": self.patch, "blocks": self.blocks, "multiple": self.multiple}
-        check_positive("ImageNoisyUNet", **sizes)
+        check_positive(**sizes)
         for width in self.widths or (0,):
-            check_positive("ImageNoisyUNet", widths=width)
+            check_positive(widths=width)
         Levels(self.lowest, self.highest)
 
     @property

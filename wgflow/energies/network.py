@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from wgflow._check import check_choice, check_nonnegative, check_positive
 from wgflow.data.moments import Spectrum
 from wgflow.energies.base import Confined
 from wgflow.energies.mlp import ACTIVATIONS, MLP
-from wgflow.samplers.base import check_choice, check_positive
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Confinable(Network):
 
     def __post_init__(self):
         if self.confinement is not None:
-            check_positive(type(self).__name__, confinement=self.confinement)
+            check_positive(confinement=self.confinement)
 
     def build(
         self, event_shape, covariance=None, center=None, *, mixed=False, generator=None
@@ -110,9 +110,8 @@ class Perceptron(Confinable):
 
     def __post_init__(self):
         super().__post_init__()
-        check_positive("Network", width=self.width, depth=self.depth, frequency=self.frequency)
-        if self.features < 0:
-            raise ValueError(f"Network needs features ≥ 0: got {self.features}.")
+        check_positive(width=self.width, depth=self.depth, frequency=self.frequency)
+        check_nonnegative(features=self.features)
         check_choice("activation", self.activation, ACTIVATIONS)
 
     def free(self, event_shape, mixed, generator) -> nn.Module:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.distributions import LowRankMultivariateNormal
 
+from wgflow._check import check_nonnegative, check_positive
+from wgflow._random import noise_like
 from wgflow._tensor import Points, Values
 from wgflow.energies.base import Tempered, energy_and_grad
 from wgflow.energies.microbatch import whole
@@ -20,7 +22,6 @@ from wgflow.energies.noise_levels import At, Levels, denoised
 from wgflow.energies.principal import contrasted, principal_of
 from wgflow.likelihood.annealing import STEP
 from wgflow.samplers import MALA, ULA, sample
-from wgflow.samplers.base import check_positive
 from wgflow.samplers.langevin import LangevinState
 
 DETERMINISTIC, STOCHASTIC = 10, 40
@@ -104,7 +105,7 @@ def wander(
     yield x
     for a, b in itertools.pairwise(sigmas):
         mean, variance = colder(at(energy, x, a), a, b)
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        noise = noise_like(x, generator=generator)
         x = mean + math.sqrt(variance) * noise
         yield x
 
@@ -146,9 +147,8 @@ def generate(
         ValueError: when a number is out of its range, or there is nothing to contrast with.
     """
     steps = (STOCHASTIC if stochastic else DETERMINISTIC) if steps is None else steps
-    check_positive("The heat flow", steps=steps)
-    if langevin < 0:
-        raise ValueError(f"A path has Langevin steps: expected at least 0, got {langevin}.")
+    check_positive(steps=steps)
+    check_nonnegative(langevin=langevin)
     if temperature != 1 and not langevin:
         raise ValueError(
             "Tempered laws have no flow of levels and are drawn from at the lowest: expected "

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wgflow._check import check_positive
+from wgflow._random import noise_like
 from wgflow._tensor import Points, sum_event
 from wgflow.energies.noise_levels import Levels, denoised
 from wgflow.flows.heat import POWER, cool, start, wander
-from wgflow.samplers.base import check_positive
 from wgflow.tasks.inpaint import check_mask
 from wgflow.tasks.ood import TIMES
 
@@ -56,14 +57,14 @@ def bridge(
     Raises:
         ValueError: on no steps or visits, or a mask of another shape.
     """
-    check_positive("A bridge", steps=steps, visits=visits)
+    check_positive(steps=steps, visits=visits)
     check_mask(hidden, x)
     hidden = hidden.to(x.device)
     parts, first = [], start(energy, levels, x)
     for known in x.split(chunk):
 
         def noisy(y: Points, sigma: float) -> Points:
-            noise = torch.randn(y.shape, generator=generator, device=y.device, dtype=y.dtype)
+            noise = noise_like(y, generator=generator)
             return y + sigma * noise
 
         y = first.sample(len(known), generator=generator)
@@ -98,7 +99,7 @@ def between(
     Raises:
         ValueError: on fewer steps or points, or ends that are the same.
     """
-    check_positive("A path", steps=steps, points=points - 1)
+    check_positive(steps=steps, points=points - 1)
     if torch.equal(a, b):
         raise ValueError("A path leads from one point to another: expected two, got the same.")
     grid = levels.grid(steps)
@@ -130,7 +131,7 @@ def recovery(
     found = []
     for t in TIMES:
         sigma = (1 - t) / t
-        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        noise = noise_like(x, generator=generator)
         y = x + sigma * noise
         ends = torch.cat([denoised(energy, part, sigma) for part in y.split(chunk)])
         found.append(sum_event((ends - x) ** 2).double())

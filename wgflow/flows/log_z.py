@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wgflow._check import check_positive
+from wgflow._random import noise_like
 from wgflow._tensor import Points, Values, sum_event
 from wgflow.energies.noise_levels import At, Levels
 from wgflow.flows.heat import Start, at, colder, start
 from wgflow.likelihood.annealing import STEP, LogZ, joined
 from wgflow.samplers import MALA
-from wgflow.samplers.base import check_positive
 from wgflow.samplers.langevin import LangevinState
 
 
@@ -52,7 +53,7 @@ def log_z(
     Raises:
         ValueError: for fewer than two points, no steps, or when a work is not finite.
     """
-    check_positive("Annealing", steps=steps)
+    check_positive(steps=steps)
     if len(model) < 2:
         raise ValueError(f"An error bar needs points: expected at least 2, got {len(model)}.")
     sigmas = levels.ladder(steps)
@@ -89,7 +90,7 @@ def drift(
     """
     sigma = min(WIDE * levels.lowest, levels.highest)
     tau = math.sqrt(sigma**2 - levels.lowest**2)
-    noise = torch.randn(start.shape, generator=generator, device=start.device, dtype=start.dtype)
+    noise = noise_like(start, generator=generator)
     law = At(energy, sigma)
     with torch.no_grad():
         change = (law(end + tau * noise) - law(start + tau * noise)).double()
@@ -104,7 +105,7 @@ def works_down(
     total = -state.energy.double() - first.log_prob(x)
     for a, b in itertools.pairwise(sigmas):
         mean, variance = colder(state, a, b)
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        noise = noise_like(x, generator=generator)
         new = at(energy, mean + math.sqrt(variance) * noise, b)
         total += exchange(state, new, mean, variance, a, b)
         state = moved(energy, new, b, moves, generator)
@@ -119,7 +120,7 @@ def works_up(
     total = x.new_zeros(len(x), dtype=torch.float64)
     for b, a in itertools.pairwise(sigmas[::-1]):
         state = moved(energy, state, b, moves, generator)
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        noise = noise_like(x, generator=generator)
         new = at(energy, state.x + math.sqrt(a**2 - b**2) * noise, a)
         total += exchange(new, state, *colder(new, a, b), a, b)
         state = new

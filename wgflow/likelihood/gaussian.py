@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wgflow._check import check_nonnegative
+
 
 @dataclass(frozen=True, eq=False)
 class GaussianLaw:
@@ -99,8 +101,7 @@ def ula_law(start: GaussianLaw, target: GaussianLaw, step: float, steps: int) ->
         ValueError: as `ula_stationary`, and for n < 0.
     """
     _check_pair(start, target)
-    if steps < 0:
-        raise ValueError(f"A number of steps must not be negative: expected >= 0, got {steps}.")
+    check_nonnegative(steps=steps)
     decay = spectral(target.covariance, lambda s: (1 - step / s) ** steps)
     stationary = ula_stationary(target, step).covariance
     return _moved(start, target, decay, stationary - decay @ stationary @ decay)

@@ -16,7 +16,7 @@ from wgflow.energies.noise_levels import denoised
 from wgflow.energies.precision import halved
 from wgflow.runs.run import Run
 from wgflow.samplers import MALA, ULA, Sampler
-from wgflow.samplers.base import check_choice
+from wgflow._check import check_choice
 from wgflow.samplers.kinetic import KineticState
 from wgflow.schemes import matching
 

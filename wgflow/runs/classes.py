@@ -18,7 +18,7 @@ from wgflow.energies.noise_levels import Levels
 from wgflow.runs.run import Run
 from wgflow.runs.run import STARTS
 from wgflow.samplers import ULA, sample
-from wgflow.samplers.base import check_choice, check_positive
+from wgflow._check import check_choice, check_positive
 from wgflow.samplers.population import follow
 from wgflow.schemes import EnergyMatching, matching
 
@@ -169,7 +169,7 @@ def _pulled(
     langevin: int = 0,
 ) -> Tensor:
     """The path of `wgflow.samplers.population.follow`, pulled towards a class until t = 1."""
-    check_positive("A path", time=time, steps=steps)
+    check_positive(time=time, steps=steps)
     energy, h, epsilon = run.energy.energy, time / steps, paths.temperature
     x = _noise(run, paths, count, generator)
     options: dict[str, Any] = {"temperature": epsilon, "time": h, "steps": 1}
@@ -194,7 +194,7 @@ def _legs(
     langevin: int = 0,
 ) -> list[Callable[[Tensor], Tensor]]:
     """The path of `wgflow.samplers.population.follow`, cut at the steps nearest to `LOOKS`."""
-    check_positive("A path", time=time, steps=steps)
+    check_positive(time=time, steps=steps)
     h = time / steps
     cuts = sorted({0, steps} | {min(steps, max(1, round(look / h))) for look in LOOKS})
     lengths = [after - before for before, after in itertools.pairwise(cuts)]

@@ -25,7 +25,7 @@ from wgflow.energies.precision import halved
 from wgflow.energies.principal import CONTRAST, contrastable
 from wgflow.runs.normalising import ROUNDS, along_levels, from_confinement, from_moments
 from wgflow.samplers import MALA
-from wgflow.samplers.base import check_choice
+from wgflow._check import check_choice
 from wgflow.samplers.kinetic import KineticState
 from wgflow.samplers.population import descent, draw, follow
 from wgflow.schemes import EnergyMatching, matching

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
+from wgflow._check import check_positive
+from wgflow._random import noise_like
 from wgflow._tensor import Points, per_point, sum_event
 from wgflow.energies.base import Energy, energy_and_grad
-from wgflow.samplers.base import check_positive
 
 GROW, SHRINK, ENOUGH = 1.5, 0.5, 0.25
 """Of the step of `descend`: after a success, after a failure, and Armijo's constant."""
@@ -19,7 +20,7 @@ def cooling(hottest: float, steps: int) -> list[float]:
     Raises:
         ValueError: unless both are positive.
     """
-    check_positive("Cooling", hottest=hottest, steps=steps)
+    check_positive(hottest=hottest, steps=steps)
     return [hottest ** (1 - k / max(1, steps - 1)) for k in range(steps)]
 
 
@@ -46,7 +47,7 @@ def anneal(
     Raises:
         ValueError: when the step is not positive, or a temperature is negative.
     """
-    check_positive("Annealing", step=step)
+    check_positive(step=step)
     yield x
     for temperature in temperatures:
         if not temperature >= 0:
@@ -56,7 +57,7 @@ def anneal(
         _, grad = energy_and_grad(energy, x)
         x = x - step * grad
         if temperature > 0:
-            noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+            noise = noise_like(x, generator=generator)
             x = x + math.sqrt(2 * step * temperature) * noise
         yield x
 
@@ -77,7 +78,7 @@ def descend(energy: Energy, x: Points, steps: int, *, step: float = 0.01) -> Poi
     Raises:
         ValueError: when a number is not positive.
     """
-    check_positive("Descent", steps=steps, step=step)
+    check_positive(steps=steps, step=step)
     value, grad = energy_and_grad(energy, x)
     h = torch.full_like(value, step)
     for _ in range(steps):

@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wgflow._check import check_positive
+from wgflow._random import noise_like
 from wgflow.energies.base import Energy, energy_and_grad
-from wgflow.samplers.base import Info, Sampler, check_positive, log_uniform_like, metropolis
+from wgflow.samplers.base import Info, Sampler, log_uniform_like, metropolis
 from wgflow.samplers.langevin import LangevinState
 
 
@@ -34,7 +36,7 @@ class Independence(Sampler[Any]):
     step_size: float
 
     def __post_init__(self):
-        check_positive("Independence", step_size=self.step_size)
+        check_positive(step_size=self.step_size)
 
     def init(self, energy, x, *, generator=None) -> LangevinState:
         """Chains at x."""
@@ -96,7 +98,7 @@ def _momentum(state: Any, generator: torch.Generator | None) -> dict[str, Tensor
     if not hasattr(state, "momentum"):
         return {}
     v = state.momentum
-    noise = torch.randn(v.shape, generator=generator, device=v.device, dtype=v.dtype)
+    noise = noise_like(v, generator=generator)
     return {"momentum": noise}
 
 

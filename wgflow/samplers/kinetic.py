@@ -4,20 +4,13 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
+from wgflow._check import check_fraction, check_positive
+from wgflow._random import noise_like
 from wgflow._tensor import sum_event
 from wgflow.energies.base import Energy, energy_and_grad
-from wgflow.samplers.base import (
-    Info,
-    Sampler,
-    adapt,
-    check_fraction,
-    check_positive,
-    log_uniform_like,
-    metropolis,
-)
+from wgflow.samplers.base import Info, Sampler, adapt, log_uniform_like, metropolis
 
 
 class KineticState(NamedTuple):
@@ -51,7 +44,7 @@ class Underdamped(Sampler[KineticState]):
     friction: float = 1.0
 
     def __post_init__(self):
-        check_positive("Underdamped", step_size=self.step_size, friction=self.friction)
+        check_positive(step_size=self.step_size, friction=self.friction)
 
     def init(self, energy, x, *, generator=None) -> KineticState:
         """Chains at x with fresh momenta."""
@@ -98,8 +91,8 @@ class HMC(Sampler[KineticState]):
     adaptation: float = 0.05
 
     def __post_init__(self):
-        check_positive("HMC", step_size=self.step_size, leapfrog=self.leapfrog)
-        check_fraction("HMC", target=self.target, adaptation=self.adaptation)
+        check_positive(step_size=self.step_size, leapfrog=self.leapfrog)
+        check_fraction(target=self.target, adaptation=self.adaptation)
 
     def init(self, energy, x, *, generator=None) -> KineticState:
         """Chains at x with fresh momenta."""
@@ -121,14 +114,14 @@ class HMC(Sampler[KineticState]):
 
 def _start(energy: Energy, x: Tensor, step_size: float, generator) -> KineticState:
     value, grad = energy_and_grad(energy, x)
-    v = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    v = noise_like(x, generator=generator)
     return KineticState(x.detach(), value, grad, value.new_tensor(step_size), v)
 
 
 def _refresh_momentum(state: KineticState, keep: float, generator) -> KineticState:
     """``v ← c v + √(1-c²) ξ``: the exact Ornstein-Uhlenbeck flow of the momenta."""
     v = state.momentum
-    noise = torch.randn(v.shape, generator=generator, device=v.device, dtype=v.dtype)
+    noise = noise_like(v, generator=generator)
     return state._replace(momentum=keep * v + math.sqrt(1 - keep**2) * noise)
 
 

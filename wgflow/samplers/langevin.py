@@ -3,20 +3,13 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
+from wgflow._check import check_fraction, check_positive
+from wgflow._random import noise_like
 from wgflow._tensor import sum_event
 from wgflow.energies.base import Energy, energy_and_grad
-from wgflow.samplers.base import (
-    Info,
-    Sampler,
-    adapt,
-    check_fraction,
-    check_positive,
-    log_uniform_like,
-    metropolis,
-)
+from wgflow.samplers.base import Info, Sampler, adapt, log_uniform_like, metropolis
 
 
 class LangevinState(NamedTuple):
@@ -46,7 +39,7 @@ class ULA(Sampler[LangevinState]):
     step_size: float = 0.01
 
     def __post_init__(self):
-        check_positive("ULA", step_size=self.step_size)
+        check_positive(step_size=self.step_size)
 
     def init(self, energy, x, *, generator=None) -> LangevinState:
         """Chains at x."""
@@ -85,8 +78,8 @@ class MALA(Sampler[LangevinState]):
     adaptation: float = 0.05
 
     def __post_init__(self):
-        check_positive("MALA", step_size=self.step_size)
-        check_fraction("MALA", target=self.target, adaptation=self.adaptation)
+        check_positive(step_size=self.step_size)
+        check_fraction(target=self.target, adaptation=self.adaptation)
 
     def init(self, energy, x, *, generator=None) -> LangevinState:
         """Chains at x."""
@@ -130,8 +123,8 @@ class CrankNicolson(Sampler[LangevinState]):
     adaptation: float = 0.05
 
     def __post_init__(self):
-        check_positive("CrankNicolson", step_size=self.step_size, width=self.width)
-        check_fraction("CrankNicolson", target=self.target, adaptation=self.adaptation)
+        check_positive(step_size=self.step_size, width=self.width)
+        check_fraction(target=self.target, adaptation=self.adaptation)
         if not self.step_size < 2 * self.width**2:
             raise ValueError(
                 "A Crank-Nicolson step must contract: expected step_size < 2 width², "
@@ -175,7 +168,7 @@ def _propose(
 ) -> tuple[LangevinState, Tensor]:
     """``y = x - ε∇E(x) + √v ξ`` and ``log [e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x)]``."""
     x, step = state.x, state.step_size
-    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    noise = noise_like(x, generator=generator)
     y = x - step * state.grad + variance.sqrt() * noise
     value, grad = energy_and_grad(energy, y)
     backward = sum_event((x - y + step * grad) ** 2) / (2 * variance)

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from wgflow._check import check_nonnegative, check_positive
 from wgflow.energies.base import Energy
-from wgflow.samplers import ULA, Independence, Sampler, sample
-from wgflow.samplers.base import check_positive
+from wgflow.samplers.base import Sampler, sample
 from wgflow.samplers.descent import anneal
-from wgflow.samplers.independence import silverman
+from wgflow.samplers.independence import Independence, silverman
+from wgflow.samplers.langevin import ULA
 from wgflow.samplers.particles import Particles, react, resample
 
 ANCHORS = 2048
@@ -45,8 +46,8 @@ def draw(
     Raises:
         ValueError: when ``count`` or ``rounds`` is out of its range.
     """
-    if count < 1 or rounds < 0:
-        raise ValueError(f"Expected count >= 1 and rounds >= 0, got {count} and {rounds}.")
+    check_positive(count=count)
+    check_nonnegative(rounds=rounds)
     x = resample(react(particles, energy), generator=generator).x
     anchors = x[_order(len(x), generator)[:ANCHORS].to(x.device)]
     jump = Independence(anchors, silverman(anchors))
@@ -91,8 +92,7 @@ def follow(
     Raises:
         ValueError: when a number is out of its range.
     """
-    if langevin < 0:
-        raise ValueError(f"A path has Langevin steps: expected at least 0, got {langevin}.")
+    check_nonnegative(langevin=langevin)
     parts = []
     for part in x.split(chunk):
         way = descent(energy, part, temperature=temperature, time=time, steps=steps)
@@ -108,7 +108,7 @@ def descent(
     energy: Energy, x: Tensor, *, temperature: float, time: float = 2.0, steps: int = 80
 ) -> Iterator[Tensor]:
     """The points after 0, 1 ... ``steps`` Euler steps of ``dx/dt = -ε∇E(x)``: see `follow`."""
-    check_positive("A path", temperature=temperature, time=time, steps=steps)
+    check_positive(temperature=temperature, time=time, steps=steps)
     return anneal(energy, x, [0.0] * steps, step=temperature * time / steps)
 
 

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wgflow._check import check_positive
+from wgflow._random import noise_like
 from wgflow.energies.base import Energy
 from wgflow.energies.noise_levels import Levels, leveled, levels_of
 from wgflow.flows.heat import colder
 from wgflow.flows.log_z import log_normal
 from wgflow.samplers import ULA
-from wgflow.samplers.base import check_positive
 from wgflow.schemes.base import Loss, Scheme
 from wgflow.schemes.dynamics import Carry, Dynamics
 from wgflow.schemes.short_run import FromData
@@ -57,7 +58,6 @@ class DetailedBalance(Scheme[Carry]):
 
     def __post_init__(self):
         check_positive(
-            "DetailedBalance",
             highest=self.highest,
             delta=self.delta,
             inner_steps=self.inner_steps,
@@ -118,5 +118,5 @@ def residuals(energy: Energy, x: Tensor, a: float, b: float, generator=None) -> 
 
 def noised(x: Tensor, sigma: float, generator: torch.Generator | None) -> Tensor:
     """``x + σξ``."""
-    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    noise = noise_like(x, generator=generator)
     return x + sigma * noise

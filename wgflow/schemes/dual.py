@@ -7,10 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wgflow._check import check_fraction, check_nonnegative, check_positive
+from wgflow._random import noise_like
 from wgflow._tensor import per_point, sum_event
 from wgflow.energies.base import Energy
 from wgflow.energies.noise_levels import Levels, derivatives, levels_of
-from wgflow.samplers.base import check_fraction, check_positive
 from wgflow.schemes.base import Loss, Scheme
 
 
@@ -63,12 +64,9 @@ class DualScoreMatching(Scheme[Recent]):
     inner_steps: int = 1
 
     def __post_init__(self):
-        check_positive(
-            "DualScoreMatching", time_weight=self.time_weight, inner_steps=self.inner_steps
-        )
-        check_fraction("DualScoreMatching", uniform=self.uniform)
-        if self.recent < 0:
-            raise ValueError(f"Points are counted: expected recent ≥ 0, got {self.recent}.")
+        check_positive(time_weight=self.time_weight, inner_steps=self.inner_steps)
+        check_fraction(uniform=self.uniform)
+        check_nonnegative(recent=self.recent)
 
     @property
     def noises(self) -> bool:
@@ -83,7 +81,7 @@ class DualScoreMatching(Scheme[Recent]):
     def loss(self, energy: Energy, carry: Recent, *, generator=None) -> Loss:
         """The regression of both derivatives, a mean over points."""
         x, d = carry.batch, carry.batch[0].numel()
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        noise = noise_like(x, generator=generator)
         level = self.draw(levels_of(energy), x, generator=generator)
         sigma = (level / 2).exp()
         y = x + per_point(sigma, x) * noise

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from wgflow._check import check_fraction, check_nonnegative, check_positive
 from wgflow._tensor import sum_event
 from wgflow.energies.base import Confined, Energy
 from wgflow.energies.microbatch import whole
 from wgflow.samplers import MALA, Independence, Sampler
-from wgflow.samplers.base import check_fraction, check_positive
 from wgflow.samplers.independence import silverman
 from wgflow.samplers.particles import Particles, populate, react, resample, temper, transport
 
@@ -134,12 +134,11 @@ class Population(Dynamics):
     tempered: float = 1.0
 
     def __post_init__(self):
-        if self.settle < 0:
-            raise ValueError(f"Population needs settle ≥ 0: expected ≥ 0, got {self.settle}.")
+        check_nonnegative(settle=self.settle)
         counts = {"steps": self.steps, "size": self.size, "held_out_every": self.held_out_every}
-        check_positive("Population", scale=self.scale, bandwidth=self.bandwidth, **counts)
-        check_fraction("Population", resample_below=self.resample_below, restart=self.restart)
-        check_fraction("Population", tempered=self.tempered)
+        check_positive(scale=self.scale, bandwidth=self.bandwidth, **counts)
+        check_fraction(resample_below=self.resample_below, restart=self.restart)
+        check_fraction(tempered=self.tempered)
         if self.reaction and self.restart:
             raise ValueError(
                 "A restarted particle has no weight history: expected restart 0 with reaction, "

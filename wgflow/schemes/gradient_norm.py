@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from wgflow._check import check_positive
 from wgflow._tensor import sum_event
 from wgflow.energies.base import energy_and_grad
-from wgflow.samplers.base import check_positive
 from wgflow.schemes.base import Loss, Scheme
 from wgflow.schemes.dynamics import Carry, Dynamics, Population
 from wgflow.schemes.maximum_likelihood import energies
@@ -32,7 +32,7 @@ class GradientNorm(Scheme[Carry]):
     inner_steps: int = 1
 
     def __post_init__(self):
-        check_positive("GradientNorm", gamma=self.gamma, inner_steps=self.inner_steps)
+        check_positive(gamma=self.gamma, inner_steps=self.inner_steps)
 
     @property
     def noises(self) -> bool:

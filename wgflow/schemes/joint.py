@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from wgflow._check import check_positive
 from wgflow.energies.base import Energy
-from wgflow.samplers.base import check_positive
 from wgflow.schemes.base import Loss, Scheme
 from wgflow.schemes.matching import EnergyMatching
 from wgflow.schemes.proximal import NearProximal
@@ -52,7 +52,7 @@ class Joint(Scheme[Pair]):
     inner_steps: int = 1
 
     def __post_init__(self):
-        check_positive("Joint", weight=self.weight, inner_steps=self.inner_steps)
+        check_positive(weight=self.weight, inner_steps=self.inner_steps)
         if self.transport.noises != self.equilibrium.noises:
             own, other = self.transport, self.equilibrium
             own, other = (own, other) if own.noises else (other, own)

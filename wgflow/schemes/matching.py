@@ -12,9 +12,10 @@ import ot
 import torch
 from torch import Tensor
 
+from wgflow._check import check_fraction, check_positive
+from wgflow._random import noise_like
 from wgflow._tensor import per_point, sum_event
 from wgflow.energies.base import Energy, energy_and_grad
-from wgflow.samplers.base import check_fraction, check_positive
 from wgflow.schemes.base import Loss, Scheme
 
 
@@ -60,13 +61,12 @@ class EnergyMatching(Scheme[Paths]):
 
     def __post_init__(self):
         check_positive(
-            "EnergyMatching",
             temperature=self.temperature,
             cutoff=self.cutoff,
             noise=self.noise,
             inner_steps=self.inner_steps,
         )
-        check_fraction("EnergyMatching", cutoff=self.cutoff)
+        check_fraction(cutoff=self.cutoff)
 
     def init(self, energy, batch, *, generator=None) -> Paths:
         """The first batch."""
@@ -75,9 +75,7 @@ class EnergyMatching(Scheme[Paths]):
     def loss(self, energy: Energy, carry: Paths, *, generator=None) -> Loss:
         """The regression, a mean over paths of squared lengths."""
         x1 = carry.batch
-        x0 = self.noise * torch.randn(
-            x1.shape, generator=generator, device=x1.device, dtype=x1.dtype
-        )
+        x0 = self.noise * noise_like(x1, generator=generator)
         if self.coupled:
             x0 = x0[coupling(x1, x0)]
         t = torch.rand(len(x1), generator=generator, device=x1.device, dtype=x1.dtype)

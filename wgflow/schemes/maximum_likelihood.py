@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from wgflow._check import check_nonnegative, check_positive
 from wgflow.energies.base import Energy
-from wgflow.samplers.base import check_positive
 from wgflow.schemes.base import Loss, Scheme
 from wgflow.schemes.dynamics import Carry, Dynamics, Population
 
@@ -33,12 +33,8 @@ class MaximumLikelihood(Scheme[Carry]):
     inner_steps: int = 1
 
     def __post_init__(self):
-        check_positive("MaximumLikelihood", inner_steps=self.inner_steps)
-        if self.regularisation < 0:
-            raise ValueError(
-                "MaximumLikelihood needs regularisation ≥ 0: expected ≥ 0, "
-                f"got {self.regularisation}."
-            )
+        check_positive(inner_steps=self.inner_steps)
+        check_nonnegative(regularisation=self.regularisation)
 
     @property
     def noises(self) -> bool:

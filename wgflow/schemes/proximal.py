@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from wgflow._check import check_fraction, check_positive
 from wgflow._tensor import sum_event
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.energies.microbatch import alike, whole
-from wgflow.samplers.base import check_fraction, check_positive
 from wgflow.samplers.particles import effective_fraction
 from wgflow.schemes.base import Loss, Scheme
 from wgflow.schemes.dynamics import Carry, Dynamics, Population
@@ -83,8 +83,8 @@ class FirstOrder(Envelope):
     share: float = 0.25
 
     def __post_init__(self):
-        check_positive("FirstOrder", share=self.share)
-        check_fraction("FirstOrder", share=self.share)
+        check_positive(share=self.share)
+        check_fraction(share=self.share)
 
     def cost(self, energy, carry, values, h) -> Tensor:
         """``(h/2) Σ w_i |∇E_θ(x_i) - ∇E_k(x_i)|²``."""
@@ -118,8 +118,8 @@ class InnerDescent(Envelope):
     relaxation: float = 1.0
 
     def __post_init__(self):
-        check_positive("InnerDescent", steps=self.steps, relaxation=self.relaxation)
-        check_fraction("InnerDescent", relaxation=self.relaxation)
+        check_positive(steps=self.steps, relaxation=self.relaxation)
+        check_fraction(relaxation=self.relaxation)
 
     def freeze(self, energy) -> dict[str, Tensor]:
         """A copy of the parameters and buffers of ``E_k``."""
@@ -181,10 +181,10 @@ class NearProximal(Scheme[Carry]):
     trust: float = 0.7
 
     def __post_init__(self):
-        check_positive("NearProximal", inner_steps=self.inner_steps)
-        check_fraction("NearProximal", trust=self.trust)
+        check_positive(inner_steps=self.inner_steps)
+        check_fraction(trust=self.trust)
         if self.h is not None:
-            check_positive("NearProximal", h=self.h)
+            check_positive(h=self.h)
 
     @property
     def noises(self) -> bool:

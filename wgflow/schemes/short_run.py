@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wgflow._check import check_nonnegative, check_positive
+from wgflow._random import noise_like
 from wgflow.energies.base import Energy
 from wgflow.energies.noise_levels import levels_of
 from wgflow.samplers import MALA, Sampler, advance
-from wgflow.samplers.base import check_positive
 from wgflow.samplers.particles import Particles
 from wgflow.schemes.dynamics import Carry, Dynamics, start_law, values_at
 
@@ -47,9 +48,8 @@ class FromData(Dynamics):
     noisy: bool = False
 
     def __post_init__(self):
-        check_positive("FromData", steps=self.steps, life=self.life)
-        if self.settle < 0:
-            raise ValueError(f"FromData needs settle ≥ 0: expected ≥ 0, got {self.settle}.")
+        check_positive(steps=self.steps, life=self.life)
+        check_nonnegative(settle=self.settle)
 
     @property
     def noises(self) -> bool:
@@ -83,7 +83,7 @@ class FromData(Dynamics):
     def _smoothed(self, energy: Energy, x: Tensor, generator) -> Tensor:
         if not self.noisy:
             return x
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        noise = noise_like(x, generator=generator)
         return x + levels_of(energy).lowest * noise
 
 
@@ -108,7 +108,7 @@ class FromNoise(Dynamics):
     scale: float = 2.0
 
     def __post_init__(self):
-        check_positive("FromNoise", steps=self.steps, size=self.size, scale=self.scale)
+        check_positive(steps=self.steps, size=self.size, scale=self.scale)
 
     def init(self, energy, batch, *, generator=None) -> Carry:
         """The first chains."""

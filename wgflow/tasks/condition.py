@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wgflow._check import check_positive
 from wgflow._tensor import Points, Values, per_point
 from wgflow.energies.base import Energy
-from wgflow.samplers.base import check_positive
 
 LogProb = Callable[[Tensor], Tensor]
 """Points (batch, *event) to ``log p(c|x)``, (batch, classes)."""
@@ -62,7 +62,7 @@ class Conditional(nn.Module):
 
     def __init__(self, energy: Energy, log_prob: LogProb, label: int, guidance: float = 1.0):
         super().__init__()
-        check_positive("Conditioning", guidance=guidance)
+        check_positive(guidance=guidance)
         self.energy = energy
         self.log_prob = log_prob
         self.label, self.guidance = label, guidance
@@ -132,7 +132,7 @@ def reject(
             draws that `PATIENCE` draws for each of its points were not enough.
     """
     numbers = {"labels": len(labels), "count": count, "chunk": chunk}
-    check_positive("Rejection", slack=slack, ahead=ahead, **numbers)
+    check_positive(slack=slack, ahead=ahead, **numbers)
     if not guidance >= 1:
         raise ValueError(f"Rejection sharpens a class: expected guidance >= 1, got {guidance}.")
     found: dict[int, list[Tensor]] = {label: [] for label in labels}

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wgflow._check import check_nonnegative, check_positive
 from wgflow._tensor import Points, Values, sum_event
 from wgflow.energies.base import Energy
 from wgflow.samplers import Sampler, iterate
-from wgflow.samplers.base import check_positive
 from wgflow.samplers.descent import descend
 from wgflow.samplers.population import follow
 
@@ -99,15 +99,14 @@ def denoise(
     Raises:
         ValueError: when a number is out of its range, or a start of another shape.
     """
-    check_positive("Denoising", steps=steps, draws=draws, chunk=chunk)
+    check_positive(steps=steps, draws=draws, chunk=chunk)
     start = y if start is None else start
     if start.shape != y.shape:
         raise ValueError(
             "Every point has a place to start: expected shape "
             f"{tuple(y.shape)}, got {tuple(start.shape)}."
         )
-    if burn_in < 0:
-        raise ValueError(f"A chain burns in for some steps: expected at least 0, got {burn_in}.")
+    check_nonnegative(burn_in=burn_in)
     parts = []
     size = max(1, chunk // draws)
     for part, begin in zip(y.split(size), start.split(size), strict=True):
@@ -151,7 +150,7 @@ def flow_back(
         ValueError: when a number is out of its range.
     """
     level = torch.as_tensor(sigma, dtype=y.dtype, device=y.device)
-    check_positive("Denoising", noise=noise, sigma=float(level.min()))
+    check_positive(noise=noise, sigma=float(level.min()))
     t = noise / (noise + level)
     # One clock for all coordinates, where their noise differs: that of the most noisy one.
     time = 1 - float(t.min()) + settle

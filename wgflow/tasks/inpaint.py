@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wgflow._check import check_positive
+from wgflow._random import noise_like
 from wgflow._tensor import Points, Values
 from wgflow.energies.base import Energy
 from wgflow.samplers import Sampler, sample
-from wgflow.samplers.base import check_positive
 from wgflow.samplers.descent import anneal, descend
 
 
@@ -92,11 +93,11 @@ def inpaint(
     Raises:
         ValueError: on a mask or starts of another shape, or no draws or steps.
     """
-    check_positive("Inpainting", draws=draws)
+    check_positive(draws=draws)
     check_mask(mask, x)
     known = x.repeat_interleave(draws, 0)
     if start is None:
-        start = torch.randn(known.shape, generator=generator, dtype=x.dtype, device=x.device)
+        start = noise_like(known, generator=generator)
     _check_start(start, known)
     parts = []
     for kept, begin in zip(known.split(chunk), start.split(chunk), strict=True):
@@ -169,7 +170,7 @@ def bridge(
     Raises:
         ValueError: on a mask or noise of another shape, or numbers out of their ranges.
     """
-    check_positive("A bridge", temperature=temperature, time=time, steps=steps)
+    check_positive(temperature=temperature, time=time, steps=steps)
     _check_start(noise, x)
     h = time / steps
     parts = []

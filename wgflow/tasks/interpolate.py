@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wgflow._check import check_positive
 from wgflow._tensor import Points, Values, per_point, sum_event
 from wgflow.energies.base import Energy, energy_and_grad
-from wgflow.samplers.base import check_positive
 
 
 class Path(NamedTuple):
@@ -65,7 +65,7 @@ def interpolate(
     Raises:
         ValueError: unless the ends are two points of one shape, and the numbers in their ranges.
     """
-    check_positive("A path", steps=steps, step=step)
+    check_positive(steps=steps, step=step)
     x = _line(a, b, points)
     for _ in range(steps):
         _, grad = energy_and_grad(energy, x[1:-1])

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wgflow._random import noise_like
 from wgflow._tensor import Points, sum_event
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.likelihood.quadrature import tabulate
@@ -117,7 +118,7 @@ def recovery(
     """
     found = []
     for t in TIMES:
-        xi = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        xi = noise_like(x, generator=generator)
         y = (noise * xi).lerp(x, t)
         y = follow(energy, y, temperature=temperature, time=2 * (1 - t), steps=steps)
         found.append(sum_event((y - x) ** 2).double())

@@ -5,17 +5,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
+from wgflow._random import stream
 from wgflow.config import DTYPES, MIXED, Config, Training
+from wgflow.data import dataset as data
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import Dataset
-from wgflow.data.dataset import dataset as data
 from wgflow.data.lazy import Many
 from wgflow.data.moments import center_of, covariance_of, leading
 from wgflow.distributed.ranks import ALONE, Ranks
@@ -286,13 +286,3 @@ def averaging(decay: float) -> Callable[..., None]:
             mean.lerp_(new, rate)
 
     return update
-
-
-def stream(
-    seed: int, number: int, device: torch.device | str = "cpu", *, rank: int = 0
-) -> torch.Generator:
-    """Generator of one of the independent random streams of a run, on one of its ranks."""
-    # PyTorch's generator on the CPU reads 32 bits of its seed, so the streams' are hashed to 32.
-    entropy = [seed, number, rank] if rank else [seed, number]
-    (word,) = np.random.SeedSequence(entropy).generate_state(1)
-    return torch.Generator(device).manual_seed(int(word))

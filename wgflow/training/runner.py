@@ -14,8 +14,9 @@ import torch
 
 from wgflow.config import Training
 from wgflow.distributed.islands import combine, own
-from wgflow.distributed.ranks import Lost, Ranks
+from wgflow.distributed.ranks import Ranks
 from wgflow.energies.microbatch import parted
+from wgflow.errors import Diverged, Interrupted, Lost
 from wgflow.storage import checkpoint, folder
 from wgflow.training.health import Limits, Trouble, examine, leaves, reach, risen
 from wgflow.training.learner import RECORDS, Learner
@@ -31,14 +32,6 @@ Listener = Callable[[int, dict[str, float]], None]
 """(step, metrics), called after every learning step."""
 
 log = logging.getLogger(__name__)
-
-
-class Diverged(RuntimeError):
-    """Learning diverged more often than a run may roll back."""
-
-
-class Interrupted(RuntimeError):
-    """A signal stopped the run after a whole step; it can be resumed."""
 
 
 @dataclass(frozen=True, eq=False)

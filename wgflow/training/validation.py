@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wgflow.data.dataset import Dataset
 from wgflow.energies.base import Rescaled
-from wgflow.likelihood.annealing import quadrature
+from wgflow.likelihood import quadrature
 from wgflow.samplers.particles import Particles, react
 from wgflow.schemes import Joint, Population, Scheme
 
