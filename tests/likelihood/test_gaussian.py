@@ -405,7 +405,7 @@ ERRORS = [
     (lambda: optimal_matrix(point(0.0), line(0.0, 1.0)), "must have a density"),
     (lambda: ou_law(law(1), law(2), -0.1), r"expected >= 0, got -0\.1"),
     (lambda: ula_stationary(line(0.0, 0.5), 1.0), r"expected 0 < step < 1\.0, got 1\.0"),
-    (lambda: ula_law(law(1), law(2), 0.01, -1), "expected >= 0, got -1"),
+    (lambda: ula_law(law(1), law(2), 0.01, -1), "`steps` must be ≥ 0 and finite: got -1"),
     (lambda: jko_scale(torch.tensor(1.0), 1.0, 0.0), r"step > 0.* got step 0\.0"),
     (lambda: Grid.box([0.0], [0.0], 4), r"low < high.* got low \(0\.0,\), high \(0\.0,\)"),
     (lambda: Grid.box([0.0], [1.0, 2.0], 4), "two corners of one length"),

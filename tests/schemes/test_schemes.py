@@ -872,9 +872,7 @@ ERRORS = {
     "`relaxation` must be between 0 and 1: got 2": lambda: InnerDescent(relaxation=2.0),
     "`h` must be > 0 and finite: got -1": lambda: proximal(h=-1.0),
     "`gamma` must be > 0": lambda: GradientNorm(gamma=0.0),
-    "`regularisation` must be ≥ 0 and finite: got -0.1": lambda: MaximumLikelihood(
-        regularisation=-0.1
-    ),
+    "`regularisation` must be ≥ 0": lambda: MaximumLikelihood(regularisation=-0.1),
 }
 
 
