@@ -4,6 +4,8 @@
 PYTHON ?= python3
 # The build of PyTorch that the project is tested with; TORCH="torch" takes the newest.
 TORCH ?= torch==2.13.0
+# Processes that share the tests.
+WORKERS ?= 2
 BIN := .venv/bin
 # Without compiling what is never imported: Python compiles the rest when it first is.
 PIP := $(BIN)/pip install --quiet --no-compile
@@ -13,9 +15,10 @@ PIP := $(BIN)/pip install --quiet --no-compile
 demo: .venv/.installed
 	$(BIN)/wgflow train eight-gaussians
 
-# One thread: on tensors as small as those of the tests, two wait for each other more than they help.
+# One thread a worker: on tensors as small as those of the tests, two threads wait for each other.
+# Workers take runs of neighbouring tests, so that what a module shares is made once, rarely twice.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 lint: .venv/.developing
 	$(BIN)/ruff check

@@ -77,3 +77,17 @@ def banana():
 
 
 PROBLEMS = {p.__name__: p() for p in (gaussian, two_modes, ring, banana)}
+
+
+# Images of classes
+
+BATCH, CLASSES = 32, 4
+
+
+def bars(seed, n=320, channels=1):
+    """Noise with a bright bar whose row, a quarter of the height, is the label."""
+    generator = torch.Generator().manual_seed(seed)
+    images = 0.5 * torch.rand(n, channels, 12, 10, generator=generator)
+    labels = torch.randint(CLASSES, (n,), generator=generator)
+    images[torch.arange(n), :, 3 * labels] += 0.5
+    return images, labels

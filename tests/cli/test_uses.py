@@ -1,62 +1,24 @@
 """The verbs that use a trained energy, and the composition of runs, on runs of a few steps."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from command_line import SMALL, TINY, fit, refused, succeed, told
 from PIL import Image
 from problems import seeded
-from typer.testing import CliRunner
 
-import wgflow
-from wgflow.cli import app
-from wgflow.config import build, override
 from wgflow.energies.base import Rescaled
 from wgflow.runs.chains import beginning, flown, from_units, hottest, langevin_step, side, to_units
 from wgflow.runs.compose import compose, counted, standardised
 from wgflow.tasks import denoise as denoising
 from wgflow.tasks.ood import recovery
 
-SMALL = [
-    *("training.batch_size=64", "training.steps=2", "energy.width=8", "energy.features=4"),
-    *("scheme.dynamics.size=64", "scheme.dynamics.held_out=64", "data.size=200"),
-]
-TINY = [
-    *('energy="unet"', "energy.widths=[4, 4]", 'scheme="energy-matching"', "data.size=200"),
-    *("training.batch_size=32", "training.steps=2"),
-]
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, [str(a) for a in arguments])
-
-
-def succeed(*arguments):
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def told(*arguments):
-    return json.loads(succeed(*arguments, "--json"))
-
-
-def refused(*arguments):
-    result = run(*arguments)
-    assert result.exit_code == 2, result.output
-    (line,) = result.stderr.splitlines()
-    return line.removeprefix("Error: ")
-
 
 def size(picture):
     with Image.open(picture) as image:
         return image.size
-
-
-def fit(folder, name, settings):
-    return wgflow.fit(build(override({}, f'data.name="{name}"', *settings)), folder / name)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +129,7 @@ def test_inpainting_keeps_what_is_known(runs, tmp_path):
     picture = tmp_path / "x.png"
     succeed("inpaint", folder, *options[:-1], picture)
     assert size(picture) == (8 * (2 + 2), 8 * 3)
-    assert "expected one of path, noise" in refused("inpaint", folder, "--start", "here")
+    assert "must be one of path, noise" in refused("inpaint", folder, "--start", "here")
     assert "`sampler` must be one of" in refused("inpaint", folder, "--sampler", "hmc")
 
 

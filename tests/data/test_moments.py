@@ -7,7 +7,8 @@ import torch
 from problems import F64, seeded
 
 from wgflow.config import Config, Data, Training
-from wgflow.data.dataset import load, moments
+from wgflow.data import moments
+from wgflow.data.dataset import load
 from wgflow.data.moments import covariance_of, leading, spectrum_of
 from wgflow.energies.image_networks import ImageNoisyUNet
 from wgflow.energies.principal import Principal, contrastable, principal_of

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_run import CONFIG, assert_same, lines
+from small_runs import CONFIG, assert_same, lines
 from typer.testing import CliRunner
 
 from wgflow._random import stream
@@ -162,7 +162,7 @@ def test_two_ranks_under_torchrun_take_the_steps_and_learn_the_law_of_one(tmp_pa
 
 
 RUNS = """
-from wgflow import runner
+from wgflow.training import runner
 from wgflow.training.health import Trouble
 def listener(step, metrics):
     if step == 8:

@@ -2,21 +2,11 @@
 
 import pytest
 import torch
+from problems import BATCH, CLASSES, bars
 
 from wgflow.metrics.classifier import Classifier
 from wgflow.metrics.features import extract
 from wgflow.storage import checkpoint
-
-BATCH, CLASSES = 32, 4
-
-
-def bars(seed, n=320, channels=1):
-    """Noise with a bright bar whose row, a quarter of the height, is the label."""
-    generator = torch.Generator().manual_seed(seed)
-    images = 0.5 * torch.rand(n, channels, 12, 10, generator=generator)
-    labels = torch.randint(CLASSES, (n,), generator=generator)
-    images[torch.arange(n), :, 3 * labels] += 0.5
-    return images, labels
 
 
 def fitted(images, labels, seed=0, epochs=6):

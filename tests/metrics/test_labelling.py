@@ -5,8 +5,7 @@ import math
 
 import pytest
 import torch
-from problems import seeded
-from test_classifier import BATCH, CLASSES, bars
+from problems import BATCH, CLASSES, bars, seeded
 
 from wgflow.metrics.labelling import Labeller
 from wgflow.storage import checkpoint

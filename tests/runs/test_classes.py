@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from problems import seeded
-from test_cli_uses import SMALL, TINY, fit, refused, succeed, told
+from command_line import SMALL, TINY, fit, refused, succeed, told
 
 from wgflow.tasks import condition as conditioning
 from wgflow.runs import zoo

@@ -465,7 +465,7 @@ def test_denoising_has_the_mean_in_one_step(run):
 
 
 def test_paths_between_images_follow_the_flow_too(run, tmp_path):
-    from test_cli_uses import told
+    from command_line import told
 
     out = tmp_path / "x.npy"
     few = ["-n", 1, "--points", 4, "--steps", 1, "--out", out]
