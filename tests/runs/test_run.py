@@ -360,27 +360,6 @@ def test_a_folder_in_use_is_refused_by_pid_and_host(tmp_path, run):
     assert f"process {os.getpid()} on host {socket.gethostname()}" in seen[0]
 
 
-@pytest.mark.parametrize(
-    ("owner", "live"),
-    [
-        ({"pid": 2**22 + 1, "host": socket.gethostname(), "began": "1"}, False),
-        ({"pid": os.getpid(), "host": socket.gethostname(), "began": "1"}, False),
-        ({"pid": 1, "host": "elsewhere", "began": "1"}, True),
-        ({}, True),
-    ],
-    ids=["ended", "number used again", "another host", "unreadable"],
-)
-def test_only_the_lock_of_a_dead_process_is_stale(tmp_path, owner, live):
-    (tmp_path / folder.LOCK).write_text(json.dumps(owner))
-    assert (folder.holder(tmp_path) is not None) == live
-    if live:
-        with pytest.raises(ValueError, match="in use"), folder.locked(tmp_path):
-            pass
-    else:
-        with folder.locked(tmp_path):
-            assert json.loads((tmp_path / folder.LOCK).read_text())["pid"] == os.getpid()
-
-
 def test_what_is_there_is_never_overwritten(tmp_path, run):
     with pytest.raises(ValueError, match="run that is finished; choose another folder"):
         fit(CONFIG, run.path)

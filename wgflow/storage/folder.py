@@ -11,7 +11,7 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 CONFIG = "config.toml"
 """What was asked for, every setting visible."""
@@ -35,7 +35,7 @@ SCORES = "scores.json"
 SAMPLES = "samples.npy"
 REPORT = "report.html"
 LOCK = "lock"
-"""Process that writes to the folder: ``pid``, ``host`` and when the process began."""
+"""Locked by the process that writes to the folder; holds its ``pid`` and ``host``."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -123,7 +123,8 @@ def check_new(path: Path) -> None:
         raise ValueError(f"A run is a folder: expected one at {path}, got a file.")
     if not path.exists() or all(file.name == LOCK for file in path.iterdir()):
         return
-    _refuse_live(path / LOCK)
+    if owner := holder(path):
+        raise _in_use(path / LOCK, owner)
     if not is_run(path):
         raise ValueError(
             f"A run begins in a new or an empty folder: expected {path} to be one, "
@@ -141,75 +142,72 @@ def check_new(path: Path) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Hold the folder's lock, so that one process writes to it at a time.
 
-    The lock of a process of this host that has ended is taken over. On another host nobody can
-    tell, and the lock stands.
+    The lock is the system's own (flock), which ends with its process.
 
     Raises:
         ValueError: the folder is in use.
     """
-    lock = path / LOCK
-    _refuse_live(lock)
-    made = not path.exists()
-    path.mkdir(parents=True, exist_ok=True)
-    lock.unlink(missing_ok=True)
-    _create(lock)
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        if made and not any(path.iterdir()):
-            path.rmdir()
+    made, lock = not path.exists(), path / LOCK
+    with _claimed(lock) as file:
+        json.dump({"pid": os.getpid(), "host": socket.gethostname()}, file)
+        file.flush()
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            if made:
+                with contextlib.suppress(OSError):  # of a folder that is not empty
+                    path.rmdir()
 
 
 def holder(path: Path) -> dict[str, Any] | None:
-    """Who holds the lock of a folder; None when nobody does, or who did has ended."""
-    lock = path / LOCK
-    if not lock.exists():
+    """The process that holds the lock of a folder, by ``pid`` and ``host``; None without one."""
+    try:
+        with (path / LOCK).open() as file:
+            return None if _lock(file, shared=True) else _owner(file)
+    except FileNotFoundError:
         return None
+
+
+def _in_use(lock: Path, owner: Mapping[str, Any]) -> ValueError:
+    return ValueError(
+        f"A run folder has one writer: expected {lock.parent} to be free, got one in use by "
+        f"process {owner['pid']} on host {owner['host']}."
+    )
+
+
+def _claimed(lock: Path) -> TextIO:
+    """The lock file, empty, locked until it is closed."""
+    while True:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        # Another process may remove the folder before, or the file after it is opened: then again.
+        with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as stack:
+            file = stack.enter_context(lock.open("a+"))
+            if not _lock(file):
+                raise _in_use(lock, _owner(file))
+            if os.path.samestat(lock.stat(), os.fstat(file.fileno())):
+                file.truncate(0)
+                stack.pop_all()
+                return file
+
+
+def _lock(file: TextIO, *, shared: bool = False) -> bool:
+    """Lock an open file until it is closed; False where another process has."""
+    import fcntl  # Windows lacks it, but can read runs
+
     try:
-        owner = json.loads(lock.read_text())
-        return owner if _alive(owner["pid"], owner["host"], owner["began"]) else None
-    except (ValueError, KeyError, TypeError):
-        return {"pid": "unknown", "host": "unknown", "began": None}
-
-
-def _refuse_live(lock: Path) -> None:
-    owner = holder(lock.parent)
-    if owner is not None:
-        raise ValueError(
-            f"A run folder has one writer: expected {lock.parent} to be free, got one in use by "
-            f"process {owner['pid']} on host {owner['host']} (if that has ended, delete {lock})."
-        )
-
-
-def _create(lock: Path) -> None:
-    owner = {"pid": os.getpid(), "host": socket.gethostname(), "began": _began(os.getpid())}
-    try:
-        with lock.open("x") as file:  # fails when another process came first
-            json.dump(owner, file)
-    except FileExistsError:
-        _refuse_live(lock)
-        raise
-
-
-def _alive(pid: int, host: str, began: str | None) -> bool:
-    if host != socket.gethostname():
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
-    except PermissionError:
-        pass
-    # Numbers are used again, in containers at once: the same number must be the same process.
-    return began == _began(pid)
+    return True
 
 
-def _began(pid: int) -> str | None:
-    """When a process began, in ticks since boot, where the system tells."""
-    stat = Path(f"/proc/{pid}/stat")
-    # The name, in brackets, may hold spaces; the 22nd field is the 20th after it.
-    return stat.read_text().rpartition(")")[2].split()[19] if stat.exists() else None
+def _owner(file: TextIO) -> dict[str, Any]:
+    file.seek(0)
+    try:
+        return json.load(file)
+    except ValueError:  # it has locked the file, and not yet written to it
+        return {"pid": "unknown", "host": "unknown"}
 
 
 def _plain(value: Any) -> Any:
