@@ -10,7 +10,7 @@ import wgflow
 ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "folder checkpoint",
-    "data": "download images tables sources targets toys lazy batches dataset moments",
+    "data": "download images lazy tables sources targets toys batches dataset moments",
     "energies": "precision microbatch base noise_levels layers principal mlp unet noise_unet "
     "network image_networks",
     "samplers": "base langevin kinetic independence particles descent population",

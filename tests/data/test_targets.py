@@ -189,7 +189,7 @@ def test_curve_in_chunks_is_the_curve_at_once(monkeypatch):
     target = Curve(half_moon, 0.1)
     x = GRID[::101]
     whole = target(x)
-    monkeypatch.setattr("wgflow.data.toys.CHUNK", 7 * len(target.nodes))
+    monkeypatch.setattr("wgflow.data.toys.ENTRIES", 7 * len(target.nodes))
     torch.testing.assert_close(target(x), whole, rtol=0, atol=1e-12)
 
 
@@ -264,21 +264,27 @@ def test_same_seed_same_samples(name):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Gaussian([0.0], [[1.0, 0.0], [0.0, 1.0]]), r"expected shape \(1, 1\)"),
-        (lambda: Gaussian([[0.0]], [[1.0]]), "A mean must have 1 axes"),
-        (lambda: Gaussian([0.0, 0.0], [[1.0, 2.0], [2.0, 1.0]]), "got -1 as the smallest"),
+        (
+            lambda: Gaussian([0.0], [[1.0, 0.0], [0.0, 1.0]]),
+            r"must have shape \(1, 1\)",
+        ),
+        (lambda: Gaussian([[0.0]], [[1.0]]), "`mean` must have 1 axes"),
+        (lambda: Gaussian([0.0, 0.0], [[1.0, 2.0], [2.0, 1.0]]), "got -1 as its smallest"),
         (lambda: Gaussian([0.0, 0.0], [[2.0, 0.9], [0.0, 2.0]]), "symmetric positive definite"),
-        (lambda: GaussianMixture([[0.0]]), "expected std or covariances, got neither"),
+        (lambda: GaussianMixture([[0.0]]), "`std` or `covariances`: got neither"),
         (lambda: GaussianMixture([[0.0]], 1.0, covariances=[[[1.0]]]), "got both"),
-        (lambda: GaussianMixture([[0.0]], 0.0), "A mixture std must be positive"),
-        (lambda: GaussianMixture([[0.0]], 1.0, weights=[0.5, 0.5]), "expected 1, got"),
-        (lambda: GaussianMixture([[0.0], [1.0]], 1.0, weights=[1.0, 0.0]), "`weight` must be > 0"),
+        (lambda: GaussianMixture([[0.0]], 0.0), "`std` must be > 0"),
+        (lambda: GaussianMixture([[0.0]], 1.0, weights=[0.5, 0.5]), "must be 1 numbers"),
+        (
+            lambda: GaussianMixture([[0.0], [1.0]], 1.0, weights=[1.0, 0.0]),
+            "must be 2 numbers > 0",
+        ),
         (lambda: TargetMixture([Funnel(2), Funnel(3)]), r"got \[2, 3\]"),
-        (lambda: Funnel(1), "expected dim >= 2, got 1"),
-        (lambda: Ring(-1.0, 0.1), "expected >= 0, got -1"),
-        (lambda: Ring(1.0, 0.0), "A ring std must be positive"),
-        (lambda: Pinwheel(0), "expected at least one, got 0"),
-        (lambda: Ring(1.0, 0.1)(torch.zeros(5, 1)), r"\(batch, 2\), got \(5, 1\)"),
+        (lambda: Funnel(1), "`dim` must be ≥ 2: got 1"),
+        (lambda: Ring(-1.0, 0.1), "`radius` must be ≥ 0 and finite: got -1"),
+        (lambda: Ring(1.0, 0.0), "`std` must be > 0"),
+        (lambda: Pinwheel(0), "`arms` must be > 0"),
+        (lambda: Ring(1.0, 0.1)(torch.zeros(5, 1)), r"\(batch, 2\): got \(5, 1\)"),
     ],
 )
 def test_bad_arguments_are_refused(make, message):

@@ -163,7 +163,7 @@ def test_data_without_labels_and_data_not_at_hand_are_refused(runs, tmp_path, mo
     (tmp_path / "run" / LABELLER).unlink(missing_ok=True)
     monkeypatch.setenv("WGFLOW_DATA", str(tmp_path / "nothing"))
     line = refused("sample", tmp_path / "run", "--class", 3)
-    assert "mnist must be fetched first" in line
+    assert "mnist must have its files in" in line
     assert "`wgflow data fetch mnist`" in line
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Generator, Tensor
 
-from wgflow.data.lazy import Many, Stored
+from wgflow.data.lazy import LazyPoints, PointSource
 
 
 class Batches(Iterator[Tensor]):
@@ -17,8 +17,8 @@ class Batches(Iterator[Tensor]):
     ``load_state_dict(state_dict())`` continues bit for bit.
 
     Args:
-        x: points, shape (n, *event); a batch is gathered by index. Images of eight bits that are
-            `Stored` get new noise within their levels in each batch.
+        x: points, shape (n, *event). Images of eight bits that are `LazyPoints` get new noise
+            within their pixels in each batch.
         size: points per batch, at most n.
         flips: whether each image (channels, height, width) is mirrored left to right with
             probability 1/2, anew in each epoch.
@@ -29,25 +29,23 @@ class Batches(Iterator[Tensor]):
 
     def __init__(
         self,
-        x: Many,
+        x: PointSource,
         size: int,
         *,
         flips: bool = False,
         noise: float = 0.0,
         generator: Generator | None = None,
-    ):
+    ) -> None:
         if not 1 <= size <= len(x):
-            raise ValueError(f"A batch must fit in the data: expected 1 to {len(x)}, got {size}.")
+            raise ValueError(f"`size` of a batch must be 1 to {len(x)}: got {size}.")
         if flips and x.ndim != 4:
-            raise ValueError(
-                "Flips are of images: expected points of shape (channels, height, width), "
-                f"got {tuple(x.shape[1:])}."
-            )
+            got = tuple(x.shape[1:])
+            raise ValueError(f"`flips` needs points (channels, height, width): got {got}.")
         self.x = x
         self.size = size
         self.flips = flips
         self.noise = noise
-        self._noisy = noise > 0 or (isinstance(x, Stored) and x.levels)
+        self._noisy = noise > 0 or (isinstance(x, LazyPoints) and x.are_pixels)
         device = generator.device if generator else None
         seed = torch.randint(2**63 - 1, (), device=device, generator=generator)
         self._generator = torch.Generator().manual_seed(int(seed))
@@ -76,15 +74,10 @@ class Batches(Iterator[Tensor]):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Continue from ``state``. Raises ValueError if it belongs to other data."""
         if set(state) != {"epoch", "position", "points"}:
-            raise ValueError(
-                "The state of a stream has three entries: expected epoch, position and points, "
-                f"got {sorted(state)}."
-            )
-        if int(state["points"]) != len(self.x):
-            raise ValueError(
-                "A stream continues on the data it was made for: "
-                f"expected {len(self.x)} points, got a state for {int(state['points'])}."
-            )
+            raise ValueError(f"`state` must hold epoch, position and points: got {sorted(state)}.")
+        points = int(state["points"])
+        if points != len(self.x):
+            raise ValueError(f"`state` must be of {len(self.x)} points: got one of {points}.")
         self._begin(state["epoch"].cpu(), int(state["position"]))
 
     def _begin(self, epoch: Tensor, position: int) -> None:
@@ -99,7 +92,7 @@ class Batches(Iterator[Tensor]):
         self._position = position
 
     def _gathered(self, index: Tensor, own: Generator) -> Tensor:
-        if isinstance(self.x, Stored):
+        if isinstance(self.x, LazyPoints):
             return self.x.fresh(index, generator=own)
         return self.x[index.to(self.x.device)]
 

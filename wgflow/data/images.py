@@ -1,4 +1,4 @@
-"""Pictures of eight bits a channel: from files to levels 0..255, and from levels to points."""
+"""Images of eight bits a channel: from files to pixels 0..255, and from pixels to points."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,73 +8,72 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-IMAGES = (".png", ".jpg", ".jpeg")
+SUFFIXES = (".png", ".jpg", ".jpeg")
 GRAY = ("1", "L")
 COLOUR = ("P", "RGB", "RGBA")
 
 SCALINGS = ("coordinate", "range")
 """Ways to choose the units of learning; see `wgflow.data.dataset.load`."""
 
-CHUNK = 4096
-"""Images at a time; a part of the law of the noise, which is drawn image by image."""
+DRAWN = 4096
+"""Images whose noise is drawn at a time; another number would give other noise."""
 
 
 def read_images(folder: Path, side: int | None = None) -> np.ndarray:
-    """Levels (n, channels, height, width), uint8, of the png and jpg files in order of name.
+    """Pixels (n, channels, height, width), uint8, of the png and jpg files in order of name.
 
     One channel if all are grey, three otherwise; transparency is dropped. With ``side`` every
     image is cut to its central square and resized to side × side; without, the images must have
-    one size. Raises ValueError as `stack`, or if there are none.
+    one size. Raises ValueError as `stack_images`, or if there are none.
     """
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGES)
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
     if not paths:
         raise ValueError(
-            "A folder of data must hold png or jpg images, IDX files or CIFAR-10 binaries: "
-            f"expected any, got none in {folder}."
+            f"{folder} must hold png or jpg images, IDX files or CIFAR-10 binaries: got none."
         )
-    return stack(((path.name, _open(path)) for path in paths), side)
+    return stack_images(((path.name, _open(path)) for path in paths), side)
 
 
-def stack(images: Iterable[tuple[str, Image.Image]], side: int | None = None) -> np.ndarray:
-    """Levels (n, channels, height, width), uint8, of named images, which are closed.
+def stack_images(images: Iterable[tuple[str, Image.Image]], side: int | None = None) -> np.ndarray:
+    """Pixels (n, channels, height, width), uint8, of named images, which are closed.
 
     Raises ValueError if an image is broken, has other than eight bits a channel, or, without
     ``side``, another size than the first.
     """
-    levels: list[np.ndarray] = []
+    found: list[np.ndarray] = []
     first = ""
     for name, image in images:
         first = first or name
-        levels.append(_levels(name, image, side))
-        if levels[-1].shape[1:] != levels[0].shape[1:]:
+        found.append(_pixels(name, image, side))
+        if found[-1].shape[1:] != found[0].shape[1:]:
             raise ValueError(
-                f"Images must have one size: expected {_size(levels[0])} as in {first}, "
-                f"got {_size(levels[-1])} in {name}; data.image_size makes them alike."
+                f"{name} must have the size {_size(found[0])} of {first}: got {_size(found[-1])}; "
+                "data.image_size makes them alike."
             )
-    shape = (len(levels), max(len(k) for k in levels), *levels[0].shape[1:])
+    shape = (len(found), max(len(k) for k in found), *found[0].shape[1:])
     whole = np.empty(shape, np.uint8)
     for place in whole[::-1]:  # what has moved is let go, so that memory never holds all twice
-        place[:] = levels.pop()
+        place[:] = found.pop()
     return whole
 
 
-def resize(levels: np.ndarray, side: int) -> np.ndarray:
-    """Levels (n, 1 or 3, h, w) cut to the central square and resized to side × side."""
-    if levels.shape[2:] == (side, side):
-        return levels
-    return np.stack([_planes(_fit(_picture(k), side)) for k in levels])
+def resize(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Pixels (n, 1 or 3, h, w) cut to the central square and resized to side × side."""
+    if pixels.shape[2:] == (side, side):
+        return pixels
+    return np.stack([_planes(_fit(_picture(k), side)) for k in pixels])
 
 
 def dequantise(
-    levels: Tensor, *, dtype: torch.dtype = torch.float32, generator: Generator | None = None
+    pixels: Tensor, *, dtype: torch.dtype = torch.float32, generator: Generator | None = None
 ) -> Tensor:
-    """``x = (k + u)/256`` in [0, 1) for levels ``k = 0..255``, with noise ``u ~ U[0, 1)``.
+    """``x = (k + u)/256`` in [0, 1) for pixels ``k = 0..255``, with noise ``u ~ U[0, 1)``.
 
     The noise has 16 bits, so that x is exact in single precision and ``floor(256 x) = k``. A
-    log-density in these units is the one in levels plus ``d log 256``.
+    log-density in these units is the one in pixels plus ``d log 256``.
     """
-    x = torch.empty(levels.shape, dtype=dtype)
-    for part, k in zip(x.split(CHUNK), levels.split(CHUNK), strict=True):
+    x = torch.empty(pixels.shape, dtype=dtype)
+    for part, k in zip(x.split(DRAWN), pixels.split(DRAWN), strict=True):
         noise = torch.randint(2**16, k.shape, dtype=torch.int32, generator=generator)
         part.copy_(k.int() * 2**16 + noise).div_(2**24)
     return x
@@ -87,12 +86,12 @@ def _open(path: Path) -> Image.Image:
         raise ValueError(f"{path.name} must be an image: {error}") from error
 
 
-def _levels(name: str, image: Image.Image, side: int | None) -> np.ndarray:
+def _pixels(name: str, image: Image.Image, side: int | None) -> np.ndarray:
     with image:
         if image.mode not in GRAY + COLOUR:
+            modes = " or ".join(GRAY + COLOUR)
             raise ValueError(
-                "Images must have eight bits a channel: expected mode "
-                f"{' or '.join(GRAY + COLOUR)}, got {image.mode} in {name}."
+                f"{name} must have eight bits a channel, mode {modes}: got {image.mode}."
             )
         try:
             # Through RGBA, since a palette may carry transparency.
@@ -117,9 +116,9 @@ def _planes(image: Image.Image) -> np.ndarray:
     return values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
 
 
-def _picture(levels: np.ndarray) -> Image.Image:
-    return Image.fromarray(levels[0] if len(levels) == 1 else levels.transpose(1, 2, 0).copy())
+def _picture(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0).copy())
 
 
-def _size(levels: np.ndarray) -> tuple[int, int]:
-    return levels.shape[2], levels.shape[1]
+def _size(pixels: np.ndarray) -> tuple[int, int]:
+    return pixels.shape[2], pixels.shape[1]

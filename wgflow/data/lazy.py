@@ -1,7 +1,8 @@
-"""Points that stay as they lie, as levels of eight bits or on disk, until they are asked for."""
+"""Points that stay as they are stored, as pixels or on disk, until they are asked for."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,24 +12,24 @@ from torch import Generator, Tensor
 
 from wgflow.data.images import dequantise
 
-CHUNK = 2**22
-"""Numbers at a time, of a pass over all points."""
+NUMBERS = 2**22
+"""How many numbers a pass over a large set holds at a time."""
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class LazyPoints:
     """Points (n, *event) of an array, made as they are asked for; indexed as a tensor is.
 
-    Levels of images become points with noise. By index it is the noise of the image itself, so
-    that the same index gives the same point; `fresh` draws another.
+    Pixels become points with noise. By index it is the noise of the image itself, so that the
+    same index gives the same point; `fresh` draws another.
 
     Args:
-        values: levels (N, channels, height, width), uint8, or floating-point numbers (N, *event);
+        values: pixels (N, channels, height, width), uint8, or floating-point numbers (N, *event);
             in memory or mapped from a file.
         rows: which of them are the points, (n,), int64.
         dtype: of the points.
         seed: of the noise of each image.
-        change: what becomes of points, (batch, *event) to the same shape; None for nothing.
+        change: applied to points, (batch, *event) to the same shape; None for nothing.
     """
 
     values: np.ndarray
@@ -51,47 +52,47 @@ class Stored:
         return self.values.ndim
 
     @property
-    def levels(self) -> bool:
+    def are_pixels(self) -> bool:
         """Whether these are images of eight bits, whose points have noise."""
         return self.values.dtype == np.uint8
 
     def __getitem__(self, index: Any) -> Tensor:
         """The points at an index, a slice or a tensor of indices."""
         rows = self.rows[index]
-        found = self._as_they_lie(rows.reshape(-1))
-        if self.levels:
+        found = self._stored(rows.reshape(-1))
+        if self.are_pixels:
             found = self._own_noise(found, rows.reshape(-1))
         return self._changed(found).reshape(*rows.shape, *self.shape[1:])
 
     def fresh(self, index: Tensor, *, generator: Generator | None = None) -> Tensor:
         """The points at indices (batch,), images with new noise: (batch, *event)."""
-        found = self._as_they_lie(self.rows[index])
-        if self.levels:
+        found = self._stored(self.rows[index])
+        if self.are_pixels:
             found = dequantise(found, dtype=self.dtype, generator=generator)
         return self._changed(found)
 
     def raw(self) -> Iterator[Tensor]:
-        """All points in parts, without noise and unchanged: levels, uint8, or numbers."""
-        return map(self._as_they_lie, self.rows.split(_rows(self)))
+        """All points in parts, without noise and unchanged: pixels, uint8, or numbers."""
+        return map(self._stored, self.rows.split(rows_at_once(self.shape[1:])))
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> "Stored":
+    def map(self, change: Callable[[Tensor], Tensor]) -> "LazyPoints":
         """These points after one more change."""
         first = self.change
         return replace(self, change=change if first is None else lambda x: change(first(x)))
 
-    def to(self, device: torch.device) -> "Stored":
+    def to(self, device: torch.device) -> "LazyPoints":
         """These points, on a device once they are made."""
         return self.map(lambda x: x.to(device))
 
-    def _as_they_lie(self, rows: Tensor) -> Tensor:
-        dtype = torch.uint8 if self.levels else self.dtype
+    def _stored(self, rows: Tensor) -> Tensor:
+        dtype = torch.uint8 if self.are_pixels else self.dtype
         x = torch.empty(len(rows), *self.shape[1:], dtype=dtype)
         x.numpy()[:] = self.values[rows.numpy()]  # of any type and order of bytes
         return x
 
-    def _own_noise(self, levels: Tensor, rows: Tensor) -> Tensor:
-        x, own = torch.empty(levels.shape, dtype=self.dtype), torch.Generator()
-        for place, k, row in zip(x, levels, rows.tolist(), strict=True):
+    def _own_noise(self, pixels: Tensor, rows: Tensor) -> Tensor:
+        x, own = torch.empty(pixels.shape, dtype=self.dtype), torch.Generator()
+        for place, k, row in zip(x, pixels, rows.tolist(), strict=True):
             own.manual_seed(self.seed + row)
             place.copy_(dequantise(k, dtype=self.dtype, generator=own))
         return x
@@ -100,20 +101,21 @@ class Stored:
         return x if self.change is None else self.change(x)
 
 
-Many = Tensor | Stored
+PointSource = Tensor | LazyPoints
 """All points of a set: in memory, or made as they are asked for."""
 
 
-def chunks(x: Many) -> Iterator[Tensor]:
-    """All points in their order, in parts of at most `CHUNK` numbers but at least one point."""
-    rows = _rows(x)
+def rows_at_once(event_shape: Sequence[int]) -> int:
+    """How many points of a shape have `NUMBERS` numbers; at least one."""
+    return max(1, NUMBERS // math.prod(event_shape))
+
+
+def in_parts(x: PointSource) -> Iterator[Tensor]:
+    """All points in their order, `rows_at_once`."""
+    rows = rows_at_once(x.shape[1:])
     return (x[start : start + rows] for start in range(0, len(x), rows))
 
 
 def mean_of(parts: Iterable[Tensor], count: int) -> Tensor:
     """The mean over the ``count`` rows of parts, in double precision."""
     return functools.reduce(Tensor.add_, (x.sum(0, dtype=torch.float64) for x in parts)) / count
-
-
-def _rows(x: Many) -> int:
-    return max(1, CHUNK * len(x) // int(np.prod(x.shape)))

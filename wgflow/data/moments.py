@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wgflow.data.dataset import Dataset
-from wgflow.data.lazy import CHUNK, Many, chunks, mean_of
+from wgflow.data.lazy import PointSource, in_parts, mean_of, rows_at_once
 
 LARGEST = 1024
 """Coordinates up to which all of their covariance is known."""
@@ -37,7 +37,7 @@ class Spectrum(NamedTuple):
     rest: Tensor
 
 
-def center_of(dataset: Dataset, u: Many, *, flips: bool = False) -> Tensor | None:
+def center_of(dataset: Dataset, u: PointSource, *, flips: bool = False) -> Tensor | None:
     """The mean of standardised points, (*event), float64; None where it is zero by their units.
 
     With flips, of the images and their mirror images.
@@ -47,11 +47,11 @@ def center_of(dataset: Dataset, u: Many, *, flips: bool = False) -> Tensor | Non
     """
     if dataset.shift.ndim:
         return None
-    mean = mean_of(chunks(u), len(u))
+    mean = mean_of(in_parts(u), len(u))
     return (mean + mean.flip(-1)) / 2 if flips else mean
 
 
-def covariance_of(u: Many, *, flips: bool = False) -> Tensor | None:
+def covariance_of(u: PointSource, *, flips: bool = False) -> Tensor | None:
     """The covariance of flattened points, (d, d), float64; None above `LARGEST` coordinates.
 
     With flips, of images and their mirror images, which may lie far from the span of the images.
@@ -61,7 +61,7 @@ def covariance_of(u: Many, *, flips: bool = False) -> Tensor | None:
     if d > LARGEST:
         return None
     second, mean = torch.zeros(d, d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64)
-    for part in chunks(u):
+    for part in in_parts(u):
         flat = part.flatten(1).double()
         second += flat.T @ flat / len(u)
         mean += flat.sum(0) / len(u)
@@ -81,7 +81,7 @@ def spectrum_of(covariance: Tensor, count: int) -> Spectrum:
     return Spectrum(found.flip(0)[:count], columns.flip(1)[:, :count].T, rest)
 
 
-def leading(u: Many, count: int, *, flips: bool = False) -> Spectrum:
+def leading(u: PointSource, count: int, *, flips: bool = False) -> Spectrum:
     """The spectrum of flattened points of too many coordinates for a covariance, float64.
 
     By subspace iteration from random directions (Halko, Martinsson and Tropp 2011), on `SEEN` of
@@ -107,9 +107,9 @@ def leading(u: Many, count: int, *, flips: bool = False) -> Spectrum:
     return Spectrum(variances + ridge, axes, (total - variances.sum()) / max(1, d - count) + ridge)
 
 
-def seen(u: Many, points: Tensor, flips: bool) -> Iterator[Tensor]:
+def seen(u: PointSource, points: Tensor, flips: bool) -> Iterator[Tensor]:
     """Points by index, in parts, and with flips their mirror images."""
-    for part in points.split(max(1, CHUNK // math.prod(u.shape[1:]))):
+    for part in points.split(rows_at_once(u.shape[1:])):
         yield u[part]
         if flips:
             yield u[part].flip(-1)

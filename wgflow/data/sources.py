@@ -1,4 +1,4 @@
-"""What a path holds, as it lies there: points or levels of images, labels, its own test split."""
+"""What a path holds, as it lies there: points or pixels of images, labels, its own test split."""
 
 import gzip
 import importlib
@@ -15,11 +15,11 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Generator, Tensor
 
-from wgflow.data.images import read_images, resize, stack
-from wgflow.data.tables import bytes_of, read
+from wgflow.data.images import read_images, resize, stack_images
+from wgflow.data.tables import bytes_of, read_points
 
 HUB = "hf:"
-"""What the name of a data set begins with that Hugging Face datasets opens."""
+"""Prefix of the name of a data set that Hugging Face datasets opens."""
 
 UBYTE = 0x0800  # the type of unsigned bytes in the magic number of an IDX file
 CIFAR_IMAGE = (3, 32, 32)
@@ -33,7 +33,7 @@ class Source:
     """Points as they lie on disk.
 
     Args:
-        x: floating-point points (n, *event), or levels (n, channels, height, width), uint8.
+        x: floating-point points (n, *event), or pixels (n, channels, height, width), uint8.
         labels: integers (n,), None where unknown.
         test: the source's own test points, like x; None without such a split.
         test_labels: integers (m,), None where unknown.
@@ -49,17 +49,13 @@ class Source:
     test_labels: np.ndarray | None = None
     columns: tuple[str, ...] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.test is not None and self.test.shape[1:] != self.x.shape[1:]:
-            raise ValueError(
-                f"Test points must be like the others: expected shape {self.x.shape[1:]}, "
-                f"got {self.test.shape[1:]}."
-            )
+            expected, got = self.x.shape[1:], self.test.shape[1:]
+            raise ValueError(f"Test points must have shape {expected}, as the others: got {got}.")
         for x, labels in ((self.x, self.labels), (self.test, self.test_labels)):
             if x is not None and labels is not None and len(x) != len(labels):
-                raise ValueError(
-                    f"Every point has one label: expected {len(x)} labels, got {len(labels)}."
-                )
+                raise ValueError(f"There must be {len(x)} labels, one a point: got {len(labels)}.")
 
 
 def open_source(name: str | Path, dtype: np.dtype, side: int | None = None) -> Source:
@@ -67,7 +63,7 @@ def open_source(name: str | Path, dtype: np.dtype, side: int | None = None) -> S
 
     Args:
         name: path, or ``hf:`` and what `read_hub` takes.
-        dtype: of points that are not levels of images.
+        dtype: of points that are not pixels.
         side: of the images; None keeps their sizes.
 
     Raises:
@@ -93,10 +89,10 @@ def digits(*, dtype: torch.dtype = torch.float32, generator: Generator | None = 
     Grey levels ``k = 0..16`` with uniform noise: ``x = (k + u)/17`` in [0, 1], ``u ~ U[0, 1)``.
     A log-density in these units is the one in grey levels plus ``64 log 17``.
     """
-    pixels, _ = load_digits(return_X_y=True)
-    levels = torch.as_tensor(pixels, dtype=torch.float64).reshape(-1, 1, 8, 8)
-    noise = torch.rand(levels.shape, dtype=torch.float64, generator=generator)
-    return ((levels + noise) / 17).to(dtype)
+    values, _ = load_digits(return_X_y=True)
+    grey = torch.as_tensor(values, dtype=torch.float64).reshape(-1, 1, 8, 8)
+    noise = torch.rand(grey.shape, dtype=torch.float64, generator=generator)
+    return ((grey + noise) / 17).to(dtype)
 
 
 def read_idx(path: Path, axes: int) -> np.ndarray:
@@ -109,16 +105,16 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     magic, expected = int.from_bytes(data[:4].tobytes(), "big"), UBYTE + axes
     if len(data) < 4 or magic != expected:
         raise ValueError(
-            f"{path.name} must be an IDX file of bytes with {axes} axes: "
-            f"expected the magic number {expected}, got {magic}."
+            f"{path.name} must be an IDX file of bytes with {axes} axes, by its magic number "
+            f"{expected}: got {magic}."
         )
     start = 4 + 4 * axes
     shape = [int.from_bytes(data[i : i + 4].tobytes(), "big") for i in range(4, start, 4)]
     size = start + math.prod(shape)
     if len(data) != size or size == start:
         raise ValueError(
-            f"{path.name} must be whole and not empty: expected {size} bytes for an array of "
-            f"shape {tuple(shape)}, got {len(data)}."
+            f"{path.name} must be whole and not empty, {size} bytes for shape {tuple(shape)}: "
+            f"got {len(data)}."
         )
     return data[start:].reshape(shape)
 
@@ -132,27 +128,23 @@ def read_idx_folder(folder: Path) -> Source:
     x, labels = _idx_pair(folder, "train")
     test, test_labels = _idx_pair(folder, "t10k|test")
     if x is None:
-        raise ValueError(
-            "A folder of IDX files must hold images to learn from: "
-            f"expected train-images-idx3-ubyte or its .gz, got none in {folder}."
-        )
+        raise ValueError(f"{folder} must hold train-images-idx3-ubyte or its .gz: got neither.")
     return Source(x, labels, test, test_labels)
 
 
 def read_cifar(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Levels (n, 3, 32, 32) and labels (n,) of a file of CIFAR-10's binary version."""
+    """Pixels (n, 3, 32, 32) and labels (n,) of a file of CIFAR-10's binary version."""
     data = _bytes(path)
     record = 1 + math.prod(CIFAR_IMAGE)
     if not len(data) or len(data) % record:
         raise ValueError(
-            f"{path.name} must hold whole records of CIFAR-10: expected a multiple of {record} "
-            f"bytes, got {len(data)}."
+            f"{path.name} must hold records of CIFAR-10, {record} bytes each: got {len(data)}."
         )
     rows = data.reshape(-1, record)
     if rows[:, 0].max() >= CIFAR_CLASSES:
         raise ValueError(
-            f"{path.name} must hold records of CIFAR-10: expected labels 0 to "
-            f"{CIFAR_CLASSES - 1}, got {rows[:, 0].max()}."
+            f"{path.name} must hold records of CIFAR-10, of labels 0 to {CIFAR_CLASSES - 1}: "
+            f"got {rows[:, 0].max()}."
         )
     return rows[:, 1:].reshape(-1, *CIFAR_IMAGE), rows[:, 0]
 
@@ -161,9 +153,7 @@ def read_cifar_folder(folder: Path) -> Source:
     """CIFAR-10's binary version: five train batches, and a test batch if it is there."""
     missing = [name for name in CIFAR_TRAIN if not (folder / name).is_file()]
     if missing:
-        raise ValueError(
-            f"CIFAR-10 has five train batches: expected {', '.join(missing)} too in {folder}."
-        )
+        raise ValueError(f"{folder} must hold five train batches: got no {', '.join(missing)}.")
     batches = [read_cifar(folder / name) for name in CIFAR_TRAIN]
     x, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     test = read_cifar(folder / CIFAR_TEST) if (folder / CIFAR_TEST).is_file() else (None, None)
@@ -183,14 +173,11 @@ def read_hub(name: str, side: int | None = None) -> Source:
     splits = _load_hub(path)
     wanted = split or "train"
     if wanted not in splits:
-        raise ValueError(
-            f"A split must be one of {path}: expected {', '.join(splits)}, got {wanted!r}."
-        )
+        raise ValueError(f"A split of {path} must be {' or '.join(splits)}: got {wanted!r}.")
     x, labels = _hub_images(splits[wanted], wanted, side)
-    test, test_labels = None, None
-    if not split and "test" in splits:
-        test, test_labels = _hub_images(splits["test"], "test", side)
-    return Source(x, labels, test, test_labels)
+    with_test = not split and "test" in splits
+    test = _hub_images(splits["test"], "test", side) if with_test else (None, None)
+    return Source(x, labels, *test)
 
 
 def _has_arrays(folder: Path) -> bool:
@@ -204,7 +191,7 @@ def _has_cifar(folder: Path) -> bool:
 def _read_arrays(path: Path, dtype: np.dtype) -> Source:
     if path.is_dir():
         return read_cifar_folder(path) if _has_cifar(path) else read_idx_folder(path)
-    x, columns = read(path, dtype)
+    x, columns = read_points(path, dtype)
     return Source(x, columns=columns)
 
 
@@ -212,10 +199,7 @@ def _resized(source: Source, side: int | None, name: str) -> Source:
     if side is None:
         return source
     if source.x.dtype != np.uint8:
-        raise ValueError(
-            "An image size is for images of eight bits: expected image_size none for "
-            f"{name}, got {side}."
-        )
+        raise ValueError(f"`image_size` must be none for {name}: got {side}.")
     test = None if source.test is None else resize(source.test, side)
     return replace(source, x=resize(source.x, side), test=test)
 
@@ -241,10 +225,8 @@ def _idx_file(folder: Path, part: str, what: str, axes: int) -> Path | None:
     pattern = re.compile(rf"(.*-)?({part})-{what}[-.]idx{axes}-ubyte(\.gz)?")
     found = sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
     if len(found) > 1:
-        raise ValueError(
-            f"A folder of IDX files holds one data set: expected one file of {what}, "
-            f"got {', '.join(path.name for path in found)}."
-        )
+        got = ", ".join(path.name for path in found)
+        raise ValueError(f"{folder} must hold one file of {what}: got {got}.")
     return found[0] if found else None
 
 
@@ -253,8 +235,7 @@ def _load_hub(path: str) -> dict[str, Any]:
         hub = importlib.import_module("datasets")
     except ImportError as error:
         raise ValueError(
-            f"{HUB}{path} needs the package datasets: expected it installed "
-            "(pip install 'wgflow[huggingface]'), got none."
+            f"{HUB}{path} needs the package datasets: pip install 'wgflow[huggingface]'."
         ) from error
     saved = (Path(path) / "dataset_dict.json", Path(path) / "dataset_info.json")
     try:
@@ -267,20 +248,20 @@ def _load_hub(path: str) -> dict[str, Any]:
 
 
 def _hub_images(split: Any, name: str, side: int | None) -> tuple[np.ndarray, np.ndarray | None]:
-    column, classes = _columns(split, "Image"), _columns(split, "ClassLabel")
+    column, classes = _columns_of(split, "Image"), _columns_of(split, "ClassLabel")
     if len(column) != 1 or not len(split):
         raise ValueError(
-            f"A data set must have one column of images: expected it in split {name}, got "
-            f"{column or 'none'} in {len(split)} rows of {split.column_names}."
+            f"Split {name} must have one column of images: got {column or 'none'} in "
+            f"{len(split)} rows of {split.column_names}."
         )
     labels = np.asarray(split[classes[0]][:], np.int64) if len(classes) == 1 else None
-    return stack(_named(split.select_columns(column), column[0]), side), labels
+    return stack_images(_named_images(split.select_columns(column), column[0]), side), labels
 
 
-def _columns(split: Any, kind: str) -> list[str]:
+def _columns_of(split: Any, kind: str) -> list[str]:
     return [key for key, feature in split.features.items() if type(feature).__name__ == kind]
 
 
-def _named(split: Any, column: str) -> Iterator[tuple[str, Any]]:
+def _named_images(split: Any, column: str) -> Iterator[tuple[str, Any]]:
     for i, row in enumerate(split):
         yield f"row {i}", row[column]

@@ -1,4 +1,4 @@
-"""Energies with a known law: exact samples, exact ``log Z`` and exact log-density.
+"""Energies of known distributions: exact samples, exact ``log Z`` and exact log-density.
 
 A target is an energy like any other, ``(batch, d) -> (batch,)``, that also knows what a learned
 energy is compared with. Constants are kept in double precision and follow the dtype of ``x``.
@@ -11,13 +11,17 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor, nn
 
+from wgflow._check import check_positive
 from wgflow._tensor import Points, Values
 
 LOG_2PI = math.log(2 * math.pi)
 
+Dtype = torch.dtype | None
+"""Of points; None for that of torch."""
+
 
 class Target(nn.Module, ABC):
-    """A law ``p(x) = exp(-E(x)) / Z`` on R^d with ``log Z`` and a sampler.
+    """A distribution ``p(x) = exp(-E(x)) / Z`` on R^d with ``log Z`` and a sampler.
 
     A subclass writes ``energy`` and ``sample``; ``log_z`` is 0 where the energy is normalised.
 
@@ -28,7 +32,7 @@ class Target(nn.Module, ABC):
     log_z: float = 0.0
     origin: Tensor
 
-    def __init__(self, dim: int):
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.register_buffer("origin", torch.zeros(dim, dtype=torch.float64))
 
@@ -42,25 +46,20 @@ class Target(nn.Module, ABC):
         """``E(x)``, in the dtype of x."""
 
     @abstractmethod
-    def sample(
-        self, n: int, *, dtype: torch.dtype | None = None, generator: Generator | None = None
-    ) -> Tensor:
-        """``n`` independent points, shape (n, d), in ``dtype`` (default: that of torch)."""
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
+        """``n`` independent points, shape (n, d)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """``E(x)``. Raises ValueError unless x has shape (batch, d)."""
         if x.ndim != 2 or x.shape[1] != self.dim:
-            raise ValueError(
-                f"{type(self).__name__} is a law of vectors: expected x of shape "
-                f"(batch, {self.dim}), got {tuple(x.shape)}."
-            )
+            raise ValueError(f"`x` must have shape (batch, {self.dim}): got {tuple(x.shape)}.")
         return self.energy(x)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """``log p(x) = -E(x) - log Z``, exact and normalised."""
         return -self(x) - self.log_z
 
-    def _noise(self, n: int, dtype: torch.dtype | None, generator: Generator | None) -> Tensor:
+    def _noise(self, n: int, dtype: Dtype, generator: Generator | None) -> Tensor:
         device = self.origin.device
         return torch.randn(n, self.dim, dtype=dtype, device=device, generator=generator)
 
@@ -77,8 +76,8 @@ class Gaussian(Target):
     factor: Tensor
     whiten: Tensor
 
-    def __init__(self, mean: Tensor | Sequence, covariance: Tensor | Sequence):
-        m = _double(mean, 1, "A mean")
+    def __init__(self, mean: Tensor | Sequence, covariance: Tensor | Sequence) -> None:
+        m = _double(mean, 1, "mean")
         super().__init__(len(m))
         factor = _cholesky(torch.as_tensor(covariance, dtype=torch.float64), (len(m), len(m)))
         self.register_buffer("mean", m)
@@ -91,9 +90,7 @@ class Gaussian(Target):
         u = (x - self.mean.to(x.dtype)) @ self.whiten.to(x.dtype).T
         return 0.5 * u.square().sum(1)
 
-    def sample(
-        self, n: int, *, dtype: torch.dtype | None = None, generator: Generator | None = None
-    ) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
         """``x = m + L z``."""
         z = self._noise(n, dtype, generator)
         return self.mean.to(z.dtype) + z @ self.factor.to(z.dtype).T
@@ -122,8 +119,8 @@ class GaussianMixture(Target):
         *,
         covariances: Tensor | Sequence | None = None,
         weights: Tensor | Sequence | None = None,
-    ):
-        m = _double(means, 2, "The means of a mixture")
+    ) -> None:
+        m = _double(means, 2, "means")
         super().__init__(m.shape[-1])
         shape = (len(m), self.dim, self.dim)
         factors = _cholesky(_covariances(std, covariances, shape), shape)
@@ -142,9 +139,7 @@ class GaussianMixture(Target):
         u = torch.einsum("kij,bkj->bki", whiten, x[:, None] - means)
         return -torch.logsumexp(log_scale - 0.5 * u.square().sum(2), 1)
 
-    def sample(
-        self, n: int, *, dtype: torch.dtype | None = None, generator: Generator | None = None
-    ) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
         """``x = m_k + L_k z`` with ``k ~ a``."""
         k = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         z = self._noise(n, dtype, generator)
@@ -162,12 +157,10 @@ class TargetMixture(Target):
 
     weights: Tensor
 
-    def __init__(self, parts: Sequence[Target], weights: Tensor | Sequence | None = None):
+    def __init__(self, parts: Sequence[Target], weights: Tensor | Sequence | None = None) -> None:
         dims = {part.dim for part in parts}
         if len(dims) != 1:
-            raise ValueError(
-                f"A mixture needs targets of one dimension: expected one, got {sorted(dims)}."
-            )
+            raise ValueError(f"`parts` must have one dimension: got {sorted(dims)}.")
         super().__init__(dims.pop())
         self.parts = nn.ModuleList(parts)
         self.register_buffer("weights", _weights(weights, len(parts)))
@@ -177,9 +170,7 @@ class TargetMixture(Target):
         values = torch.stack([part.log_prob(x) for part in self._targets])
         return -torch.logsumexp(values + self.weights.log().to(x.dtype)[:, None], 0)
 
-    def sample(
-        self, n: int, *, dtype: torch.dtype | None = None, generator: Generator | None = None
-    ) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
         """``x ~ p_j`` with ``j ~ a``, in an order independent of ``j``."""
         j = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         counts = torch.bincount(j, minlength=len(self.parts)).tolist()
@@ -205,11 +196,12 @@ class Funnel(Target):
         scale: ``s``.
     """
 
-    def __init__(self, dim: int, scale: float = 3.0):
+    def __init__(self, dim: int, scale: float = 3.0) -> None:
         super().__init__(dim)
         if dim < 2:
-            raise ValueError(f"A funnel needs a mouth and a neck: expected dim >= 2, got {dim}.")
-        self.scale = positive(scale, "A funnel scale")
+            raise ValueError(f"`dim` must be ≥ 2: got {dim}.")
+        check_positive(scale=scale)
+        self.scale = scale
 
     def energy(self, x: Points) -> Values:
         """``v²/2s² + ½ e^{-v} Σ x_i² + (d-1)v/2 + log s + d/2 log 2π``."""
@@ -218,9 +210,7 @@ class Funnel(Target):
         neck = 0.5 * (-v).exp() * rest.square().sum(1) + 0.5 * (self.dim - 1) * v
         return mouth + neck + 0.5 * self.dim * LOG_2PI
 
-    def sample(
-        self, n: int, *, dtype: torch.dtype | None = None, generator: Generator | None = None
-    ) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
         """``v = s z_1``, ``x_i = e^{v/2} z_i``."""
         z = self._noise(n, dtype, generator)
         v = self.scale * z[:, :1]
@@ -242,50 +232,38 @@ def two_gaussians_50d() -> GaussianMixture:
 def _double(values: Tensor | Sequence, ndim: int, name: str) -> Tensor:
     tensor = torch.as_tensor(values, dtype=torch.float64)
     if tensor.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} axes, got shape {tuple(tensor.shape)}.")
+        raise ValueError(f"`{name}` must have {ndim} axes: got shape {tuple(tensor.shape)}.")
     return tensor
 
 
-def positive(value: float, name: str) -> float:
-    """``value``, or ValueError unless it is positive."""
-    if not value > 0:
-        raise ValueError(f"{name} must be positive: expected > 0, got {value}.")
-    return value
-
-
 def _weights(weights: Tensor | Sequence | None, count: int) -> Tensor:
-    a = _double([1.0] * count if weights is None else weights, 1, "The weights of a mixture")
+    a = _double([1.0] * count if weights is None else weights, 1, "weights")
     if a.shape != (count,) or not (a > 0).all():
-        raise ValueError(
-            f"A mixture needs one positive weight per part: expected {count}, got {a.tolist()}."
-        )
+        raise ValueError(f"`weights` must be {count} numbers > 0: got {a.tolist()}.")
     return a / a.sum()
 
 
 def _covariances(
     std: float | None, covariances: Tensor | Sequence | None, shape: tuple[int, ...]
 ) -> Tensor:
-    if (std is None) == (covariances is None):
-        got = "neither" if std is None else "both"
-        raise ValueError(
-            f"A mixture needs one measure of width: expected std or covariances, got {got}."
-        )
     if covariances is not None:
-        return _double(covariances, 3, "The covariances of a mixture")
-    square = positive(0.0 if std is None else std, "A mixture std") ** 2
-    return square * torch.eye(shape[-1], dtype=torch.float64).expand(shape)
+        if std is not None:
+            raise ValueError("A mixture must have `std` or `covariances`: got both.")
+        return _double(covariances, 3, "covariances")
+    if std is None:
+        raise ValueError("A mixture must have `std` or `covariances`: got neither.")
+    check_positive(std=std)
+    return std**2 * torch.eye(shape[-1], dtype=torch.float64).expand(shape)
 
 
 def _cholesky(covariance: Tensor, shape: tuple[int, ...]) -> Tensor:
     if covariance.shape != shape:
-        raise ValueError(
-            f"A covariance must match the mean: expected shape {shape}, "
-            f"got {tuple(covariance.shape)}."
-        )
+        raise ValueError(f"`covariance` must have shape {shape}: got {tuple(covariance.shape)}.")
     factor, info = torch.linalg.cholesky_ex(covariance)
     if info.any() or not torch.allclose(covariance, covariance.mT):
+        smallest = torch.linalg.eigvals(covariance).real.min()
         raise ValueError(
-            "A covariance must be symmetric positive definite: expected positive eigenvalues, "
-            f"got {torch.linalg.eigvals(covariance).real.min():.3g} as the smallest."
+            "`covariance` must be symmetric positive definite: "
+            f"got {smallest:.3g} as its smallest eigenvalue."
         )
     return factor

@@ -1,4 +1,4 @@
-"""Laws in the plane with an exact log-density, and the table of toy sets built from them."""
+"""Distributions in the plane with an exact log-density, and the registry of toy sets."""
 
 import math
 from collections.abc import Callable
@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from wgflow._check import check_nonnegative
+from wgflow._check import check_nonnegative, check_positive
 from wgflow._tensor import Points, Values
-from wgflow.data.targets import LOG_2PI, GaussianMixture, Target, TargetMixture, positive
+from wgflow.data.targets import LOG_2PI, Dtype, GaussianMixture, Target, TargetMixture
 
-CHUNK = 2**22  # entries of the largest (points, nodes) table that a quadrature holds at once
+ENTRIES = 2**22  # of the largest (points, nodes) table that a quadrature holds at once
 
 
 class Banana(Target):
@@ -23,10 +23,11 @@ class Banana(Target):
         curvature: ``b``.
     """
 
-    def __init__(self, scale: float = 1.0, width: float = 0.5, curvature: float = 1.0):
+    def __init__(self, scale: float = 1.0, width: float = 0.5, curvature: float = 1.0) -> None:
         super().__init__(2)
-        self.scale = positive(scale, "A banana scale")
-        self.width = positive(width, "A banana width")
+        check_positive(scale=scale, width=width)
+        self.scale = scale
+        self.width = width
         self.curvature = curvature
 
     def energy(self, x: Points) -> Values:
@@ -35,9 +36,7 @@ class Banana(Target):
         z2 = (x[:, 1] - self._bend(x[:, 0])) / self.width
         return 0.5 * (z1**2 + z2**2) + LOG_2PI + math.log(self.scale * self.width)
 
-    def sample(
-        self, n: int, *, dtype: torch.dtype | None = None, generator: Generator | None = None
-    ) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
         """The shear of ``z ~ N(0, I)``."""
         z = self._noise(n, dtype, generator)
         x1 = self.scale * z[:, 0]
@@ -58,11 +57,12 @@ class Ring(Target):
         std: ``σ``.
     """
 
-    def __init__(self, radius: float, std: float):
+    def __init__(self, radius: float, std: float) -> None:
         super().__init__(2)
         check_nonnegative(radius=radius)
+        check_positive(std=std)
         self.radius = radius
-        self.std = positive(std, "A ring std")
+        self.std = std
 
     def energy(self, x: Points) -> Values:
         """``(ρ-r)²/2σ² - log I₀ₑ(ρr/σ²) + log 2πσ²``."""
@@ -71,9 +71,7 @@ class Ring(Target):
         exponent = 0.5 * ((rho - self.radius) / self.std) ** 2
         return exponent - bessel.log() + LOG_2PI + 2 * math.log(self.std)
 
-    def sample(
-        self, n: int, *, dtype: torch.dtype | None = None, generator: Generator | None = None
-    ) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
         """``x = r (cos φ, sin φ) + σ z``."""
         z = self._noise(n, dtype, generator)
         turn = torch.rand(n, dtype=dtype, device=z.device, generator=generator)
@@ -95,8 +93,9 @@ class Curve(Target):
     nodes: Tensor
     log_weights: Tensor
 
-    def __init__(self, curve: Callable[[Tensor], Tensor], std: float):
-        t, log_weights = _gauss_legendre(_pieces(curve, positive(std, "A curve std")))
+    def __init__(self, curve: Callable[[Tensor], Tensor], std: float) -> None:
+        check_positive(std=std)
+        t, log_weights = _gauss_legendre(_pieces(curve, std))
         nodes = curve(t)
         super().__init__(nodes.shape[1])
         self.curve = curve
@@ -106,13 +105,11 @@ class Curve(Target):
 
     def energy(self, x: Points) -> Values:
         """``-log Σ_j w_j N(x; c(t_j), σ²I)``, in chunks of points."""
-        chunks = x.split(max(1, CHUNK // len(self.nodes)))
+        chunks = x.split(max(1, ENTRIES // len(self.nodes)))
         log_norm = self.dim * (0.5 * LOG_2PI + math.log(self.std))
         return log_norm - torch.cat([self._log_sum(chunk) for chunk in chunks])
 
-    def sample(
-        self, n: int, *, dtype: torch.dtype | None = None, generator: Generator | None = None
-    ) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
         """``x = c(t) + σ z`` with ``t ~ U[0, 1]``."""
         z = self._noise(n, dtype, generator)
         t = torch.rand(n, dtype=dtype, device=z.device, generator=generator)
@@ -129,7 +126,7 @@ class Checkerboard(Target):
     The energy is infinite on the light cells and outside; its gradient is zero.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(2)
 
     def energy(self, x: Points) -> Values:
@@ -139,9 +136,7 @@ class Checkerboard(Target):
         flat = 0 * x.sum(1)  # constant, but part of the graph, so that ∇E exists and is zero
         return flat + math.log(8) + torch.zeros_like(flat).masked_fill(~dark, math.inf)
 
-    def sample(
-        self, n: int, *, dtype: torch.dtype | None = None, generator: Generator | None = None
-    ) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
         """A uniform point of a uniform dark cell."""
         device = self.origin.device
         cell = torch.randint(8, (n,), device=device, generator=generator)
@@ -175,10 +170,9 @@ class Pinwheel(Target):
         length: float = 0.6,
         width: float = 0.2,
         twist: float = 0.15,
-    ):
+    ) -> None:
         super().__init__(2)
-        if arms < 1:
-            raise ValueError(f"A pinwheel needs arms: expected at least one, got {arms}.")
+        check_positive(arms=arms)
         spokes = _rotation(2 * math.pi * torch.arange(arms, dtype=torch.float64) / arms)
         square = torch.tensor([length**2, width**2], dtype=torch.float64).diag()
         covariances = spokes @ square @ spokes.mT
@@ -189,9 +183,7 @@ class Pinwheel(Target):
         """``-log q(R(-κ|x|²) x)``."""
         return self.straight(self._turn(x, -self.twist))
 
-    def sample(
-        self, n: int, *, dtype: torch.dtype | None = None, generator: Generator | None = None
-    ) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
         """``x = R(κ|u|²) u`` with ``u ~ q``."""
         u = self.straight.sample(n, dtype=dtype, generator=generator)
         return self._turn(u, self.twist)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wgflow.data.lazy import Many, chunks
+from wgflow.data.lazy import PointSource, in_parts
 from wgflow.metrics.features import check_images, extract
 from wgflow.storage import checkpoint
 
@@ -47,7 +47,7 @@ class Classifier:
     @classmethod
     def fit(
         cls,
-        images: Many,
+        images: PointSource,
         labels: Tensor,
         test_images: Tensor,
         test_labels: Tensor,
@@ -74,7 +74,7 @@ class Classifier:
                 them, less than two classes, fewer images than a batch, or no epoch.
         """
         for side, names in ((images, labels), (test_images, test_labels)):
-            for part in chunks(side):
+            for part in in_parts(side):
                 check_images(part)
             _check_labels(side, names)
         if epochs < 1 or not 2 <= batch <= len(images):
@@ -125,7 +125,7 @@ def _layers(channels: int, classes: int) -> tuple[nn.Sequential, nn.Sequential]:
     return nn.Sequential(*layers), nn.Sequential(nn.ReLU(), nn.Linear(FEATURES, classes))
 
 
-def _train(network: nn.Sequential, images: Many, labels: Tensor, epochs: int, batch: int) -> None:
+def _train(network: nn.Sequential, images: PointSource, labels: Tensor, epochs: int, batch: int) -> None:
     updates = len(images) // batch
     optimizer = torch.optim.Adam(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=epochs * updates)
@@ -144,7 +144,7 @@ def _frozen(module: nn.Sequential) -> nn.Sequential:
     return module.eval().requires_grad_(False)
 
 
-def _check_labels(images: Many, labels: Tensor) -> None:
+def _check_labels(images: PointSource, labels: Tensor) -> None:
     integral = not (labels.is_floating_point() or labels.is_complex())
     if labels.shape != (len(images),) or not integral or int(labels.min()) < 0:
         raise ValueError(

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wgflow._tensor import Points, per_point
-from wgflow.data.lazy import Many
+from wgflow.data.lazy import PointSource
 from wgflow.metrics.classifier import one_thread
 from wgflow.storage import checkpoint
 
@@ -44,7 +44,7 @@ class Labeller:
     @classmethod
     def fit(
         cls,
-        x: Many,
+        x: PointSource,
         labels: Tensor,
         *,
         noise: float = 1.0,
@@ -119,7 +119,7 @@ def _layers(channels: int, classes: int) -> nn.Sequential:
 
 def _train(
     network: nn.Sequential,
-    x: Many,
+    x: PointSource,
     labels: Tensor,
     noise: float,
     smoothing: float,

@@ -16,7 +16,7 @@ from wgflow.config import DTYPES, MIXED, Config, Training
 from wgflow.data import dataset as data
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import Dataset
-from wgflow.data.lazy import Many
+from wgflow.data.lazy import PointSource
 from wgflow.data.moments import center_of, covariance_of, leading
 from wgflow.distributed.ranks import ALONE, Ranks
 from wgflow.energies.image_networks import ImageNoisyUNet
@@ -234,7 +234,7 @@ def load_data(config: Config) -> Dataset:
 
 
 def batches_of(
-    config: Config, dataset: Dataset, x: Many, *, generator: torch.Generator
+    config: Config, dataset: Dataset, x: PointSource, *, generator: torch.Generator
 ) -> Batches:
     """The stream of batches of ``x``, the standardised train points.
 
