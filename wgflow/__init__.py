@@ -1,6 +1,6 @@
 """WGFlow: neural energy-based models learned by Wasserstein gradient flow.
 
-The public names are imported when first asked for, so that ``wgflow --help`` stays quick.
+Every public name is imported when it is first used, so that ``wgflow --help`` stays quick.
 """
 
 from importlib import import_module
@@ -9,49 +9,84 @@ from typing import TYPE_CHECKING, Any
 from wgflow._version import __version__
 
 if TYPE_CHECKING:
-    from wgflow.config import Config
-    from wgflow.energies.base import Confined, Mixture, Rescaled, Sum, Tempered, energy_and_grad
-    from wgflow.energies.mlp import MLP
-    from wgflow.runs.evaluate import evaluate_run
-    from wgflow.runs.fit import fit, resume
-    from wgflow.runs.load import load
-    from wgflow.runs.run import Run
+    from wgflow.config import Config as Config, Data as Data, Training as Training
+    from wgflow.data.batches import Batches as Batches
+    from wgflow.energies.base import (
+        Confined as Confined,
+        Mixture as Mixture,
+        Rescaled as Rescaled,
+        Sum as Sum,
+        Tempered as Tempered,
+        energy_and_grad as energy_and_grad,
+    )
+    from wgflow.energies.image_networks import (
+        ImageNoisyUNet as ImageNoisyUNet,
+        ImageResNet as ImageResNet,
+        ImageUNet as ImageUNet,
+    )
+    from wgflow.energies.mlp import MLP as MLP
+    from wgflow.energies.network import Perceptron as Perceptron
+    from wgflow.runs.evaluate import evaluate as evaluate
+    from wgflow.runs.fit import fit as fit, resume as resume
+    from wgflow.runs.load import from_pretrained as from_pretrained, load as load
+    from wgflow.runs.run import Run as Run
+    from wgflow.samplers import (
+        HMC as HMC,
+        MALA as MALA,
+        ULA as ULA,
+        CrankNicolson as CrankNicolson,
+        Independence as Independence,
+        Sampler as Sampler,
+        Underdamped as Underdamped,
+        sample as sample,
+    )
+    from wgflow.schemes import (
+        DetailedBalance as DetailedBalance,
+        DualScoreMatching as DualScoreMatching,
+        EnergyMatching as EnergyMatching,
+        FirstOrder as FirstOrder,
+        Forward as Forward,
+        FromData as FromData,
+        FromNoise as FromNoise,
+        GradientNorm as GradientNorm,
+        InnerDescent as InnerDescent,
+        Joint as Joint,
+        MaximumLikelihood as MaximumLikelihood,
+        NearProximal as NearProximal,
+        Population as Population,
+        Reverse as Reverse,
+        Scheme as Scheme,
+    )
+    from wgflow.training.loop import train as train
 
-_HOMES = {
-    "MLP": "energies.mlp",
-    "Config": "config",
-    "Confined": "energies.base",
-    "Mixture": "energies.base",
-    "Rescaled": "energies.base",
-    "Run": "runs.run",
-    "Sum": "energies.base",
-    "Tempered": "energies.base",
-    "energy_and_grad": "energies.base",
-    "evaluate_run": "runs.evaluate",
-    "fit": "runs.fit",
-    "load": "runs.load",
-    "resume": "runs.fit",
+_NAMES = {
+    "config": "Config Data Training",
+    "data.batches": "Batches",
+    "energies.base": "Confined Mixture Rescaled Sum Tempered energy_and_grad",
+    "energies.image_networks": "ImageNoisyUNet ImageResNet ImageUNet",
+    "energies.mlp": "MLP",
+    "energies.network": "Perceptron",
+    "runs.evaluate": "evaluate",
+    "runs.fit": "fit resume",
+    "runs.load": "from_pretrained load",
+    "runs.run": "Run",
+    "samplers": "HMC MALA ULA CrankNicolson Independence Sampler Underdamped sample",
+    "schemes": "DetailedBalance DualScoreMatching EnergyMatching FirstOrder Forward FromData "
+    "FromNoise GradientNorm InnerDescent Joint MaximumLikelihood NearProximal Population Reverse "
+    "Scheme",
+    "training.loop": "train",
 }
+_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 
-__all__ = [
-    "MLP",
-    "Config",
-    "Confined",
-    "Mixture",
-    "Rescaled",
-    "Run",
-    "Sum",
-    "Tempered",
-    "__version__",
-    "energy_and_grad",
-    "evaluate_run",
-    "fit",
-    "load",
-    "resume",
-]
+__all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+if not TYPE_CHECKING:  # else every misspelt name would have a type
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'wgflow' has no attribute {name!r}")
+        return getattr(import_module(f"wgflow.{_HOMES[name]}"), name)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'wgflow' has no attribute {name!r}")
-    return getattr(import_module(f"wgflow.{_HOMES[name]}"), name)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

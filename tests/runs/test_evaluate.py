@@ -18,7 +18,7 @@ from wgflow.energies.base import Tempered
 from wgflow.runs.evaluate import (
     classifier_of,
     density_scores,
-    evaluate_run,
+    evaluate,
     image_features,
     image_scores,
     mode_error,
@@ -258,13 +258,13 @@ NAMES = {
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_are_kept_and_finite(runs, name):
     run = runs[name]
-    scores = evaluate_run(run, samples=300)
+    scores = evaluate(run, samples=300)
     assert set(scores) == NAMES[name]
     assert all(type(v) is float and math.isfinite(v) for v in scores.values())
     assert strict(run.path / folder.SCORES) == scores
-    assert evaluate_run(run, samples=300) == scores
+    assert evaluate(run, samples=300) == scores
     if name == "eight":
-        assert evaluate_run(run, samples=300, seed=1)["w2"] != scores["w2"]
+        assert evaluate(run, samples=300, seed=1)["w2"] != scores["w2"]
 
 
 @pytest.mark.parametrize("name", ["eight", "two"])
@@ -316,7 +316,7 @@ def test_in_three_dimensions_the_normaliser_has_an_error(runs):
 def test_particles_with_momenta_are_sampled_and_scored(tmp_path):
     dynamics = Population(size=128, held_out=64, sampler=HMC(leapfrog=2))
     run = fit(replace(TINY, scheme=NearProximal(dynamics=dynamics)), tmp_path / "r")
-    assert evaluate_run(run, samples=100)["kl"] > 0
+    assert evaluate(run, samples=100)["kl"] > 0
 
 
 def test_without_particles_there_are_no_samples(runs):
@@ -354,7 +354,7 @@ def test_images_are_scored_by_features_of_their_classifier(tmp_path, monkeypatch
         training=Training(steps=2, batch_size=32),
     )
     run = fit(config, tmp_path / "run")
-    scores = evaluate_run(run, samples=200, features="classifier")
+    scores = evaluate(run, samples=200, features="classifier")
     assert {"sliced_w2", "frechet", "frechet_floor", "kernel_error", "coverage"} <= set(scores)
     assert "nll" not in scores  # convolutions: only when asked for
     assert scores["frechet"] > 10 * scores["frechet_floor"]
@@ -374,7 +374,7 @@ def test_features_that_are_not_to_be_had_are_refused_before_anything_is_drawn(
     run = fit(TINY, tmp_path / "run")
     monkeypatch.setattr(Run, "sample", None)
     with pytest.raises(ValueError, match="expected classifier, efficientnet"):
-        evaluate_run(run, features="clasif")
+        evaluate(run, features="clasif")
     with pytest.raises(
         ValueError, match=r"expected classifier, efficientnet, or a file .*'clasif'"
     ):

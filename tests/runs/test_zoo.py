@@ -11,7 +11,7 @@ from problems import seeded
 from wgflow.storage import folder
 from wgflow.runs import zoo
 from wgflow.config import Config, Data, Training
-from wgflow.runs.evaluate import evaluate_run
+from wgflow.runs.evaluate import evaluate
 from wgflow.energies.image_networks import ImageUNet
 from wgflow.runs.fit import fit
 from wgflow.runs.load import load
@@ -111,12 +111,12 @@ def test_verbs_take_the_names_of_pretrained_energies(tmp_path, monkeypatch):
 
 def test_scores_of_what_came_along_are_left_as_they_are(tmp_path, monkeypatch):
     run = fit(CONFIG, tmp_path / "run")
-    evaluate_run(run, samples=8, likelihood=False)
+    evaluate(run, samples=8, likelihood=False)
     assert (tmp_path / "run" / folder.SCORES).is_file()
     publish(run, tmp_path / "zoo" / "out")
     (tmp_path / "zoo" / "out" / folder.SCORES).unlink()
     monkeypatch.setattr(zoo, "HOME", tmp_path / "zoo")
-    assert evaluate_run(load("out"), samples=8, likelihood=False)
+    assert evaluate(load("out"), samples=8, likelihood=False)
     assert not (tmp_path / "zoo" / "out" / folder.SCORES).exists()
 
 

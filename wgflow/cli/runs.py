@@ -41,11 +41,11 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a run: divergences, likelihood and distances of samples, beside their floors."""
-    from wgflow.runs.evaluate import evaluate_run
+    from wgflow.runs.evaluate import evaluate
     from wgflow.runs.load import load
 
     with waiting("Evaluating"):
-        scores = evaluate_run(
+        scores = evaluate(
             load(folder), samples=samples, likelihood=likelihood, features=features, seed=seed
         )
     if as_json:
@@ -59,8 +59,7 @@ def publish(
     folder: Folder, out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.")]
 ) -> None:
     """Write a run without what only learning needs, small enough to share."""
-    from wgflow.runs.load import load
-    from wgflow.runs.load import publish as write_published
+    from wgflow.runs.load import load, publish as write_published
 
     write_published(load(folder), out)
     typer.echo(f"Published: {out}")

@@ -160,11 +160,11 @@ def finish(run: "Run", *, report: bool, as_json: bool) -> None:
     """Evaluate a trained run, draw its samples, write its report, and say what is next."""
     import torch
 
-    from wgflow.runs.evaluate import affordable, evaluate_run
+    from wgflow.runs.evaluate import affordable, evaluate
     from wgflow.schemes import EnergyMatching
 
     note("Evaluating.")
-    scores = evaluate_run(run)
+    scores = evaluate(run)
     points = run.sample(
         affordable(run, 10_000), generator=torch.Generator().manual_seed(run.config.seed)
     )

@@ -58,7 +58,7 @@ EXACT_STREAM = 2**31
 """Offset of the seeds of second references."""
 
 
-def evaluate_run(
+def evaluate(
     run: Run,
     *,
     samples: int | None = None,
@@ -207,7 +207,7 @@ def sharp(run: Run) -> Dataset:
 
 
 def image_features(name: str, dataset: Dataset) -> Features:
-    """Features by name: see `evaluate_run`; ValueError where they are not to be had."""
+    """Features by name: see `evaluate`; ValueError where they are not to be had."""
     if name == "classifier":
         return classifier_of(dataset)
     if name != "efficientnet" and not Path(name).is_file():

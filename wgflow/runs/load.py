@@ -44,6 +44,11 @@ def load(path: Path | str) -> Run:
     return _assembled(path, learned, populated, progress.step, progress.rollbacks)
 
 
+def from_pretrained(name: str) -> Run:
+    """The pretrained energy of that name; ValueError where there is none."""
+    return load(zoo.pretrained(name))
+
+
 def publish(run: Run, out: Path | str) -> None:
     """Write a run without what only learning needs: its energy, in half precision.
 
