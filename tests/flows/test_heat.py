@@ -251,8 +251,8 @@ def test_levels_are_drawn_uniformly_in_time_and_in_their_logarithm(share):
 def test_it_shares_its_data_with_schemes_that_add_noise_too(pair, own, other):
     with pytest.raises(ValueError, match=f"got {own}, which does, and {other}, which does not"):
         Joint(*pair)
-    assert Joint(DualScoreMatching(), NearProximal(NOISY)).noises
-    assert not Joint(EnergyMatching(), NearProximal()).noises
+    assert Joint(DualScoreMatching(), NearProximal(NOISY)).adds_noise
+    assert not Joint(EnergyMatching(), NearProximal()).adds_noise
 
 
 def test_only_energies_of_levels_are_matched():

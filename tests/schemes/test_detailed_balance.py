@@ -176,7 +176,7 @@ def test_it_follows_chains_from_data():
     energy, scheme = Points(), DetailedBalance(CHAINS)
     carry = scheme.init(energy, noise(8), generator=seeded(0))
     after = scheme.advance(energy, noise(8, seed=1), carry, generator=seeded(1))
-    assert scheme.noises
+    assert scheme.adds_noise
     assert after.done == 1
     assert not torch.equal(after.particles.x, carry.particles.x)
     assert int((after.origins != carry.origins).any(1).sum()) == 2  # a quarter per step

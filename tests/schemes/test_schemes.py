@@ -753,9 +753,9 @@ def test_noisy_chains_start_and_are_compared_with_noise_of_the_lowest_level():
     energy, batch = Leveled(), noise(2000, 2)
     generator = torch.Generator().manual_seed(0)
     dynamics = FromData(Still(), steps=1, life=2, noisy=True)
-    assert dynamics.noises
-    assert NearProximal(dynamics=dynamics).noises
-    assert not FromData().noises
+    assert dynamics.adds_noise
+    assert NearProximal(dynamics=dynamics).adds_noise
+    assert not FromData().adds_noise
     first = dynamics.init(energy, batch, generator=generator)
     second = dynamics.advance(energy, noise(2000, 2, seed=1), first, generator=generator)
     assert torch.equal(first.origins, batch)

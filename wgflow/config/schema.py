@@ -8,7 +8,6 @@ import torch
 
 from wgflow._check import check_choice, check_fraction, check_nonnegative, check_positive
 from wgflow.data.images import SCALINGS
-from wgflow.energies.image_networks import CONVOLUTIONAL
 from wgflow.energies.network import Network, Perceptron
 from wgflow.energies.precision import fast_bfloat16
 from wgflow.schemes import NearProximal, Scheme
@@ -163,12 +162,10 @@ class Config:
         check_nonnegative(seed=self.seed)
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)
-        spectral = isinstance(self.energy, CONVOLUTIONAL) and self.energy.spectral
-        if self.training.accumulate > 1 and spectral:
+        if self.training.accumulate > 1 and self.energy.keeps_state:
             raise ValueError(
-                "Spectral normalisation moves on with every evaluation, so that parts of a batch "
-                "differ: expected training.accumulate 1 with energy.spectral, "
-                f"got {self.training.accumulate}."
+                "`training.accumulate` must be 1 with energy.spectral, which moves on with every "
+                f"evaluation: got {self.training.accumulate}."
             )
         try:
             torch.device(self.device)

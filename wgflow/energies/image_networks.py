@@ -8,7 +8,9 @@ from typing import ClassVar
 from torch import Generator, nn
 
 from wgflow._check import check_choice, check_nonnegative, check_positive
+from wgflow.data.dataset import Dataset
 from wgflow.energies.base import Confined, Tempered
+from wgflow.energies.layers import check_image
 from wgflow.energies.network import Confinable, Network
 from wgflow.energies.noise_levels import Levels
 from wgflow.energies.noise_unet import NoisyUNet
@@ -36,6 +38,8 @@ class Convolutional(Confinable):
         ValueError: when a setting is out of its range.
     """
 
+    is_expensive: ClassVar[bool] = True
+
     temperature: float = 0.0125
     widths: tuple[int, ...] = (32, 128, 128)
     patch: int = 2
@@ -47,6 +51,15 @@ class Convolutional(Confinable):
         check_positive(temperature=self.temperature, patch=self.patch)
         for width in self.widths or (0,):
             check_positive(widths=width)
+
+    @property
+    def keeps_state(self) -> bool:
+        """With spectral normalisation, whose power iteration moves on."""
+        return self.spectral
+
+    def check_data(self, dataset: Dataset) -> None:
+        """Images of one or several channels."""
+        check_image(dataset.event_shape, self.widths, 1, self.patch)
 
     def free(self, event_shape, mixed, generator) -> nn.Module:
         """``V/ε``."""
@@ -151,7 +164,8 @@ class ImageNoisyUNet(Network):
         ValueError: when a setting is out of its range.
     """
 
-    whitened: ClassVar[bool] = True
+    needs_moments: ClassVar[bool] = True
+    is_expensive: ClassVar[bool] = True
 
     lowest: float = 0.05
     highest: float = 10.0
@@ -178,6 +192,30 @@ class ImageNoisyUNet(Network):
         """Of the noise."""
         return Levels(self.lowest, self.highest)
 
+    @property
+    def noise_levels(self) -> Levels:
+        """The same."""
+        return self.levels
+
+    @property
+    def axes(self) -> int:
+        """The principal ones."""
+        return self.principal
+
+    @property
+    def keeps_state(self) -> bool:
+        """With spectral normalisation, whose power iteration moves on."""
+        return self.spectral
+
+    def check_data(self, dataset: Dataset) -> None:
+        """Images, and in [-1, 1] where the network takes that for granted."""
+        check_image(dataset.event_shape, self.widths, self.blocks, self.patch)
+        if self.bounded and dataset.shift.ndim:
+            raise ValueError(
+                '`energy.bounded` needs images scaled by range, data.scaling = "range": got '
+                f"{dataset.name} scaled by coordinate; or choose energy.bounded = false."
+            )
+
     def build(
         self, event_shape, covariance=None, center=None, *, mixed=False, generator=None
     ) -> nn.Module:
@@ -199,7 +237,3 @@ class ImageNoisyUNet(Network):
             generator=generator,
         )
         return Mixed(net, mixed)
-
-
-CONVOLUTIONAL = (Convolutional, ImageNoisyUNet)
-"""Architectures of convolutions: dear, and of images alone."""

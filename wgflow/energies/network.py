@@ -9,17 +9,43 @@ import torch
 from torch import Tensor, nn
 
 from wgflow._check import check_choice, check_nonnegative, check_positive
+from wgflow.data.dataset import Dataset
 from wgflow.data.moments import Spectrum
 from wgflow.energies.base import Confined
 from wgflow.energies.mlp import ACTIVATIONS, MLP
+from wgflow.energies.noise_levels import Levels
 
 
 @dataclass(frozen=True)
 class Network(ABC):
-    """An energy in standardised units."""
+    """An energy in standardised units: how it is built, and what other code has to know of it."""
 
-    whitened: ClassVar[bool] = False
-    """Whether it wants the mean and the covariance of the data."""
+    needs_moments: ClassVar[bool] = False
+    """Whether `build` wants the mean and the covariance of the data."""
+
+    is_expensive: ClassVar[bool] = False
+    """Whether an evaluation takes so long that scores of many evaluations are left out."""
+
+    needs_module: ClassVar[bool] = False
+    """Whether it is around a module that the caller passes, since no file can name one."""
+
+    @property
+    def axes(self) -> int:
+        """Leading axes of the data that stand for a covariance of too many coordinates."""
+        return 0
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether an evaluation changes buffers, so that a batch is not the sum of its parts."""
+        return False
+
+    @property
+    def noise_levels(self) -> Levels | None:
+        """The noise levels that its energy takes; None where it takes the point alone."""
+        return None
+
+    def check_data(self, dataset: Dataset) -> None:  # noqa: B027  (most take any)
+        """Raise ValueError for data that it cannot learn from; asked before any work."""
 
     @abstractmethod
     def build(
@@ -100,7 +126,7 @@ class Perceptron(Confinable):
         ValueError: when a setting is out of its range.
     """
 
-    whitened: ClassVar[bool] = True
+    needs_moments: ClassVar[bool] = True
 
     width: int = 128
     depth: int = 2

@@ -21,7 +21,6 @@ from wgflow.metrics.features import Features, efficientnet, inception
 from wgflow.data.download import data_folder
 from wgflow.metrics.fidelity import fidelity
 from wgflow.likelihood.quadrature import Grid, box, fisher, kl_both, kl_gap, tabulate
-from wgflow.energies.image_networks import CONVOLUTIONAL
 from wgflow.training.learner import load_data
 from wgflow.likelihood.annealing import LogZ
 from wgflow.metrics.samples import (
@@ -86,12 +85,12 @@ def evaluate(
     judge = None if features is None else image_judge(sharp(run), features, seed)
     generator = torch.Generator().manual_seed(seed)
     x = run.sample(samples or affordable(run, POINTS), generator=generator)
-    likelihood = not dear(run) if likelihood is None else likelihood
+    likelihood = not run.config.energy.is_expensive if likelihood is None else likelihood
     scores = {}
     if likelihood:
         chunk = affordable(run, POINTS)
         scores = density_scores(run.energy, run.dataset, run.normaliser, chunk=chunk)
-    if "temperature" not in scores and not dear(run):
+    if "temperature" not in scores and not run.config.energy.is_expensive:
         scores["temperature"] = temperature(run.energy, run.dataset.test, x)
     scores |= sample_scores(x, run.dataset, seed)
     if judge is not None:
@@ -102,14 +101,9 @@ def evaluate(
     return finite
 
 
-def dear(run: Run) -> bool:
-    """Whether the energy takes long: convolutions."""
-    return isinstance(run.config.energy, CONVOLUTIONAL)
-
-
 def affordable(run: Run, points: int) -> int:
     """How many points to draw, of ``points`` that would be good to have."""
-    return min(points, IMAGES) if dear(run) else points
+    return min(points, IMAGES) if run.config.energy.is_expensive else points
 
 
 def plane(dataset: Dataset) -> Grid | None:

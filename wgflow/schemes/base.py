@@ -33,8 +33,13 @@ class Scheme(ABC, Generic[C]):
     inner_steps: int
 
     @property
-    def noises(self) -> bool:
-        """Whether it adds the noise of the law that is learned to the data itself."""
+    def adds_noise(self) -> bool:
+        """Whether it adds the noise of the learned distribution to the data itself."""
+        return False
+
+    @property
+    def learns_levels(self) -> bool:
+        """Whether it teaches an energy all of its noise levels."""
         return False
 
     @abstractmethod

@@ -64,7 +64,7 @@ class DetailedBalance(Scheme[Carry]):
         )
         if not 1 < self.ratio < math.inf:
             raise ValueError(f"Levels rise: expected a ratio above 1, got {self.ratio}.")
-        if not self.dynamics.noises:
+        if not self.dynamics.adds_noise:
             raise ValueError(
                 "Balance between levels asks for data without noise and for chains that left "
                 "them: expected dynamics from-data with noisy = true, got "
@@ -72,7 +72,7 @@ class DetailedBalance(Scheme[Carry]):
             )
 
     @property
-    def noises(self) -> bool:
+    def adds_noise(self) -> bool:
         """It does, by its dynamics."""
         return True
 

@@ -69,7 +69,12 @@ class DualScoreMatching(Scheme[Recent]):
         check_nonnegative(recent=self.recent)
 
     @property
-    def noises(self) -> bool:
+    def adds_noise(self) -> bool:
+        """It does."""
+        return True
+
+    @property
+    def learns_levels(self) -> bool:
         """It does."""
         return True
 

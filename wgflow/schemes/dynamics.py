@@ -57,7 +57,7 @@ class Dynamics(ABC):
     """Where the particles of a scheme come from and how they follow the energy."""
 
     @property
-    def noises(self) -> bool:
+    def adds_noise(self) -> bool:
         """Whether they add the noise of the law that is learned to the data themselves."""
         return False
 

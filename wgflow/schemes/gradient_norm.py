@@ -35,9 +35,9 @@ class GradientNorm(Scheme[Carry]):
         check_positive(gamma=self.gamma, inner_steps=self.inner_steps)
 
     @property
-    def noises(self) -> bool:
+    def adds_noise(self) -> bool:
         """Whether its dynamics do."""
-        return self.dynamics.noises
+        return self.dynamics.adds_noise
 
     def init(self, energy, batch, *, generator=None) -> Carry:
         """The first particles."""

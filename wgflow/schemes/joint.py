@@ -53,9 +53,9 @@ class Joint(Scheme[Pair]):
 
     def __post_init__(self):
         check_positive(weight=self.weight, inner_steps=self.inner_steps)
-        if self.transport.noises != self.equilibrium.noises:
+        if self.transport.adds_noise != self.equilibrium.adds_noise:
             own, other = self.transport, self.equilibrium
-            own, other = (own, other) if own.noises else (other, own)
+            own, other = (own, other) if own.adds_noise else (other, own)
             raise ValueError(
                 "Two schemes at once share their data: expected both or neither to add noise of "
                 f"their own, got {type(own).__name__}, which does, and {type(other).__name__}, "
@@ -63,9 +63,14 @@ class Joint(Scheme[Pair]):
             )
 
     @property
-    def noises(self) -> bool:
+    def adds_noise(self) -> bool:
         """Whether both do."""
-        return self.transport.noises
+        return self.transport.adds_noise
+
+    @property
+    def learns_levels(self) -> bool:
+        """Whether one of them does."""
+        return self.transport.learns_levels or self.equilibrium.learns_levels
 
     def init(self, energy, batch, *, generator=None) -> Pair:
         """Both carries."""

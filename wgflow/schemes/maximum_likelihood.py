@@ -37,9 +37,9 @@ class MaximumLikelihood(Scheme[Carry]):
         check_nonnegative(regularisation=self.regularisation)
 
     @property
-    def noises(self) -> bool:
+    def adds_noise(self) -> bool:
         """Whether its dynamics do."""
-        return self.dynamics.noises
+        return self.dynamics.adds_noise
 
     def init(self, energy, batch, *, generator=None) -> Carry:
         """The first particles."""

@@ -187,9 +187,9 @@ class NearProximal(Scheme[Carry]):
             check_positive(h=self.h)
 
     @property
-    def noises(self) -> bool:
+    def adds_noise(self) -> bool:
         """Whether its dynamics do."""
-        return self.dynamics.noises
+        return self.dynamics.adds_noise
 
     def init(self, energy, batch, *, generator=None) -> Carry:
         """The first particles, and what the envelope keeps of the first energy."""

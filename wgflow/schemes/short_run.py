@@ -52,7 +52,7 @@ class FromData(Dynamics):
         check_nonnegative(settle=self.settle)
 
     @property
-    def noises(self) -> bool:
+    def adds_noise(self) -> bool:
         """If noisy."""
         return self.noisy
 

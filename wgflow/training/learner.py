@@ -19,12 +19,11 @@ from wgflow.data.dataset import Dataset
 from wgflow.data.lazy import PointSource
 from wgflow.data.moments import center_of, covariance_of, leading
 from wgflow.distributed.ranks import ALONE, Ranks
-from wgflow.energies.image_networks import ImageNoisyUNet
 from wgflow.energies.microbatch import parted
 from wgflow.samplers.kinetic import KineticState
 from wgflow.samplers.langevin import LangevinState
 from wgflow.samplers.particles import Particles
-from wgflow.schemes import Carry, DualScoreMatching, Pair, Paths, Recent
+from wgflow.schemes import Carry, Pair, Paths, Recent
 from wgflow.training.loop import Step, train
 from wgflow.training.muon import Muon
 
@@ -57,16 +56,15 @@ class Learner:
         check_levels(config)
         device, training = torch.device(config.device), config.training
         dataset = load_data(config)
-        check_range(config, dataset)
+        config.energy.check_data(dataset)
         weights = stream(config.seed, 0)
         order = stream(config.seed, 1, rank=ranks.rank)
         u = dataset.learned
         flips, shape = config.data.flips, dataset.event_shape
         center = covariance = None
-        if config.energy.whitened:
+        if config.energy.needs_moments:
             center, covariance = center_of(dataset, u, flips=flips), covariance_of(u, flips=flips)
-        axes = config.energy.principal if isinstance(config.energy, ImageNoisyUNet) else 0
-        if axes and covariance is None:
+        if (axes := config.energy.axes) and covariance is None:
             covariance = leading(u, axes, flips=flips)
         mixed = config.dtype == MIXED
         energy = config.energy.build(shape, covariance, center, mixed=mixed, generator=weights)
@@ -168,38 +166,24 @@ def check_levels(config: Config) -> None:
 
     And unless such an energy learns its levels from the scheme, or begins with them.
     """
-    scheme = getattr(config.scheme, "transport", config.scheme)
-    taught = isinstance(scheme, DualScoreMatching) or config.init is not None
-    if isinstance(config.energy, ImageNoisyUNet) and not taught:
+    levels, scheme = config.energy.noise_levels, config.scheme
+    if levels is not None and not (scheme.learns_levels or config.init):
         raise ValueError(
-            "An energy of levels learns them from noise: expected the scheme dual-score-matching, "
-            "alone or in joint, or the energy of another run to begin with (init), got "
+            "`scheme` must learn the noise levels of the energy: expected dual-score-matching, "
+            "alone or in joint, or the energy of another run to start from (init), got "
             f"{type(scheme).__name__}."
         )
-    if not config.scheme.noises:
+    if not scheme.adds_noise:
         return
-    if not isinstance(config.energy, ImageNoisyUNet):
+    if levels is None:
         raise ValueError(
-            "A scheme that adds noise to the data learns energies of its levels: expected "
+            "`energy` must take noise levels for a scheme that adds noise to the data: expected "
             f"energy.kind noisy-unet, got {type(config.energy).__name__}."
         )
-    if config.data.smoothing != config.energy.lowest:
+    if config.data.smoothing != levels.lowest:
         raise ValueError(
-            "The law that is learned is that of the lowest level of noise: expected "
-            f"data.smoothing {config.energy.lowest}, as energy.lowest, "
+            f"`data.smoothing` must be the lowest noise level, energy.lowest = {levels.lowest}: "
             f"got {config.data.smoothing}."
-        )
-
-
-def check_range(config: Config, dataset: Dataset) -> None:
-    """Raise ValueError where images are taken to lie in [-1, 1] that are not scaled so."""
-    if not isinstance(config.energy, ImageNoisyUNet) or not config.energy.bounded:
-        return
-    if dataset.shift.ndim:
-        raise ValueError(
-            "A bounded image lies in the range of all pixels: expected images scaled by range "
-            f'(data.scaling = "range"), or energy.bounded = false, got {dataset.name} scaled by '
-            "coordinate."
         )
 
 
@@ -247,7 +231,7 @@ def batches_of(
             f'(data.scaling = "range"), got {dataset.name} scaled by coordinate.'
         )
     size, noise = min(config.training.batch_size, len(x)), config.data.smoothing
-    noise = 0.0 if config.scheme.noises else noise
+    noise = 0.0 if config.scheme.adds_noise else noise
     return Batches(x, size, flips=flips, noise=noise, generator=generator)
 
 
