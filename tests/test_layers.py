@@ -18,14 +18,14 @@ ROOMS = {
     "tasks": "inpaint denoise interpolate ood condition",
     "flows": "heat log_z heat_uses",
     "metrics": "pairwise samples neighbours features fidelity classifier labelling",
-    "plots": "style charts axes laws samples training motion",
+    "plots": "style charts axes densities samples training motion",
     "schemes": "base dynamics short_run maximum_likelihood gradient_norm proximal matching dual "
     "detailed_balance joint",
     "config": "schema toml recipes",
     "distributed": "ranks islands launch",
     "training": "muon loop health recorder learner warm_start validation progress runner",
     "runs": "zoo normalising run load fit evaluate chains classes compose",
-    "report": "markup material scores verdict film page comparison",
+    "report": "template material scores verdict film page comparison",
     "cli": "output tables progress points classes training sampling runs inverse paths outliers "
     "data entry",
 }

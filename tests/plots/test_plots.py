@@ -17,7 +17,7 @@ BOXES = {
     1: Box(np.array([-3.0]), np.array([4.0])),
     2: Box(np.array([-4.0, -5.0]), np.array([6.0, 3.0])),
 }
-LAWS = {1: LINE, 2: PLANE}
+TARGETS = {1: LINE, 2: PLANE}
 RNG = np.random.default_rng(0)
 STEPS = np.array([0, 1, 3, 10])
 RECORDS = [
@@ -28,8 +28,8 @@ RECORDS = [
 
 @pytest.fixture(params=[1, 2])
 def charts(request):
-    law, box = LAWS[request.param], BOXES[request.param]
-    return plots.density_of(law, box, 60), plots.tabulated(law, box, 60)
+    target, box = TARGETS[request.param], BOXES[request.param]
+    return plots.density_of(target, box, 60), plots.tabulated(target, box, 60)
 
 
 def pixels(figure):
@@ -38,18 +38,18 @@ def pixels(figure):
 
 @pytest.mark.parametrize("d", [1, 2])
 def test_a_chart_holds_the_density_at_its_nodes_and_remembers_its_box(d):
-    chart = plots.density_of(LAWS[d], BOXES[d], 80)
+    chart = plots.density_of(TARGETS[d], BOXES[d], 80)
     nodes = np.stack(np.meshgrid(*chart.axes, indexing="ij"), -1).reshape(-1, d)
-    exact = LAWS[d].log_prob(torch.from_numpy(nodes)).exp().reshape(chart.values.shape)
+    exact = TARGETS[d].log_prob(torch.from_numpy(nodes)).exp().reshape(chart.values.shape)
     np.testing.assert_allclose(chart.values, exact, rtol=2e-3, atol=1e-9)
     np.testing.assert_allclose(chart.box.low, BOXES[d].low)
     np.testing.assert_allclose(chart.box.high, BOXES[d].high)
 
 
 def test_the_plane_is_drawn_with_its_first_axis_to_the_right_and_its_second_up():
-    law = Gaussian([3.0, -3.0], [[0.1, 0.0], [0.0, 0.1]])  # lower right
-    chart = plots.density_of(law, Box(np.full(2, -5.0), np.full(2, 5.0)), 50)
-    axes = plots.density(chart).axes[0]
+    target = Gaussian([3.0, -3.0], [[0.1, 0.0], [0.0, 0.1]])  # lower right
+    chart = plots.density_of(target, Box(np.full(2, -5.0), np.full(2, 5.0)), 50)
+    axes = plots.compared_densities({"learned": chart}).axes[0]
     image = axes.images[0]
     row, column = np.unravel_index(np.argmax(image.get_array()), (50, 50))
     left, right, bottom, top = image.get_extent()
@@ -67,7 +67,7 @@ def test_true_and_learned_share_one_scale_and_the_difference_is_learned_less_tru
     assert gap.get_clim()[0] == -gap.get_clim()[1]
 
 
-def test_the_landscape_starts_at_its_valley():
+def test_the_landscape_starts_at_its_minimum():
     axes = plots.landscape(plots.tabulated(LINE, BOXES[1], 50)).axes[0]
     heights = axes.lines[0].get_ydata()
     assert min(heights) == 0
@@ -79,9 +79,9 @@ def test_curves_draw_only_what_was_recorded_and_skip_what_is_not_a_number():
     figure = plots.curves(records)
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.lines]
     assert len(titles) == 3
-    assert titles[0].startswith("Global relative entropy")
+    assert titles[0].startswith("KL(data‖model)")
     assert len(figure.axes[0].lines[0].get_ydata()) == 20
-    with pytest.raises(ValueError, match=r"expected one of .*'kl'.*got none in 1"):
+    with pytest.raises(ValueError, match=r"`records` must hold one of .*'kl'.*got none in 1"):
         plots.curves([{"step": 1, "unknown": 2.0}])
 
 
@@ -90,7 +90,7 @@ def test_compared_curves_run_over_steps_and_over_seconds():
     for axes, key in zip(figure.axes, ("step", "cpu_seconds"), strict=True):
         assert [len(line.get_xdata()) for line in axes.lines] == [20, 10]
         np.testing.assert_allclose(axes.lines[0].get_xdata(), [r[key] for r in RECORDS])
-    with pytest.raises(ValueError, match="expected kl or nll"):
+    with pytest.raises(ValueError, match="recorded kl or nll"):
         plots.compared_curves({"a": [{"step": 1}]})
 
 
@@ -106,7 +106,6 @@ def test_every_figure_is_drawn_and_leaves_no_state(charts):
     before = dict(matplotlib.rcParams)
     figures = [
         plots.landscape(energy),
-        plots.density(density),
         plots.densities(density, density),
         plots.scatter(x[:, :d], density),
         plots.curves(RECORDS),

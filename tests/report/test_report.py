@@ -11,6 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from jinja2 import UndefinedError
+from markupsafe import escape
 
 from wgflow import config
 from wgflow.energies.base import Rescaled
@@ -25,6 +27,7 @@ from wgflow.report import (
 )
 from wgflow.report.film import packed
 from wgflow.report.scores import rank, score_keys, written
+from wgflow.report.template import fill
 from wgflow.report.verdict import verdict
 from wgflow.runs.fit import fit
 from wgflow.runs.run import Run
@@ -125,14 +128,17 @@ def material(**changes):
 @pytest.mark.parametrize(
     ("scores", "grade", "words"),
     [
-        ({"kl": 0.004, "kl_error": 0.001}, "good", "very close to the true one: KL 0.0040 ±"),
-        ({"kl": 0.1}, "fair", "near the true one"),
-        ({"kl": 0.5}, "poor", "far from the true one"),
-        ({"sliced_w2": 0.05, "sliced_w2_floor": 0.04}, "good", "1.25 times as far"),
+        (
+            {"kl": 0.004, "kl_error": 0.001}, "good",
+            "very close to the true density: KL(data‖model) is 0.0040 ±",
+        ),
+        ({"kl": 0.1}, "fair", "close to the true density, with"),
+        ({"kl": 0.5}, "poor", "far from the true density"),
+        ({"sliced_w2": 0.05, "sliced_w2_floor": 0.04}, "good", "1.25 × that of exact samples"),
         ({"kl": 0.001, "sliced_w2": 0.2, "sliced_w2_floor": 0.04}, "poor", "differ clearly"),
         ({"kl": 0.001, "temperature": 0.5}, "fair", "too flat: its best-fitting temperature"),
-        ({"nll": 1.5}, "", "cost 1.5 nats per point"),
-        (None, "", "not been scored"),
+        ({"nll": 1.5}, "", "log-likelihood is 1.5 nats per point"),
+        (None, "", "not been evaluated"),
     ],
 )  # fmt: skip
 def test_the_verdict_follows_from_the_scores(scores, grade, words):
@@ -223,8 +229,35 @@ def test_a_page_is_small_asks_for_nothing_and_escapes_everything(kind, pages):
     assert not re.search(r"https?://", page)
     assert not re.search(r'(src|href)="(?!data:image/png;base64,|#)', page)
     assert NASTY not in page
-    assert html.escape(NASTY) in page
+    assert str(escape(NASTY)) in page
     assert "<b>& size" not in page
+
+
+def test_every_name_and_value_is_escaped(runs):
+    known = gather(runs["plane"])
+    nasty = replace(
+        known,
+        name=NASTY,
+        source=NASTY,
+        names=(NASTY, NASTY),
+        view=known.view._replace(truth=NASTY),
+        film=known.film._replace(clock=NASTY),
+        scores={NASTY: 1.0, **SCORES},
+        records=[{"step": 1, "cpu_seconds": 1.0, NASTY: 1.0}],
+        events=[{"step": 1, NASTY: NASTY, "what": {NASTY: NASTY}}],
+        config=NASTY,
+        environment={NASTY: NASTY, "command": [NASTY]},
+    )
+    other = replace(known, source="</p>", records=[])
+    for page in (render(nasty), render_comparison([nasty, other])):
+        assert "<script>alert" not in page
+        assert "</p>)" not in page
+        assert page.count(str(escape(NASTY))) > 2
+
+
+def test_a_value_that_a_template_lacks_is_an_error():
+    with pytest.raises(UndefinedError, match="'material' is undefined"):
+        fill("report.html", tiles=[])
 
 
 @pytest.mark.parametrize(
@@ -250,8 +283,8 @@ def test_rollbacks_are_listed(tmp_path):
 
 def test_a_comparison_says_when_data_differ_and_needs_two_runs(runs):
     materials = [gather(runs[kind]) for kind in ("plane", "line")]
-    assert "learned from different data" in render_comparison(materials)
-    with pytest.raises(ValueError, match="expected at least 2, got 1"):
+    assert "trained on different data" in render_comparison(materials)
+    with pytest.raises(ValueError, match="`materials` must hold at least 2 runs: got 1"):
         render_comparison(materials[:1])
 
 
@@ -269,7 +302,7 @@ def test_a_trained_run_gets_its_report_in_its_folder(tmp_path):
     assert "True density" in path.read_text(encoding="utf-8")
     assert not [file for file in run.path.iterdir() if file.name.startswith(".report")]
     pair = compare_report([run.path, run.path], tmp_path / "pair.html")
-    assert "2 runs side by side" in pair.read_text(encoding="utf-8")
+    assert "Comparison of 2 runs" in pair.read_text(encoding="utf-8")
 
 
 # What a browser makes of it --------------------------------------------------------------------

@@ -1,16 +1,16 @@
 """Figures of one run and of several: arrays and energies in, matplotlib figures out.
 
-Every function builds a fresh `Figure` and leaves no global state behind. One colour means one
-thing throughout: blue is the data, orange is the model. Titles say what is seen.
+Every function builds a fresh `Figure` and leaves no global state behind. In every figure blue is
+the data and orange is the model.
 """
 
+from wgflow.plots.axes import aspect
 from wgflow.plots.charts import Box, Chart, box_of, density_of, tabulated
-from wgflow.plots.laws import (
+from wgflow.plots.densities import (
     DEPTH,
     TRUTH,
     compared_densities,
     densities,
-    density,
     landscape,
     scatter,
 )
@@ -26,12 +26,12 @@ __all__ = [
     "TRUTH",
     "Box",
     "Chart",
+    "aspect",
     "box_of",
     "compared_curves",
     "compared_densities",
     "curves",
     "densities",
-    "density",
     "density_of",
     "filmstrip",
     "floors",

@@ -1,10 +1,11 @@
-"""What is drawn into one pair of axes: a density, dots, histograms, an image."""
+"""What is drawn into one pair of axes: a density, points, histograms, an image."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 
 from wgflow.plots.charts import Box, Chart
 from wgflow.plots.style import DATA, DENSITY, MODEL
@@ -32,27 +33,32 @@ def plane(axes: Axes, box: Box, names: Sequence[str]) -> None:
     axes.set(xlabel=names[0], ylabel=names[1])
     # One unit looks equally long on both axes, unless that would make a sliver.
     axes.set_aspect("equal" if 0.25 < aspect(box) < 4 else "auto")
-    axes.set_axisbelow(True)
 
 
-def shade(axes: Axes, chart: Chart, names: Sequence[str], top: float) -> Any:
-    """A density: its curve, or its shades up to ``top``."""
-    if len(chart.axes) == 1:
-        axes.fill_between(chart.axes[0], chart.values, color=DATA, alpha=0.2, lw=0)
-        axes.plot(chart.axes[0], chart.values, color=DATA)
-        return axes.set(xlabel=names[0], xlim=ends(chart, 0), ylim=(0, 1.1 * top))
-    (left, bottom), (right, upper) = chart.box
-    image = axes.imshow(
-        chart.values.T,
-        origin="lower",
-        extent=(left, right, bottom, upper),
-        cmap=DENSITY,
-        vmin=0,
-        vmax=top,
-        interpolation="bilinear",
-    )
+def curve(axes: Axes, chart: Chart, name: str, color: str = DATA, **options: Any) -> None:
+    """A function of the line."""
+    axes.plot(chart.axes[0], chart.values, color=color, **options)
+    axes.set(xlabel=name, xlim=ends(chart, 0))
+
+
+def heat(axes: Axes, chart: Chart, names: Sequence[str], **options: Any) -> AxesImage:
+    """A function of the plane, as colours."""
+    (left, bottom), (right, top) = chart.box
+    extent = (left, right, bottom, top)
+    image = axes.imshow(chart.values.T, origin="lower", extent=extent, **options)
     plane(axes, chart.box, names)
     return image
+
+
+def shade(axes: Axes, chart: Chart, names: Sequence[str], top: float) -> AxesImage | None:
+    """A density: the curve of it, or its shades up to ``top``."""
+    if len(chart.axes) == 2:
+        options = {"vmin": 0, "vmax": top, "interpolation": "bilinear"}
+        return heat(axes, chart, names, cmap=DENSITY, **options)
+    axes.fill_between(chart.axes[0], chart.values, color=DATA, alpha=0.2, lw=0)
+    curve(axes, chart, names[0])
+    axes.set(ylim=(0, 1.1 * top))
+    return None
 
 
 def dots(axes: Axes, x: np.ndarray, color: str, size: float) -> None:
@@ -61,7 +67,7 @@ def dots(axes: Axes, x: np.ndarray, color: str, size: float) -> None:
 
 
 def histograms(axes: Axes, x: np.ndarray, y: np.ndarray, box: Box, axis: int) -> None:
-    """One coordinate of the model and of the data, as shares of all points."""
+    """One coordinate of the model and of the data, as fractions of all points."""
     low, high = float(box.low[axis]), float(box.high[axis])
     bins = edges(low, high, 30)
     for values, color in ((y, DATA), (x, MODEL)):

@@ -33,11 +33,10 @@ class Chart:
 
     @property
     def box(self) -> Box:
-        """The outer walls of the cells at both ends."""
+        """The outer edges of the cells at both ends."""
         halves = [(a[1] - a[0]) / 2 for a in self.axes]
-        ends = zip(self.axes, halves, strict=True)
-        walls = np.array([(a[0] - h, a[-1] + h) for a, h in ends])
-        return Box(walls[:, 0], walls[:, 1])
+        ends = [(a[0] - h, a[-1] + h) for a, h in zip(self.axes, halves, strict=True)]
+        return Box(*np.array(ends).T)
 
     def map(self, function: Callable[[np.ndarray], np.ndarray]) -> "Chart":
         """The same nodes with other values."""
@@ -59,24 +58,20 @@ def tabulated(
     dtype: torch.dtype = torch.float64,
 ) -> Chart:
     """A function of points (batch, d), d = 1 or 2, at the nodes of a box."""
-    grid = _grid(box, points, dtype)
-    return _chart(tabulate(function, grid.nodes, grid.chunk), grid, box, points)
+    return _chart(lambda grid: tabulate(function, grid.nodes, grid.chunk), box, points, dtype)
 
 
 def density_of(
     energy: Energy, box: Box, points: int = 200, *, dtype: torch.dtype = torch.float64
 ) -> Chart:
     """The density ``e^{-E}/Z`` at the nodes of a box, normalised on it."""
-    grid = _grid(box, points, dtype)
-    return _chart(log_density(energy, grid).exp(), grid, box, points)
+    return _chart(lambda grid: log_density(energy, grid).exp(), box, points, dtype)
 
 
-def _grid(box: Box, points: int, dtype: torch.dtype) -> Grid:
-    return Grid.box(box.low.tolist(), box.high.tolist(), points, dtype=dtype)
-
-
-def _chart(values: Tensor, grid: Grid, box: Box, points: int) -> Chart:
-    d = grid.nodes.shape[1]
+def _chart(
+    values_at: Callable[[Grid], Tensor], box: Box, points: int, dtype: torch.dtype
+) -> Chart:
+    grid = Grid.box(box.low.tolist(), box.high.tolist(), points, dtype=dtype)
     middles = (np.arange(points) + 0.5) / points
     axes = tuple(low + (high - low) * middles for low, high in zip(*box, strict=True))
-    return Chart(axes, values.cpu().numpy().reshape((points,) * d))
+    return Chart(axes, values_at(grid).cpu().numpy().reshape([points] * len(axes)))

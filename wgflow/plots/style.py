@@ -1,6 +1,7 @@
-"""How figures look: one colour means one thing. Blue is the data, orange is the model."""
+"""How figures look: blue is the data, orange is the model."""
 
 import io
+import math
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -45,10 +46,15 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def side_by_side(count: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with a row of axes."""
-    figure = Figure(figsize=(width, height))
-    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+def panels(count: int, columns: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` axes, each of so many inches, at most ``columns`` in a row."""
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(width * columns, height * rows))
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in grid[count:]:
+        spare.set_axis_off()
+    return figure, grid[:count]
 
 
 def png(figure: Figure, dpi: int = 144) -> bytes:

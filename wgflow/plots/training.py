@@ -9,11 +9,11 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wgflow.plots.style import PALETTE, STYLE, side_by_side
+from wgflow.plots.style import PALETTE, STYLE, panels
 
 
 class Panel(NamedTuple):
-    """One small chart of the training curves: what is drawn, on which scale, under which title."""
+    """One chart of the training curves: its title, metrics by label, and scale."""
 
     title: str
     lines: Mapping[str, str]
@@ -21,69 +21,57 @@ class Panel(NamedTuple):
 
 
 PANELS = (
-    Panel("Global relative entropy, nats", {"kl": "KL(data‖model)"}, "log"),
-    Panel("Energy matching, per coordinate", {"matching": "squared error"}, "log"),
-    Panel("Held-out cost, nats per point", {"nll": "negative log-likelihood"}),
-    Panel("Dissipation, nats per unit of time", {"dissipation": "dissipation"}, "log"),
-    Panel("Effective share of the particles", {"ess": "training", "held_out_ess": "held out"}),
-    Panel(
-        "Accepted proposals",
-        {"acceptance": "local (MALA)", "global_acceptance": "global"},
-    ),
-    Panel("Step size of the sampler", {"step_size": "step"}, "log"),
-    Panel("Energy gap, particles − data, nats", {"energy_gap": "gap"}),
-    Panel("Normaliser, nats", {"held_out_log_z": "log Z"}),
-    Panel("Inner steps of the optimiser", {"inner_steps": "steps"}),
+    Panel("KL(data‖model), nats", {"kl": "KL(data‖model)"}, "log"),
+    Panel("Matching loss per coordinate", {"matching": "squared error"}, "log"),
+    Panel("Held-out NLL, nats per point", {"nll": "negative log-likelihood"}),
+    Panel("Dissipation rate, nats per unit time", {"dissipation": "dissipation rate"}, "log"),
+    Panel("Effective sample size, fraction", {"ess": "training", "held_out_ess": "held-out"}),
+    Panel("Acceptance rate", {"acceptance": "local moves", "global_acceptance": "global moves"}),
+    Panel("Step size of the sampler", {"step_size": "step size"}, "log"),
+    Panel("Mean energy, data − particles, nats", {"energy_gap": "difference"}),
+    Panel("log Z, held-out particles, nats", {"held_out_log_z": "log Z"}),
+    Panel("Optimiser steps per training step", {"inner_steps": "optimiser steps"}),
 )
+AXES = {"kl": "KL(data‖model), nats", "nll": "held-out NLL, nats per point"}
 
 
 @rc_context(STYLE)
-def curves(records: Sequence[Mapping[str, Any]], panels: Sequence[Panel] = PANELS) -> Figure:
-    """Training curves, one small chart per quantity that was recorded.
+def curves(records: Sequence[Mapping[str, Any]], shown: Sequence[Panel] = PANELS) -> Figure:
+    """Training curves, one panel per quantity that was recorded.
 
     Raises:
         ValueError: if no panel has anything to draw.
     """
-    found = [panel for panel in panels if any(len(_series(records, k)[0]) for k in panel.lines)]
+    found = [panel for panel in shown if any(len(_series(records, k)[0]) for k in panel.lines)]
     if not found:
-        known = sorted(key for panel in panels for key in panel.lines)
-        raise ValueError(
-            f"Training curves need records: expected one of {known}, got none in {len(records)}."
-        )
-    columns = min(3, len(found))
-    rows = math.ceil(len(found) / columns)
-    figure = Figure(figsize=(3.35 * columns, 2.35 * rows))
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, panel in zip(grid, found, strict=False):
+        known = sorted(key for panel in shown for key in panel.lines)
+        raise ValueError(f"`records` must hold one of {known}: got none in {len(records)}.")
+    figure, grid = panels(len(found), 3, width=3.35, height=2.35)
+    for axes, panel in zip(grid, found, strict=True):
         _panel(axes, records, panel)
-    for axes in grid[len(found) :]:
-        axes.set_axis_off()
-    for axes in grid[max(0, len(found) - columns) : len(found)]:
-        axes.set_xlabel("learning step")
+    for axes in grid[-3:]:
+        axes.set_xlabel("training step")
     return figure
 
 
 @rc_context(STYLE)
 def compared_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """The relative entropy (or the NLL) of several runs over steps and over CPU seconds.
+    """KL(data‖model), or the NLL, of several runs over steps and over CPU seconds.
 
     Raises:
         ValueError: if no run recorded either.
     """
-    keys = [key for key in ("kl", "nll") if any(len(_series(r, key)[0]) for r in runs.values())]
+    keys = [key for key in AXES if any(len(_series(r, key)[0]) for r in runs.values())]
     if not keys:
-        raise ValueError("A comparison needs curves: expected kl or nll in a run, got neither.")
-    key = keys[0]
-    figure, grid = side_by_side(2, width=10.0, height=3.6)
+        raise ValueError("`runs` must have recorded kl or nll: got neither.")
+    figure, grid = panels(2, 2, width=5.0, height=3.6)
     for axes, clock in zip(grid, ("step", "cpu_seconds"), strict=True):
         for j, (name, records) in enumerate(runs.items()):
-            axes.plot(*_series(records, key, clock), color=_color(j), label=name)
-        if key == "kl":
-            axes.set_yscale("log")
+            axes.plot(*_series(records, keys[0], clock), color=_color(j), label=name)
+        axes.set_yscale("log" if keys[0] == "kl" else "linear")
         axes.grid(axis="y")
-    label = "KL(data‖model), nats" if key == "kl" else "negative log-likelihood, nats"
-    grid[0].set(xlabel="learning step", ylabel=label, title="By learning step")
-    grid[1].set(xlabel="CPU seconds", title="By computing time")
+    grid[0].set(xlabel="training step", ylabel=AXES[keys[0]])
+    grid[1].set(xlabel="CPU time, s")
     grid[1].legend()
     return figure
 

@@ -1,18 +1,16 @@
-"""Particles from disorder to the data: a player, and moments of it."""
+"""The particles over time: an animation, and six frames of it."""
 
 import base64
 import io
-import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from wgflow import plots
 from wgflow.plots import Box, Chart
-from wgflow.report import markup
-from wgflow.report.markup import Section
-from wgflow.report.material import Film, Material, vectors
+from wgflow.report.material import Film, Material, View, vectors
+from wgflow.report.template import data_uri
 
 
 class Projection(NamedTuple):
@@ -21,74 +19,58 @@ class Projection(NamedTuple):
     frames: np.ndarray
     data: np.ndarray
     box: Box
-    meaning: str
 
 
-def motion_section(material: Material) -> Section:
-    """The section that shows the particles move."""
-    film, title = material.film, "Particles, from disorder to the data"
+def motion(material: Material) -> dict[str, Any]:
+    """A figure of ``frames``; of vectors the ``film`` of the player and its ``height`` as well."""
+    film, view = material.film, material.view
     if film is None:
-        return markup.absent("motion", title, "frames.npz")
+        return {}
     if material.pictorial:
         limits = float(material.reference.min()), float(material.reference.max())
-        strip = plots.filmstrip(film.steps, film.x, limits)
-        note = f"Each column is one particle; time runs downwards, by {film.clock}."
-        return Section(
-            "motion", title, markup.note(note) + markup.figure(strip, "Particles over time")
-        )
+        return {"frames": plots.filmstrip(film.steps, film.x, limits)}
     shown = _project(material, film)
-    ground = material.view.true if material.view and shown.frames.shape[2] == 2 else None
-    flat = ground if ground is not None and len(ground.axes) == 2 else None
-    moments = plots.moments(film.steps, shown.frames, shown.box, flat, data=shown.data)
-    parts = [
-        _player(film.steps, shown, ground),
-        markup.figure(moments, "Six moments of the particles"),
-    ]
-    return Section("motion", title, markup.note(shown.meaning) + markup.pair(parts))
+    flat = view.true if view and material.dimension == 2 else None
+    return {
+        "frames": plots.moments(film.steps, shown.frames, shown.box, flat, data=shown.data),
+        "film": _player(film.steps, shown, view),
+        "height": _height(material.dimension, plots.aspect(shown.box)),
+    }
 
 
 def _project(material: Material, film: Film) -> Projection:
     """Points of a line get random heights; many dimensions are seen in their widest plane."""
     frames, data = film.x.reshape(*film.x.shape[:2], -1), vectors(material.reference)[:600]
-    orange = "Orange: particles of the model. Blue: the data."
-    if frames.shape[2] == 1:
+    if material.dimension == 1:
         heights = np.random.default_rng(0).random(frames.shape[1])
         lifted = np.concatenate([frames, np.tile(heights[:, None], (len(frames), 1, 1))], 2)
         low, high = plots.box_of(vectors(material.reference))
         box = Box(np.array([low[0], 0.0]), np.array([high[0], 1.0]))
-        return Projection(lifted, np.zeros((0, 2)), box, f"{orange} Heights are only for sight.")
-    if frames.shape[2] == 2:
+        return Projection(lifted, np.zeros((0, 2)), box)
+    if material.dimension == 2:
         box = material.view.learned.box if material.view else plots.box_of(data)
-        seen = data if material.view is None else data[:0]
-        return Projection(frames, seen, box, orange)
+        return Projection(frames, data[:0] if material.view else data, box)
     center, scale = data.mean(0), data.std(0)
     plane = np.linalg.svd((data - center) / scale, full_matrices=False)[2][:2].T
     flat = ((data - center) / scale) @ plane
-    note = f"{orange} Seen in the plane in which the standardised data are widest."
-    return Projection(((frames - center) / scale) @ plane, flat, plots.box_of(flat), note)
+    return Projection(((frames - center) / scale) @ plane, flat, plots.box_of(flat))
 
 
-def _player(steps: np.ndarray, shown: Projection, ground: Chart | None) -> str:
+def _player(steps: np.ndarray, shown: Projection, view: View | None) -> dict[str, Any]:
+    """What ``report.js`` reads."""
     frames = shown.frames[:, :800]
-    film = {
+    return {
         "steps": [int(step) for step in steps],
         "particles": frames.shape[1],
         "frames": packed(frames, shown.box),
         "data": packed(shown.data, shown.box),
-        "ground": None if ground is None else _ground(ground),
+        "ground": None if view is None else _ground(view.true),
     }
-    width, height = shown.box.high - shown.box.low
-    tall = height / width if 0.25 < height / width < 4 else 1.0
-    tall = 0.3 if ground is not None and len(ground.axes) == 1 else tall
-    return (
-        '<div class="player">'
-        f'<canvas width="960" height="{round(960 * tall)}" role="img" '
-        'aria-label="Particles moving from disorder to the data"></canvas>'
-        '<div class="controls"><button type="button">Play</button>'
-        f'<input type="range" min="0" max="{len(steps) - 1}" value="{len(steps) - 1}" '
-        'aria-label="Moment"><output></output></div>'
-        f'<script type="application/json">{json.dumps(film)}</script></div>'
-    )
+
+
+def _height(dimension: int, aspect: float) -> int:
+    """Of a canvas of width 960."""
+    return round(960 * (0.3 if dimension == 1 else aspect if 0.25 < aspect < 4 else 1.0))
 
 
 def packed(points: np.ndarray, box: Box) -> str:
@@ -106,4 +88,4 @@ def _ground(chart: Chart) -> str:
     image = Image.fromarray(np.uint8(255 * shade[..., :3].swapaxes(0, 1)[::-1]))
     buffer = io.BytesIO()
     image.save(buffer, format="png")
-    return markup.uri(buffer.getvalue())
+    return data_uri(buffer.getvalue())

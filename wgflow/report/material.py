@@ -20,23 +20,22 @@ from wgflow.storage import folder
 
 Records = list[dict[str, Any]]
 
-
 PATHS, STAGES = 200, 9
-"""Points whose paths from noise are shown, and the stages of them."""
+"""Number of trajectories of a flow that are shown, and of frames."""
 
 
 class Film(NamedTuple):
-    """Particles over time: ``steps`` (frames,) and ``x`` (frames, particles, *event)."""
+    """Particles ``x`` (frames, particles, *event) after ``steps`` (frames,) of a clock."""
 
     steps: np.ndarray
     x: np.ndarray
-    clock: str = "learning step"
+    clock: str = "training steps"
 
 
 class Occupancy(NamedTuple):
-    """Masses of the modes, the shares of the samples, and the standard error of exact shares."""
+    """Per mode its weight, its fraction of the samples, and the standard error of the latter."""
 
-    masses: np.ndarray
+    weights: np.ndarray
     sampled: np.ndarray
     error: np.ndarray
 
@@ -59,8 +58,8 @@ class Material:
         source: of the data.
         names: of the coordinates of a vector.
         reference: held-out points (n, *event).
-        samples: fresh points of the model.
-        film: the particles from disorder to the data.
+        samples: points drawn from the model.
+        film: the particles over time.
         view: energy and densities on a grid.
         occupancy: of the modes.
         scores: flat, with ``_error`` and ``_floor`` beside them.
@@ -88,6 +87,11 @@ class Material:
     def pictorial(self) -> bool:
         """Whether a point is an image."""
         return self.reference.ndim == 4
+
+    @property
+    def dimension(self) -> int:
+        """Number of coordinates of a point."""
+        return math.prod(self.reference.shape[1:])
 
 
 def gather(run: Run) -> Material:
@@ -135,7 +139,9 @@ def _view(run: Run) -> View:
     drawn = plots.tabulated(energy, box, points, dtype=dtype)
     learned = plots.density_of(energy, box, points, dtype=dtype)
     if data.target is None:
-        return View(drawn, learned, _histogram(test.numpy(), learned), "Held-out data, counted")
+        return View(
+            drawn, learned, _histogram(test.numpy(), learned), "Histogram of held-out data"
+        )
     true = plots.tabulated(data.target.log_prob, box, points).map(np.exp)
     return View(drawn, learned, true, plots.TRUTH)
 
@@ -153,20 +159,20 @@ def _histogram(x: np.ndarray, like: Chart, bins: int = 40) -> Chart:
 def _occupancy(target: Target | None, samples: np.ndarray) -> Occupancy | None:
     if not isinstance(target, GaussianMixture):
         return None
-    means, masses = target.means.cpu(), target.weights.cpu().double()
-    sampled = mode_occupancy(torch.from_numpy(samples).double(), means.double())
-    error = occupancy_error(masses, float(len(samples)))
-    return Occupancy(masses.numpy(), sampled.numpy(), error.numpy())
+    means, weights = target.means.cpu().double(), target.weights.cpu().double()
+    sampled = mode_occupancy(torch.from_numpy(samples).double(), means)
+    error = occupancy_error(weights, float(len(samples)))
+    return Occupancy(weights.numpy(), sampled.numpy(), error.numpy())
 
 
 def _path(run: Run) -> Film | None:
-    """Points on their way from noise, for a run whose scheme has no particles but paths."""
+    """Trajectories from noise, for a run whose scheme has no particles but a flow."""
     if not run.leads:
         return None
     stages = list(run.stages(PATHS, generator=torch.Generator().manual_seed(run.config.seed)))
     steps = np.linspace(0, len(stages) - 1, STAGES).round().astype(int)
     x = torch.stack([stages[step] for step in steps])
-    return Film(steps, x.numpy(), "evaluation of the gradient")
+    return Film(steps, x.numpy(), "evaluations of the gradient")
 
 
 def _film(path: Path) -> Film | None:

@@ -1,46 +1,65 @@
-"""Scores: how they are called, written down and ranked."""
+"""Scores: their labels, how they are written down and how they rank."""
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
 
-from wgflow.report.markup import escape
+from wgflow.report.template import rounded
 
 
 class Score(NamedTuple):
-    """How a score is called, and what it means to a reader."""
+    """The label and the meaning of a score, and its ideal: low, high, one or none."""
 
     label: str
     meaning: str
     ideal: str = "low"
 
 
+class Entry(NamedTuple):
+    """A score of a run as text, its floor, and its rank among the runs."""
+
+    value: str
+    floor: str
+    mark: str
+
+
 SCORES = {
-    "kl": Score("KL(data‖model)", "nats lost per point by using the model; 0 is perfect"),
-    "kl_reverse": Score("KL(model‖data)", "the same with the roles exchanged; 0 is perfect"),
-    "fisher": Score("Relative Fisher information", "gap of the slopes, squared; 0 is perfect"),
+    "kl": Score("KL(data‖model)", "nats; 0 is exact"),
+    "kl_reverse": Score("KL(model‖data)", "nats; 0 is exact"),
+    "fisher": Score("Relative Fisher information", "data to model, E|∇ log p − ∇ log q|²"),
     "nll": Score("Negative log-likelihood", "nats per held-out point; lower is better"),
-    "log_z": Score("log Z", "normaliser of the energy; a fact, not a grade", "none"),
-    "temperature": Score("Temperature", "of best fit; below 1 the energy is too flat", "one"),
-    "sliced_w2": Score("Sliced W₂", "distance of samples from held-out data, in their units"),
-    "w2": Score("Exact W₂", "the same by optimal matching of a subsample"),
-    "energy_distance": Score("Energy distance", "around 0 when no difference can be seen"),
-    "mmd": Score("MMD²", "kernel distance; around 0 when no difference can be seen"),
-    "frechet": Score("Fréchet distance", "of images, in features; see docs/fidelity.md"),
-    "kernel": Score("Kernel distance", "of images, in features; around 0 when none is seen"),
-    "precision": Score("Precision", "share of samples among real images", "high"),
-    "recall": Score("Recall", "share of real images among samples", "high"),
-    "density": Score("Density", "of real images around the samples", "one"),
-    "coverage": Score("Coverage", "share of real images near a sample", "high"),
-    "mode_error": Score("Worst mode share", "greatest error of the share of one mode"),
+    "log_z": Score("log Z", "Z is the integral of exp(−E); not a measure of quality", "none"),
+    "temperature": Score(
+        "Temperature", "best fit of exp(−E/T); below 1 the energy is too flat", "one"
+    ),
+    "sliced_w2": Score("Sliced W₂", "of samples and held-out data, in units of the data"),
+    "w2": Score("W₂", "by exact optimal transport between subsamples, in units of the data"),
+    "energy_distance": Score("Energy distance", "unbiased: about 0 for exact samples"),
+    "mmd": Score("MMD²", "with a Gaussian kernel, unbiased: about 0 for exact samples"),
+    "frechet": Score("Fréchet distance", "of image features, squared; biased upwards"),
+    "kernel": Score("Kernel distance", "of image features, unbiased: about 0 for exact samples"),
+    "precision": Score("Precision", "fraction of samples near a held-out image", "high"),
+    "recall": Score("Recall", "fraction of held-out images near a sample", "high"),
+    "density": Score("Density", "of held-out images around samples; 1 for exact samples", "one"),
+    "coverage": Score("Coverage", "fraction of held-out images with a sample nearby", "high"),
+    "mode_error": Score("Mode error", "largest error of the fraction of samples in a mode"),
 }
 SUFFIXES = ("_error", "_floor", "_lower", "_upper")
 
 
+def tabulate(runs: Sequence[Mapping[str, float]]) -> list[tuple[Score, list[Entry]]]:
+    """Every score that a run has, with its entry for each of the runs."""
+    return [
+        (SCORES.get(key, Score(key, "")), list(map(_entry, repeat(key), runs, rank(key, runs))))
+        for key in score_keys({key: 0.0 for scores in runs for key in scores})
+    ]
+
+
 def score_keys(scores: Mapping[str, float]) -> list[str]:
-    """The scores themselves, known ones first, without what goes with them."""
+    """The scores themselves, known ones first, without their errors, floors and bounds."""
 
     def belongs(key: str) -> bool:
         return any(key.endswith(s) and key.removesuffix(s) in scores for s in SUFFIXES)
@@ -64,12 +83,6 @@ def rank(key: str, tables: Sequence[Mapping[str, float]]) -> list[str]:
     return ["best" if j == best else "tied" if near[j] else "" for j in range(len(tables))]
 
 
-def explained(key: str) -> str:
-    """The cell of a table that says what a score means."""
-    known = SCORES.get(key, Score(key, ""))
-    return f"<td>{escape(known.label)}<small>{escape(known.meaning)}</small></td>"
-
-
 def written(scores: Mapping[str, float], key: str) -> str:
     """A score with its error, to the digits that the error leaves."""
     value, error = scores.get(key), scores.get(f"{key}_error")
@@ -81,14 +94,9 @@ def written(scores: Mapping[str, float], key: str) -> str:
     return f"{value:.{digits}f} ± {error:.{digits}f}" if digits < 8 else rounded(value)
 
 
-def written_floor(scores: Mapping[str, float], key: str) -> str:
-    """The floor of a score, or nothing."""
-    return rounded(scores[f"{key}_floor"]) if f"{key}_floor" in scores else ""
-
-
-def rounded(value: float) -> str:
-    """Three digits, with a true minus sign."""
-    return f"{value:.3g}".replace("-", "−")
+def _entry(key: str, scores: Mapping[str, float], mark: str) -> Entry:
+    floor = f"{key}_floor"
+    return Entry(written(scores, key), rounded(scores[floor]) if floor in scores else "", mark)
 
 
 def _cost(key: str, table: Mapping[str, float], ideal: str) -> float:
@@ -97,5 +105,5 @@ def _cost(key: str, table: Mapping[str, float], ideal: str) -> float:
         return math.inf
     if ideal == "one":
         return abs(value - 1)
-    floor = table.get(f"{key}_floor", value)  # where nothing can be told from perfection
+    floor = table.get(f"{key}_floor", value)  # beyond its floor a score is as good as perfect
     return -min(value, floor) if ideal == "high" else max(value, floor)

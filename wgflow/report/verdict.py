@@ -1,7 +1,6 @@
-"""What a reader should take home, in plain words."""
+"""A summary of the scores in one to four sentences."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from wgflow.report.material import Material
 from wgflow.report.scores import written
@@ -9,54 +8,60 @@ from wgflow.report.scores import written
 GRADES = ("", "good", "fair", "poor")
 ALARMS = ("rollback", "diverged")
 
+Finding = tuple[str, str]
+"""A grade, or none, and a sentence."""
 
-def verdict(material: Material) -> tuple[str, str]:
-    """The worst grade (or none), and what a reader should take home, in plain words."""
+
+def verdict(material: Material) -> Finding:
+    """The worst grade, and what the scores say in words."""
     scores = material.scores or {}
-    graded = [_kl_sentence(scores), _transport_sentence(scores), _temperature_sentence(scores)]
-    sentences = [sentence for _, sentence in graded if sentence]
-    if not sentences:
-        sentences = ["This run has not been scored yet."]
-        if "nll" in scores:
-            sentences = [f"Held-out data cost {written(scores, 'nll')} nats per point."]
+    findings = [*_divergence(scores), *_distance(scores), *_temperature(scores)]
+    findings = findings or [("", _ungraded(scores))]
     if alarms := sum(event.get("event") in ALARMS for event in material.events):
         times = "once" if alarms == 1 else f"{alarms} times"
-        sentences.append(f"Learning diverged and was rolled back {times}; see Health.")
-    return max((grade for grade, _ in graded), key=GRADES.index), " ".join(sentences)
+        findings.append(("", f"Training diverged and was rolled back {times}; see Health."))
+    return max((grade for grade, _ in findings), key=GRADES.index), " ".join(
+        s for _, s in findings
+    )
 
 
-def _kl_sentence(scores: Mapping[str, float]) -> tuple[str, str]:
-    if "kl" not in scores:
-        return "", ""
-    words = {
-        "good": "is very close to the true one",
-        "fair": "is near the true one, with visible differences",
-        "poor": "is still far from the true one",
-    }
-    grade = _grade(scores["kl"], 0.02, 0.15)
-    value = written(scores, "kl")
-    return grade, f"The learned density {words[grade]}: KL {value} nats, where 0 is perfect."
+def _divergence(scores: Mapping[str, float]) -> Iterator[Finding]:
+    if "kl" in scores:
+        words = {
+            "good": "is very close to the true density",
+            "fair": "is close to the true density, with visible differences",
+            "poor": "is far from the true density",
+        }
+        grade, value = _grade(scores["kl"], 0.02, 0.15), written(scores, "kl")
+        yield grade, f"The learned density {words[grade]}: KL(data‖model) is {value} nats."
 
 
-def _transport_sentence(scores: Mapping[str, float]) -> tuple[str, str]:
-    if not scores.get("sliced_w2_floor", 0) > 0 or "sliced_w2" not in scores:
-        return "", ""
-    ratio = scores["sliced_w2"] / scores["sliced_w2_floor"]
-    words = {
-        "good": "Fresh samples look like held-out data",
-        "fair": "Fresh samples differ a little from held-out data",
-        "poor": "Fresh samples differ clearly from held-out data",
-    }
-    grade = _grade(ratio, 1.3, 2.0)
-    return grade, f"{words[grade]}: {ratio:.2f} times as far as other real data are (sliced W₂)."
+def _distance(scores: Mapping[str, float]) -> Iterator[Finding]:
+    if "sliced_w2" in scores and scores.get("sliced_w2_floor", 0) > 0:
+        ratio = scores["sliced_w2"] / scores["sliced_w2_floor"]
+        words = {
+            "good": "Model samples are nearly as close to held-out data as exact samples are",
+            "fair": "Model samples differ slightly from held-out data",
+            "poor": "Model samples differ clearly from held-out data",
+        }
+        grade = _grade(ratio, 1.3, 2.0)
+        yield grade, f"{words[grade]}: their sliced W₂ is {ratio:.2f} × that of exact samples."
 
 
-def _temperature_sentence(scores: Mapping[str, float]) -> tuple[str, str]:
-    best = scores.get("temperature", math.nan)
-    if not abs(best - 1) > 0.1:
-        return "", ""
-    shape = "flat" if best < 1 else "steep"
-    return "fair", f"The energy is too {shape}: its best-fitting temperature is {best:.2f}, not 1."
+def _temperature(scores: Mapping[str, float]) -> Iterator[Finding]:
+    best = scores.get("temperature", 1.0)
+    if abs(best - 1) > 0.1:
+        shape = "flat" if best < 1 else "steep"
+        yield (
+            "fair",
+            f"The energy is too {shape}: its best-fitting temperature is {best:.2f}, not 1.",
+        )
+
+
+def _ungraded(scores: Mapping[str, float]) -> str:
+    if "nll" not in scores:
+        return "This run has not been evaluated yet."
+    return f"The held-out negative log-likelihood is {written(scores, 'nll')} nats per point."
 
 
 def _grade(value: float, good: float, fair: float) -> str:
