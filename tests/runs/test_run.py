@@ -16,23 +16,14 @@ import torch
 from small_runs import CONFIG, SMALL, STEPS, Killed, assert_same, killer, lines, training
 from torch import nn
 
-from wgflow.storage import folder
-from wgflow.training import recorder as recording
-from wgflow.energies.network import Perceptron
-from wgflow.config import Config, Data, Training, loads
-from wgflow.data.dataset import TOYS
-from wgflow.data.dataset import load as load_data
+from wgflow.config import Data, loads
+from wgflow.data.dataset import TOYS, load as load_data
 from wgflow.energies.base import Confined
+from wgflow.energies.network import Perceptron
+from wgflow.errors import Diverged, Interrupted
 from wgflow.likelihood.quadrature import kl, log_density
-from wgflow.training.learner import Learner
-from wgflow.training.recorder import frame_steps, snapshot
-from wgflow.errors import Diverged
-from wgflow.errors import Interrupted
-from wgflow.runs.fit import fit
+from wgflow.runs.fit import _anchored, fit, resume
 from wgflow.runs.load import load
-from wgflow.runs.fit import resume
-from wgflow.runs.fit import fit as fitting
-from wgflow.training.runner import ROLLBACKS, Runner
 from wgflow.samplers import HMC
 from wgflow.schemes import (
     GradientNorm,
@@ -42,6 +33,11 @@ from wgflow.schemes import (
     NearProximal,
     Population,
 )
+from wgflow.storage import folder
+from wgflow.training import recorder as recording
+from wgflow.training.learner import Learner
+from wgflow.training.recorder import frame_steps, snapshot
+from wgflow.training.runner import ROLLBACKS, Runner
 from wgflow.training.validation import CELLS, box_around, exact, validator, weighted
 
 SCHEMES = {
@@ -104,7 +100,7 @@ def test_a_killed_process_leaves_a_lock_that_is_taken_over(tmp_path, run):
 import os, signal, sys
 from pathlib import Path
 from wgflow.config import loads
-from wgflow.runs.fit import fit
+from wgflow.runs.fit import _anchored, fit
 def listen(step, metrics):
     if step == 13:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -303,7 +299,9 @@ def test_a_run_that_rolled_back_resumes_bit_for_bit(tmp_path, monkeypatch):
 
 
 def test_patience_stops_early_and_keeps_what_it_has(tmp_path, monkeypatch):
-    monkeypatch.setattr("wgflow.training.runner.validator", lambda *args: lambda *args: {"kl": 1.0})
+    monkeypatch.setattr(
+        "wgflow.training.runner.validator", lambda *args: lambda *args: {"kl": 1.0}
+    )
     run = fit(training(patience=2, steps=40), tmp_path / "r")
     assert run.steps == 12  # the first of three validations counts as an improvement
     assert lines(run.path, folder.EVENTS) == [{"step": 12, "event": "early-stop", "best": 1.0}]
@@ -441,7 +439,7 @@ def test_a_folder_by_the_name_of_a_data_set_is_not_taken_for_it(tmp_path, monkey
     (tmp_path / "mnist").mkdir()
     (tmp_path / "else").mkdir()
     kept, found = (
-        fitting._anchored(replace(CONFIG, data=Data(name))).data.name for name in ("mnist", "else")
+        _anchored(replace(CONFIG, data=Data(name))).data.name for name in ("mnist", "else")
     )
     assert (kept, found) == ("mnist", str(tmp_path / "else"))
 

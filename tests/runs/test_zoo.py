@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import refused, succeed
 from problems import seeded
 
-from wgflow.storage import folder
-from wgflow.runs import zoo
 from wgflow.config import Config, Data, Training
-from wgflow.runs.evaluate import evaluate
 from wgflow.energies.image_networks import ImageUNet
+from wgflow.runs import zoo
+from wgflow.runs.evaluate import evaluate
 from wgflow.runs.fit import fit
-from wgflow.runs.load import load
-from wgflow.runs.load import publish
+from wgflow.runs.load import load, publish
 from wgflow.schemes import EnergyMatching
+from wgflow.storage import folder
 
 CONFIG = Config(
     data=Data("digits", scaling="range"),
@@ -99,8 +99,6 @@ def test_a_run_begins_with_a_pretrained_energy(tmp_path, monkeypatch):
 
 
 def test_verbs_take_the_names_of_pretrained_energies(tmp_path, monkeypatch):
-    from test_cli import succeed
-
     monkeypatch.chdir(tmp_path)
     succeed("sample", "mnist", "-n", "2", "--steps", "2")
     np.save("seen.npy", np.zeros((1, 1, 28, 28), np.float32))
@@ -121,16 +119,12 @@ def test_scores_of_what_came_along_are_left_as_they_are(tmp_path, monkeypatch):
 
 
 def test_samples_are_of_one_density(tmp_path):
-    from test_cli import refused
-
     assert "expected DIR or --pretrained, got neither" in refused("sample")
     assert "got both" in refused("sample", str(tmp_path), "--pretrained", "mnist")
     assert "No such pretrained energy" in refused("sample", "--pretrained", "nothing")
 
 
 def test_the_command_line_publishes_and_samples_the_zoo(tmp_path):
-    from test_cli import succeed
-
     fit(CONFIG, tmp_path / "run")
     succeed("publish", str(tmp_path / "run"), str(tmp_path / "out"))
     succeed("sample", str(tmp_path / "out"), "-n", "2", "--steps", "2")

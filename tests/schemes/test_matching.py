@@ -43,7 +43,7 @@ class Well(nn.Module):
 POINT = double([0.7, -0.3, 0.2])
 
 
-def losses(scheme, energy, n=2000, repeats=50):
+def losses(scheme, energy, n=100, repeats=50):
     """The loss on batches that are one point, many times."""
     batch = POINT.expand(n, 3)
     carry = scheme.init(energy, batch)
@@ -91,7 +91,7 @@ def test_the_loss_of_the_well_is_a_closed_form(noise):
     cutoff, temperature = 0.6, 0.3
     k = 1 - cutoff
     scheme = EnergyMatching(temperature, cutoff, noise, coupled=False)
-    found = losses(scheme, Well(POINT, 1 / k, temperature))
+    found = losses(scheme, Well(POINT, 1 / k, temperature), n=2000)
     # ∫ ((1-t)/k - 1)² dt over t < t*, times E|x_0 - x_1|².
     factor = k * (1 / k - 1) ** 3 / 3
     expected = factor * (3 * noise**2 + float(POINT.square().sum()))
@@ -108,7 +108,8 @@ def test_langevin_in_the_well_has_the_stated_spread():
     scheme = EnergyMatching(0.02, cutoff=0.75)
     well = Well(POINT, 1 / (1 - scheme.cutoff), scheme.temperature)
     x = POINT + torch.zeros(20_000, 3, dtype=F64)
-    x = follow(well, x, temperature=0.02, time=0.5, steps=100, langevin=400, generator=seeded(3))
+    options = {"temperature": 0.02, "time": 0.5, "steps": 100, "langevin": 400}
+    x = follow(well, x, **options, chunk=len(x), generator=seeded(3))
     step = 0.005 / (1 - scheme.cutoff)
     variance = scheme.temperature * (1 - scheme.cutoff) / (1 - step / 2)  # ULA's own bias
     assert z_score((x - POINT) ** 2, variance).abs().max() < 4

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Generator, Tensor
 
 from wgflow.data.images import read_images, resize, stack_images
@@ -79,8 +78,14 @@ def open_source(name: str | Path, dtype: np.dtype, side: int | None = None) -> S
 
 def open_digits(dtype: torch.dtype, generator: Generator) -> Source:
     """The points of `digits` and their labels."""
-    _, labels = load_digits(return_X_y=True)
+    labels = _bundled_digits()[1]
     return Source(digits(dtype=dtype, generator=generator).numpy(), labels)
+
+
+def _bundled_digits() -> Any:
+    from sklearn.datasets import load_digits  # an import of two seconds, for these data alone
+
+    return load_digits(return_X_y=True)
 
 
 def digits(*, dtype: torch.dtype = torch.float32, generator: Generator | None = None) -> Tensor:
@@ -89,8 +94,7 @@ def digits(*, dtype: torch.dtype = torch.float32, generator: Generator | None = 
     Grey levels ``k = 0..16`` with uniform noise: ``x = (k + u)/17`` in [0, 1], ``u ~ U[0, 1)``.
     A log-density in these units is the one in grey levels plus ``64 log 17``.
     """
-    values, _ = load_digits(return_X_y=True)
-    grey = torch.as_tensor(values, dtype=torch.float64).reshape(-1, 1, 8, 8)
+    grey = torch.as_tensor(_bundled_digits()[0], dtype=torch.float64).reshape(-1, 1, 8, 8)
     noise = torch.rand(grey.shape, dtype=torch.float64, generator=generator)
     return ((grey + noise) / 17).to(dtype)
 

@@ -8,7 +8,6 @@ is regressed on them.
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import ot
 import torch
 from torch import Tensor
 
@@ -98,6 +97,8 @@ class EnergyMatching(Scheme[Paths]):
 
 def coupling(x: Tensor, y: Tensor) -> Tensor:
     """The permutation π that minimises ``Σ_i |x_i - y_π(i)|²``, exactly."""
+    import ot  # a second, which other schemes need not wait for
+
     cost = torch.cdist(x.flatten(1).double(), y.flatten(1).double()).square()
     plan = ot.emd([], [], cost.cpu().numpy())
     return torch.as_tensor(plan).argmax(1).to(x.device)
