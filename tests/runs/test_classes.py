@@ -8,19 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from command_line import SMALL, TINY, fit, refused, succeed, told
 from PIL import Image
 from problems import seeded
-from command_line import SMALL, TINY, fit, refused, succeed, told
 
-from wgflow.tasks import condition as conditioning
+from wgflow.cli.classes import parse
+from wgflow.energies.base import Rescaled
+from wgflow.metrics.labelling import Labeller
 from wgflow.runs import zoo
 from wgflow.runs.classes import LOOKS, draw_classes, labeller_of
-from wgflow.cli.classes import parse
 from wgflow.runs.compose import counted
-from wgflow.energies.base import Rescaled
-from wgflow.storage.folder import LABELLER
-from wgflow.metrics.labelling import Labeller
 from wgflow.runs.load import load
+from wgflow.storage.folder import LABELLER
+from wgflow.tasks import condition as conditioning
 
 
 @pytest.fixture(scope="module")

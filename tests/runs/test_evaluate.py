@@ -9,12 +9,16 @@ import pytest
 import torch
 from problems import double, seeded, z_score
 
-from wgflow.runs import evaluate as evaluation
-from wgflow.storage import folder
-from wgflow.energies.network import Perceptron
 from wgflow.config import Config, Data, Training
 from wgflow.data.dataset import Dataset, load
+from wgflow.data.targets import Gaussian, GaussianMixture
 from wgflow.energies.base import Tempered
+from wgflow.energies.image_networks import ImageUNet
+from wgflow.energies.network import Perceptron
+from wgflow.likelihood.annealing import LogZ
+from wgflow.likelihood.quadrature import box, log_density, log_z, tabulate
+from wgflow.metrics.samples import Wasserstein
+from wgflow.runs import evaluate as evaluation
 from wgflow.runs.evaluate import (
     classifier_of,
     density_scores,
@@ -27,15 +31,11 @@ from wgflow.runs.evaluate import (
     sharp,
     temperature,
 )
-from wgflow.likelihood.quadrature import box, log_density, log_z, tabulate
-from wgflow.energies.image_networks import ImageUNet
-from wgflow.likelihood.annealing import LogZ
-from wgflow.metrics.samples import Wasserstein
-from wgflow.runs.run import Run
 from wgflow.runs.fit import fit
+from wgflow.runs.run import Run
 from wgflow.samplers import HMC
 from wgflow.schemes import EnergyMatching, NearProximal, Population
-from wgflow.data.targets import Gaussian, GaussianMixture
+from wgflow.storage import folder
 
 TINY = Config(
     seed=3,

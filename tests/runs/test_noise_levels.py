@@ -9,30 +9,21 @@ import torch
 from problems import F64, seeded
 from torch import nn
 
-from wgflow.flows import heat
-from wgflow.flows import log_z as heat_likelihood
-from wgflow.flows import heat_uses
-from wgflow.runs.chains import beginning, flown, hottest, langevin_step
-from wgflow.runs.classes import draw_classes
-from wgflow.runs.compose import compose, counted
-from wgflow.tasks.condition import Conditional
 from wgflow.config import Config, Data, Training
 from wgflow.energies.base import Rescaled, Sum, Tempered
 from wgflow.energies.image_networks import ImageNoisyUNet, ImageUNet
-from wgflow.training.warm_start import inherit, initialise, trunk_of
-from wgflow.training.learner import Learner
 from wgflow.energies.noise_levels import Levels, denoised
-from wgflow.likelihood.annealing import LogZ
 from wgflow.energies.principal import CONTRAST, principal_of
+from wgflow.flows import heat, heat_uses, log_z as heat_likelihood
+from wgflow.likelihood.annealing import LogZ
 from wgflow.report import gather
-from wgflow.runs.fit import fit
-from wgflow.runs.load import load
-from wgflow.runs.load import publish
-from wgflow.runs.fit import resume
-from wgflow.runs import run as learned
-from wgflow.runs import normalising as module
-from wgflow.samplers import ULA, CrankNicolson
-from wgflow.samplers import sample as draws
+from wgflow.runs import normalising as module, run as learned
+from wgflow.runs.chains import beginning, flown, hottest, langevin_step
+from wgflow.runs.classes import draw_classes
+from wgflow.runs.compose import compose, counted
+from wgflow.runs.fit import fit, resume
+from wgflow.runs.load import load, publish
+from wgflow.samplers import ULA, CrankNicolson, sample as draws
 from wgflow.schemes import (
     DetailedBalance,
     DualScoreMatching,
@@ -42,6 +33,9 @@ from wgflow.schemes import (
     NearProximal,
     matching,
 )
+from wgflow.tasks.condition import Conditional
+from wgflow.training.learner import Learner
+from wgflow.training.warm_start import inherit, initialise, trunk_of
 
 SMALL = {"widths": (8, 8), "blocks": 1}
 CONFIG = Config(
@@ -144,7 +138,9 @@ def test_test_points_have_the_noise_of_the_lowest_level(run):
 
 def test_levels_are_those_that_are_scored():
     other = replace(CONFIG, data=replace(CONFIG.data, smoothing=0.1))
-    with pytest.raises(ValueError, match=r"must be the lowest noise level, energy.lowest = 0.05: got 0.1"):
+    with pytest.raises(
+        ValueError, match=r"must be the lowest noise level, energy.lowest = 0.05: got 0.1"
+    ):
         Learner.build(other)
     with pytest.raises(ValueError, match=r"energy.kind noisy-unet, got ImageUNet"):
         Learner.build(replace(CONFIG, energy=FIRST.energy))
