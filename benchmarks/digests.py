@@ -122,14 +122,13 @@ def digits(folder: Path) -> Digests:
     for run in (first, second, third):
         name = run.path.name
         own = of_run(run) | {"sample": digest(run.sample(6, generator=seeded(1)))}
-        errors = run.recovery(run.dataset.test[:6], generator=seeded(2))
-        way = torch.stack(list(run.stages(2, generator=seeded(3), steps=5)))
+        errors = run.reconstruction_error(run.dataset.test[:6], generator=seeded(2))
+        way = torch.stack(list(run.trajectory(2, generator=seeded(3), steps=5)))
         own |= {"reconstruction": digest(errors), "trajectory": digest(way)}
         found |= {f"{name}.{k}": v for k, v in own.items()}
         found |= {f"{name}.{k}": v for k, v in uses(run.path, folder).items()}
-    z = log_z(
-        second.energy.energy, second.levels, torch.zeros(4, 1, 8, 8), steps=20, generator=seeded()
-    )
+    inner, levels = second.energy.energy, second.config.energy.noise_levels
+    z = log_z(inner, levels, torch.zeros(4, 1, 8, 8), steps=20, generator=seeded())
     return found | {"density.log_z": str(tuple(z))}
 
 
@@ -183,14 +182,14 @@ def pretrained(folder: Path) -> Digests:
         x = run.sample(4, generator=seeded())
         test = run.dataset.test[:4]
         inner = run.energy.energy
-        z = log_z(inner, run.levels, 2 * x - 1, steps=6, generator=seeded())
-        way = torch.stack(list(run.stages(1, generator=seeded(3), steps=3)))
+        z = log_z(inner, run.flow.levels, 2 * x - 1, steps=6, generator=seeded())
+        way = torch.stack(list(run.trajectory(1, generator=seeded(3), steps=3)))
         own = {
             "sample": digest(x),
             "energy": digest(run.energy(test)),
             "level": digest(At(inner, 1.0)(2 * test - 1)),
             "log_z": str(tuple(z)),
-            "reconstruction": digest(run.recovery(test, generator=seeded(1))),
+            "reconstruction": digest(run.reconstruction_error(test, generator=seeded(1))),
             "trajectory": digest(way),
         }
         found |= {f"{name}.{k}": v for k, v in (own | uses(name, folder)).items()}

@@ -26,8 +26,7 @@ from torch import Tensor
 from benchmarks.rows import measured, table
 from wgflow.cli.output import write_images
 from wgflow.config import Config, Data, Training
-from wgflow.data.dataset import Dataset
-from wgflow.data.dataset import load as load_data
+from wgflow.data.dataset import Dataset, load as load_data
 from wgflow.energies.image_networks import ImageNoisyUNet, ImageUNet
 from wgflow.metrics.fidelity import fidelity
 from wgflow.runs.evaluate import classifier_of

@@ -18,13 +18,12 @@ from torch import Tensor
 
 from benchmarks.rows import line, table
 from wgflow.cli.output import write_images
-from wgflow.energies.noise_levels import denoised
-from wgflow.flows import heat_uses
+from wgflow.flows import HeatFlow
 from wgflow.metrics.fidelity import fidelity
-from wgflow.runs.chains import SIDES, from_units, side, to_units
 from wgflow.runs.evaluate import classifier_of, sharp
 from wgflow.runs.load import load
 from wgflow.runs.run import Run
+from wgflow.tasks.inpaint import SIDES, side
 
 GRADIENTS = 80
 VISITS = (1, 4, 8, 16)
@@ -41,13 +40,13 @@ COLUMNS = (
 
 def filled(run: Run, x: Tensor, mask: Tensor, steps: int, visits: int) -> Tensor:
     """Images whose masked pixels are drawn given the others, without noise."""
-    assert run.levels is not None
-    energy, known = run.energy.energy, to_units(run, x)
+    flow, known = run.flow, run.standardise(x)
+    assert isinstance(flow, HeatFlow)
     generator = torch.Generator().manual_seed(0)
-    options = {"steps": steps, "visits": visits, "generator": generator}
-    y = heat_uses.bridge(energy, run.levels, known, mask, **options)
-    clean = torch.cat([denoised(energy, part, run.levels.lowest) for part in y.split(256)])
-    return from_units(run, torch.where(mask, clean, known)).clamp(0, 1)
+    y = flow.bridge(known, mask, steps=steps * visits, visits=visits, generator=generator)
+    clean = flow.denoise(y, torch.tensor(flow.levels.lowest))
+    assert clean is not None
+    return run.unstandardise(torch.where(mask, clean, known)).clamp(0, 1)
 
 
 def main() -> None:

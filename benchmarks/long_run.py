@@ -29,17 +29,15 @@ from wgflow.cli.output import write_images
 from wgflow.config import MIXED
 from wgflow.energies.noise_levels import denoised
 from wgflow.energies.precision import halved
-from wgflow.flows.heat import generate
+from wgflow.flows import HeatFlow, MatchedPath
+from wgflow.flows.path import SHARE
 from wgflow.metrics.features import extract
 from wgflow.metrics.fidelity import Estimate, kernel_distance
-from wgflow.runs.chains import SHARE
 from wgflow.runs.evaluate import classifier_of, sharp
 from wgflow.runs.load import load
 from wgflow.runs.run import Run
 from wgflow.samplers import ULA, CrankNicolson, Sampler, iterate
 from wgflow.samplers.descent import anneal
-from wgflow.samplers.population import follow
-from wgflow.schemes import matching
 
 LENGTHS = (1, 100, 300, 1000, 3000, 10_000)
 COLUMNS = (
@@ -68,26 +66,27 @@ class Chains(NamedTuple):
 
 def chains_of(run: Run) -> Chains:
     """Chains in wells of matched paths, or at the lowest level of noise."""
-    energy, paths, levels = run.energy.energy, matching(run.config.scheme), run.levels
-    if levels is not None:
+    energy, flow = run.energy.energy, run.flow
+    if isinstance(flow, HeatFlow):
+        lowest = flow.levels.lowest
+        way = HeatFlow(energy, flow.levels, langevin=1)
         return Chains(
             1.0,
-            levels.lowest,
-            lambda n, g: generate(energy, levels, run.like(n), langevin=1, generator=g),
-            lambda x: denoised(energy, x, levels.lowest),
+            lowest,
+            lambda n, g: way.sample(run.like(n), generator=g),
+            lambda x: denoised(energy, x, lowest),
         )
-    assert paths is not None
-    eps = paths.temperature
+    assert isinstance(flow, MatchedPath)
+    eps, path = flow.paths.temperature, flow
 
     def begin(count: int, generator: torch.Generator) -> Tensor:
-        x = torch.randn(count, *run.event_shape, generator=generator)
-        return follow(energy, x, temperature=eps)
+        return path.sample(run.like(count), generator=generator)
 
     def clean(x: Tensor) -> Tensor:
         *_, end = anneal(energy, x, [0.0] * 20, step=STEP * eps)
         return end
 
-    return Chains(eps, (eps * (1 - paths.cutoff)) ** 0.5, begin, clean)
+    return Chains(eps, path.paths.variance**0.5, begin, clean)
 
 
 def changed(first: Tensor, now: Tensor, real: Tensor) -> Estimate:

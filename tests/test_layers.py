@@ -11,12 +11,12 @@ ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "folder checkpoint",
     "data": "download images lazy tables sources targets toys batches dataset moments",
-    "energies": "precision microbatch base noise_levels layers principal mlp unet noise_unet "
-    "network image_networks",
+    "energies": "precision microbatch base conditional noise_levels layers principal mlp unet "
+    "noise_unet network image_networks",
     "samplers": "base langevin kinetic independence particles descent population",
-    "likelihood": "quadrature gaussian calibration annealing",
+    "likelihood": "quadrature gaussian calibration annealing from_particles",
+    "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition",
-    "flows": "heat log_z heat_uses",
     "metrics": "pairwise samples neighbours features fidelity classifier labelling",
     "plots": "style charts axes densities samples training motion",
     "schemes": "base dynamics short_run maximum_likelihood gradient_norm proximal matching dual "
@@ -24,7 +24,7 @@ ROOMS = {
     "config": "schema toml recipes",
     "distributed": "ranks islands launch",
     "training": "muon loop health recorder learner warm_start validation progress runner",
-    "runs": "zoo normalising run load fit evaluate chains classes compose",
+    "runs": "zoo run load fit evaluate classes compose uses",
     "report": "template material scores verdict film page comparison",
     "cli": "output tables progress points classes training sampling runs inverse paths outliers "
     "data entry",

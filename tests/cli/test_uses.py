@@ -10,10 +10,10 @@ from PIL import Image
 from problems import seeded
 
 from wgflow.energies.base import Rescaled
-from wgflow.runs.chains import beginning, flown, from_units, hottest, langevin_step, side, to_units
 from wgflow.runs.compose import compose, counted, standardised
+from wgflow.runs.uses import initialisation
 from wgflow.tasks import denoise as denoising
-from wgflow.tasks.ood import recovery
+from wgflow.tasks.inpaint import side
 
 
 def size(picture):
@@ -39,7 +39,7 @@ def test_a_product_adds_energies_in_the_units_of_the_data(runs):
     expected = (moons.energy(x) + 0.5 * rings.energy(x)) / 2
     assert torch.allclose(product.energy(x), expected, rtol=1e-4, atol=1e-4)
     # Its inner energy is the same law in the units of the first run: less the log-Jacobian.
-    inner = product.energy.energy(to_units(moons, x))
+    inner = product.energy.energy(moons.standardise(x))
     jacobian = moons.energy.scale.log().sum().float()
     assert torch.allclose(inner, expected - jacobian, rtol=1e-4, atol=1e-4)
     assert product.path == moons.path
@@ -80,19 +80,19 @@ def test_only_densities_of_the_same_points_are_multiplied(runs):
 def test_units_there_and_back(runs):
     digits = runs["digits"]
     x = digits.dataset.test[:5]
-    u = to_units(digits, x)
+    u = digits.standardise(x)
     assert torch.allclose(u, digits.dataset.standardise(x))
-    assert torch.allclose(from_units(digits, u), x, atol=1e-6)
-    with pytest.raises(ValueError, match=r"expected \(1, 8, 8\) after the first axis, got \(3, 2"):
-        to_units(digits, torch.zeros(3, 2))
+    assert torch.allclose(digits.unstandardise(u), x, atol=1e-6)
+    with pytest.raises(ValueError, match=r"shape \(1, 8, 8\) after the first axis: got \(3, 2"):
+        digits.standardise(torch.zeros(3, 2))
 
 
 def test_steps_and_temperatures_follow_the_scheme(runs):
     """Wells of variance ε(1-t*) = 0.0125 · 0.2, an eighth of which is a step."""
-    assert langevin_step(runs["digits"]) == pytest.approx(0.0025 / 8)
-    assert hottest(runs["digits"]) == pytest.approx(400.0)
-    assert langevin_step(runs["moons"]) == float(runs["moons"].particles.state.step_size)
-    assert hottest(runs["moons"]) == 10.0
+    assert runs["digits"].langevin_step == pytest.approx(0.0025 / 8)
+    assert runs["digits"].highest_temperature == pytest.approx(400.0)
+    assert runs["moons"].langevin_step == float(runs["moons"].particles.state.step_size)
+    assert runs["moons"].highest_temperature == 10.0
 
 
 def test_counting(runs):
@@ -190,7 +190,7 @@ def test_noise_is_in_units_of_the_data_and_chains_begin_at_the_flow(runs, tmp_pa
 
     def fake(energy, y, sigma, *arguments, **options):
         assert torch.allclose(sigma, (0.25 / digits.dataset.scale).expand_as(sigma))
-        assert torch.equal(options["start"], flown(digits, y, sigma)["flow"])
+        assert torch.equal(options["start"], digits.flow.denoise(y, sigma))
         return denoising.Denoised(y, y, y)
 
     monkeypatch.setattr(denoising, "denoise", fake)
@@ -241,14 +241,12 @@ def test_paths_recover_the_data_they_lead_to(runs, tmp_path):
     far = tmp_path / "far.npy"
     np.save(far, 5 + images.dataset.test[:30].numpy())
     found = told("ood", images.path, far, "-n", 30)["auroc"][str(far)]
-    assert set(found) == {"energy", "typicality", "slope", "recovery"}
-    assert found["recovery"]["value"] == 1.0
+    assert set(found) == {"energy", "typicality", "slope", "reconstruction_error"}
+    assert found["reconstruction_error"]["value"] == 1.0
     x = images.dataset.test[:5]
     u = (x - images.energy.shift.to(x)) / images.energy.scale.to(x)
-    expected = recovery(
-        images.energy.energy, u, temperature=images.config.scheme.temperature, generator=seeded(1)
-    )
-    assert torch.equal(images.recovery(x, generator=seeded(1)), expected)
+    expected = images.flow.reconstruction_error(u, generator=seeded(1))
+    assert torch.equal(images.reconstruction_error(x, generator=seeded(1)), expected)
 
 
 def test_samples_from_noise_take_options(runs, tmp_path):
@@ -262,19 +260,19 @@ def test_samples_from_noise_take_options(runs, tmp_path):
     assert "Samples start from particles" in refused(
         "sample", digits, *out, "--start", "population"
     )
-    assert "follow no path" in refused("sample", runs["moons"].path, *out, "--steps", 3)
-    assert "lead from noise" in refused("sample", runs["moons"].path, *out, "--start", "noise")
+    assert "`start` must be noise" in refused("sample", runs["moons"].path, *out, "--steps", 3)
+    assert "leads from noise" in refused("sample", runs["moons"].path, *out, "--start", "noise")
     composed = ["--times", digits, "--temperature", 2]
     assert told("sample", digits, *out, *path, *composed)["shape"] == [4, 1, 8, 8]
 
 
 def test_beginnings_of_chains(runs):
     digits = runs["digits"]
-    known = to_units(digits, digits.dataset.test[:3])
+    known = digits.standardise(digits.dataset.test[:3])
     mask = side("top", (1, 8, 8))
-    begun = beginning(digits, None, 3, known, mask, seeded(0))["start"]
+    begun = initialisation(digits, None, 3, known, mask, generator=seeded(0))["start"]
     assert torch.equal(begun[:, ~mask], known[:, ~mask])
-    cooled = beginning(digits, "noise", 3, known, mask, seeded(0))["temperatures"]
+    cooled = initialisation(digits, "noise", 3, known, mask, generator=seeded(0))["temperatures"]
     assert cooled == pytest.approx([400.0, 20.0, 1.0])
 
 

@@ -67,8 +67,7 @@ def test_every_kind_builds_with_its_defaults_and_returns(name):
 
 def test_every_public_choice_has_a_kind():
     from wgflow import samplers, schemes
-    from wgflow.energies import image_networks as image_architectures
-    from wgflow.energies import network as architectures
+    from wgflow.energies import image_networks as image_architectures, network as architectures
 
     modules = (samplers, schemes, architectures, image_architectures)
     names = {m: getattr(m, "__all__", dir(m)) for m in modules}

@@ -9,8 +9,7 @@ import torch
 from problems import F64, seeded, z_score
 
 from wgflow.config import Config, Data, Training
-from wgflow.data import lazy
-from wgflow.data import tables as readers
+from wgflow.data import lazy, tables as readers
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import load
 from wgflow.data.lazy import LazyPoints

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from wgflow.config import Config, Data, Training, build, dumps, loads
-from wgflow.config import schema as settings
+from wgflow.config import Config, Data, Training, build, dumps, loads, schema as settings
 from wgflow.energies import precision
 from wgflow.energies.image_networks import ImageUNet
 from wgflow.energies.precision import fast_bfloat16, halved

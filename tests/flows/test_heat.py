@@ -12,8 +12,14 @@ from wgflow.energies.base import energy_and_grad
 from wgflow.energies.microbatch import Parts
 from wgflow.energies.noise_levels import At, Levels, denoised, derivatives
 from wgflow.energies.principal import Principal, contrastable, contrasted, principal_of
-from wgflow.flows.heat import Start, at, cool, generate, stages, start, wander
-from wgflow.flows.heat_uses import between, bridge
+from wgflow.flows import HeatFlow, heat_flow
+from wgflow.flows.heat import (
+    Start,
+    ancestral_sampling,
+    chains_at,
+    probability_flow,
+    start,
+)
 from wgflow.flows.log_z import drift, log_z, moved, works_down, works_up
 from wgflow.schemes import DualScoreMatching, EnergyMatching, FromData, Joint, NearProximal
 from wgflow.schemes.dual import expected_noise
@@ -273,7 +279,7 @@ def test_the_flow_of_a_gaussian_is_that_of_its_deviation_with_order_two():
     exact = MEAN + (x - MEAN) * math.sqrt((v + 0.01) / (v + 25))
 
     def error(steps):
-        *_, end = cool(Blurred(v), x, LEVELS.grid(steps))
+        *_, end = probability_flow(Blurred(v), x, LEVELS.grid(steps))
         return float((end - exact).norm())
 
     errors = [error(n) for n in (20, 40, 80)]
@@ -281,10 +287,10 @@ def test_the_flow_of_a_gaussian_is_that_of_its_deviation_with_order_two():
     assert all(1.8 < order < 2.3 for order in orders)
 
 
-def test_wandering_down_keeps_the_law_of_a_point_exactly_and_of_a_gaussian_by_its_recursion():
+def test_ancestral_sampling_keeps_the_law_of_a_point_exactly_and_of_a_gaussian_by_its_recursion():
     n, sigmas = 40_000, LEVELS.grid(6, 3.0)
     for v in (0.0, 0.4):
-        *_, y = wander(Blurred(v), draws(n, v + 25.0), sigmas, generator=seeded(2))
+        *_, y = ancestral_sampling(Blurred(v), draws(n, v + 25.0), sigmas, generator=seeded(2))
         variance = v + 25.0
         for a, b in itertools.pairwise(sigmas):
             slope = 1 - (a**2 - b**2) / (v + a**2)
@@ -292,7 +298,9 @@ def test_wandering_down_keeps_the_law_of_a_point_exactly_and_of_a_gaussian_by_it
         assert z_score(y, MEAN).abs().max() < 4
         assert z_score((y - MEAN).square(), variance).abs().max() < 4
     assert variance < 0.35  # what is under the noise is not its mean, but after few steps
-    *_, fine = wander(Blurred(0.4), draws(n, 25.4), LEVELS.grid(300, 3.0), generator=seeded(2))
+    *_, fine = ancestral_sampling(
+        Blurred(0.4), draws(n, 25.4), LEVELS.grid(300, 3.0), generator=seeded(2)
+    )
     spread = float((fine - MEAN).square().mean())
     assert spread == pytest.approx(0.41, rel=0.03)
 
@@ -352,7 +360,9 @@ def test_a_contrast_to_itself_changes_nothing():
     energy, like = known(0.4), torch.empty(100, 3, dtype=F64)
     for stochastic in (False, True):
         plain, other = (
-            generate(energy, LEVELS, like, stochastic=stochastic, contrast=c, generator=seeded(1))
+            HeatFlow(energy, LEVELS, stochastic=stochastic, autoguidance=c).sample(
+                like, generator=seeded(1)
+            )
             for c in (0.0, 0.7)
         )
         torch.testing.assert_close(plain, other, rtol=1e-5, atol=1e-5)
@@ -364,27 +374,28 @@ def test_a_contrast_leads_away_from_the_moments(stochastic):
     energy, like = Blurred(0.4), torch.empty(20_000, 3, dtype=F64)
     energy.principal = Principal((3,), 3, 0.9 * torch.eye(3, dtype=F64), MEAN).to(F64)
     plain, other = (
-        generate(energy, LEVELS, like, stochastic=stochastic, contrast=c, generator=seeded(1))
+        HeatFlow(energy, LEVELS, stochastic=stochastic, autoguidance=c).sample(
+            like, generator=seeded(1)
+        )
         for c in (0.0, 0.5)
     )
     assert float(other.var()) < 0.95 * float(plain.var())
-    *_, stage = stages(energy, LEVELS, like[:5], contrast=0.5, generator=seeded(1))
-    torch.testing.assert_close(
-        stage, generate(energy, LEVELS, like[:5], contrast=0.5, generator=seeded(1))
-    )
+    flow = HeatFlow(energy, LEVELS, autoguidance=0.5)
+    *_, stage = flow.trajectory(like[:5], generator=seeded(1))
+    torch.testing.assert_close(stage, flow.sample(like[:5], generator=seeded(1)))
 
 
 @pytest.mark.parametrize(
     ("energy", "contrast", "message"),
     [
-        (known(0.4), -0.1, r"`regularisation` must be ≥ 0 and finite: got -0.1"),
-        (known(0.4), math.inf, r"expected ≥ 0, got inf"),
+        (known(0.4), -0.1, r"≥ 0.*got -0.1"),
+        (known(0.4), math.inf, r"≥ 0.*got inf"),
         (Blurred(0.4), 0.1, r"expected an energy that knows them.*got 0.1"),
     ],
 )
 def test_a_contrast_says_what_it_needs(energy, contrast, message):
     with pytest.raises(ValueError, match=message):
-        generate(energy, LEVELS, torch.empty(2, 3, dtype=F64), contrast=contrast)
+        HeatFlow(energy, LEVELS, autoguidance=contrast).sample(torch.empty(2, 3, dtype=F64))
 
 
 def test_without_a_covariance_there_is_nothing_to_contrast_with():
@@ -430,11 +441,12 @@ def test_products_start_where_their_first_factor_does():
 def test_generated_points_are_means_or_draws_of_the_lowest_level():
     v, n = 0.4, 20_000
     like = torch.empty(n, 3, dtype=F64)
-    x = generate(Blurred(v), LEVELS, like, steps=80, chunk=6000, generator=seeded(1))
+    flow = HeatFlow(Blurred(v), LEVELS, steps=80)
+    x = flow.sample(like, generator=seeded(1))
     shrunk = (v / (v + 0.01)) ** 2 * (v + 0.01) * 25 / (v + 25)  # white noise lacks v
     assert z_score(x, MEAN).abs().max() < 4
     assert z_score((x - MEAN).square(), shrunk).abs().max() < 4
-    y = generate(Blurred(v), LEVELS, like, steps=80, langevin=1, chunk=6000, generator=seeded(1))
+    y = flow.configured(langevin=1).sample(like, generator=seeded(1))
     h = 0.01 / 8
     kept = (1 - h / (v + 0.01)) ** 2 * (v + 0.01) * 25 / (v + 25) + 2 * h
     assert z_score((y - MEAN).square(), kept).abs().max() < 4
@@ -450,14 +462,15 @@ def test_evaluations_are_those_that_are_told(options, evaluations):
         seen.append(len(x))
         return Blurred(0.4)(x, level)
 
-    generate(energy, LEVELS, torch.empty(5, 3, dtype=F64), generator=seeded(1), **options)
+    flow = HeatFlow(energy, LEVELS, **options)
+    flow.sample(torch.empty(5, 3, dtype=F64), generator=seeded(1))
     assert sum(seen) == 1 + 5 * evaluations
 
 
 @pytest.mark.parametrize("bad", [{"steps": 0}, {"langevin": -1}])
 def test_bad_paths_are_refused(bad):
-    with pytest.raises(ValueError, match=f"{next(iter(bad))}|Langevin"):
-        generate(Blurred(0.4), LEVELS, torch.empty(2, 3, dtype=F64), **bad)
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        HeatFlow(Blurred(0.4), LEVELS, **bad)
 
 
 @pytest.mark.parametrize("moves", [0, 2])
@@ -519,7 +532,7 @@ def test_bad_annealing_is_refused(bad):
 def test_moves_leave_the_law_of_a_level(sigma):
     energy = Blurred(0.0).requires_grad_(False)
     x = draws(40_000, sigma**2)
-    y = moved(energy, at(energy, x, sigma), sigma, 5, seeded(4)).x
+    y = moved(energy, chains_at(energy, x, sigma), sigma, 5, seeded(4)).x
     assert 0.3 * sigma < float((y - x).std()) < 2 * sigma
     assert z_score(y - x, 0.0).abs().max() < 4
     assert z_score((y - MEAN).square(), sigma**2).abs().max() < 4
@@ -530,8 +543,8 @@ def test_a_bridge_fills_what_is_hidden_by_its_law_given_the_rest():
     energy, v = Blurred(0.4).requires_grad_(False), 0.4
     x = torch.zeros(20_000, 3, dtype=F64)
     hidden = torch.tensor([True, False, True])
-    options = {"steps": 200, "visits": 1, "chunk": 7000}
-    y = bridge(energy, LEVELS, x, hidden, generator=seeded(1), **options)
+    flow = HeatFlow(energy, LEVELS)
+    y = flow.bridge(x, hidden, steps=200, visits=1, generator=seeded(1))
     assert torch.equal(y[:, 1], x[:, 1])
     assert z_score(y[:, hidden], MEAN[hidden]).abs().max() < 4
     spread = (y[:, hidden] - MEAN[hidden]).square().mean(0)
@@ -567,8 +580,8 @@ def bridged(steps, visits):
 @pytest.mark.parametrize(("steps", "visits"), [(3, 1), (3, 4), (10, 8)])
 def test_a_bridge_has_the_law_of_its_steps(steps, visits):
     x, hidden = double([0.0, KNOWN]).expand(20_000, 2), torch.tensor([True, False])
-    options = {"steps": steps, "visits": visits, "chunk": 7000}
-    y = bridge(Correlated(), LEVELS, x, hidden, generator=seeded(1), **options)
+    options = {"steps": steps * visits, "visits": visits, "generator": seeded(1)}
+    y = HeatFlow(Correlated(), LEVELS).bridge(x, hidden, **options)
     mean, variance = bridged(steps, visits)
     assert abs(z_score(y[:, :1], mean)) < 4
     assert abs(z_score((y[:, :1] - mean).square(), variance)) < 4
@@ -586,7 +599,7 @@ def test_visits_bring_a_bridge_to_the_law_given_what_is_known():
 def test_a_path_between_points_is_an_arc_of_the_gaussian():
     # The flow scales what is about the mean, so an arc of noise is one of points.
     energy, (a, b) = Blurred(0.4).requires_grad_(False), draws(2, 0.41)
-    x = between(energy, LEVELS, a, b, 5, steps=100)
+    x = HeatFlow(energy, LEVELS).interpolate(a, b, 5)
     u, v = a - MEAN, b - MEAN
     angle = torch.arccos(torch.cosine_similarity(u, v, dim=0))
     t = torch.linspace(0, 1, 5, dtype=F64)[:, None]
@@ -597,13 +610,13 @@ def test_a_path_between_points_is_an_arc_of_the_gaussian():
 
 def test_a_path_has_two_ends():
     a, b = draws(2, 0.41)
-    with pytest.raises(ValueError, match="expected two, got the same"):
-        between(Blurred(0.4), LEVELS, a, a, 5)
+    with pytest.raises(ValueError, match="two different points: got the same"):
+        HeatFlow(Blurred(0.4), LEVELS).interpolate(a, a, 5)
     with pytest.raises(ValueError, match="`points` must be > 0 and finite: got 0"):
-        between(Blurred(0.4), LEVELS, a, b, 1)
+        HeatFlow(Blurred(0.4), LEVELS).interpolate(a, b, 1)
 
 
-def test_what_is_known_sees_the_noise_of_every_level():
+def test_what_is_known_sees_the_noise_of_every_level(monkeypatch):
     seen = []
 
     def energy(x, level):
@@ -611,7 +624,8 @@ def test_what_is_known_sees_the_noise_of_every_level():
         return Blurred(0.4)(x, level)
 
     x, hidden = torch.full((4000, 3), 2.0, dtype=F64), torch.tensor([True, False, True])
-    bridge(energy, LEVELS, x, hidden, steps=3, visits=2, chunk=4000, generator=seeded(1))
+    monkeypatch.setattr(heat_flow, "CHUNK", 4000)
+    HeatFlow(energy, LEVELS).bridge(x, hidden, steps=6, visits=2, generator=seeded(1))
     _, *path = seen  # the first look is for the centre of white noise
     assert len(path) == 6
     for value, level in path:

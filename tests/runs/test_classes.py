@@ -14,9 +14,10 @@ from problems import seeded
 
 from wgflow.cli.classes import parse
 from wgflow.energies.base import Rescaled
+from wgflow.flows.path import LOOKS
 from wgflow.metrics.labelling import Labeller
 from wgflow.runs import zoo
-from wgflow.runs.classes import LOOKS, draw_classes, labeller_of
+from wgflow.runs.classes import labeller_of, sample_classes
 from wgflow.runs.compose import counted
 from wgflow.runs.load import load
 from wgflow.storage.folder import LABELLER
@@ -45,7 +46,7 @@ def only(label, classes=10, certainty=1e6):
 def test_cut_paths_lead_where_whole_ones_do(runs):
     """All draws are taken, so they are those of `Run.sample`, and as dear."""
     run, counter = counted(runs["digits"])
-    chosen = draw_classes(run, [3], 4, labeller=only(3), generator=seeded(4), steps=20)
+    chosen = sample_classes(run, [3], 4, labeller=only(3), generator=seeded(4), steps=20)
     assert counter.points == 20 * chosen.draws == 20 * chosen.ended
     x = run.sample(chosen.draws, generator=seeded(4), steps=20)
     torch.testing.assert_close(chosen.x[0], x[:4])
@@ -55,7 +56,7 @@ def test_draws_without_hope_are_followed_to_the_first_look_only(runs):
     """A class of probability 1/100: hope has one draw in five, by κp = 20/100."""
     run, counter = counted(runs["digits"])
     labeller = only(3, certainty=math.log(91))  # 91/(91 + 9 others)
-    chosen = draw_classes(run, [2], 5, labeller=labeller, generator=seeded(5), steps=20)
+    chosen = sample_classes(run, [2], 5, labeller=labeller, generator=seeded(5), steps=20)
     first, second = (round(look * 10) for look in LOOKS)
     assert first < second
     # All hope alike at both looks, since the labeller says the same of all points.
@@ -91,12 +92,12 @@ def test_a_pull_is_the_velocity_of_the_class(runs, monkeypatch):
 
     run = replace(runs["digits"], config=replace(runs["digits"].config, scheme=paths))
     run = replace(run, energy=Rescaled(energy, torch.tensor(0.0), torch.tensor(1.0)))
-    chosen = draw_classes(
+    chosen = sample_classes(
         run,
         [1],
         60,
         labeller=lambda x: joint(x)[1].log_softmax(1),
-        pull=1.0,
+        class_guidance=1.0,
         steps=200,
         generator=seeded(8),
     )
@@ -109,8 +110,8 @@ def test_a_pull_is_the_velocity_of_the_class(runs, monkeypatch):
 def test_a_pull_needs_paths_and_is_not_negative(runs):
     options = {"labeller": only(3), "generator": seeded(0)}
     for name, pull in (("moons", 1.0), ("digits", -1.0), ("digits", math.nan)):
-        with pytest.raises(ValueError, match=f"expected at least 0, .* got {pull}"):
-            draw_classes(runs[name], [0], 1, pull=pull, **options)
+        with pytest.raises(ValueError, match="class_guidance"):
+            sample_classes(runs[name], [0], 1, class_guidance=pull, **options)
 
 
 def test_populations_have_classes_too(runs):
@@ -121,7 +122,7 @@ def test_populations_have_classes_too(runs):
         right = (u[:, :1] > 0).to(u)
         return torch.cat([1 - right, right], 1).log()
 
-    chosen = draw_classes(moons, [0, 1], 30, labeller=sign, generator=seeded(6))
+    chosen = sample_classes(moons, [0, 1], 30, labeller=sign, generator=seeded(6))
     assert chosen.x.shape == (2, 30, 2)
     middle = float(moons.energy.shift[0])
     assert (chosen.x[0, :, 0] <= middle).all()
@@ -131,11 +132,11 @@ def test_populations_have_classes_too(runs):
 def test_starts_are_checked(runs):
     options = {"labeller": only(3), "generator": seeded(0)}
     with pytest.raises(ValueError, match="start"):
-        draw_classes(runs["digits"], [3], 1, start="nowhere", **options)
+        sample_classes(runs["digits"], [3], 1, start="nowhere", **options)
     with pytest.raises(ValueError, match="start from particles"):
-        draw_classes(runs["digits"], [3], 1, start="population", **options)
-    with pytest.raises(ValueError, match="Only energies matched to paths"):
-        draw_classes(runs["moons"], [3], 1, start="noise", **options)
+        sample_classes(runs["digits"], [3], 1, start="population", **options)
+    with pytest.raises(ValueError, match="Only a flow leads from noise"):
+        sample_classes(runs["moons"], [3], 1, start="noise", **options)
 
 
 def test_a_labeller_is_learned_once_from_the_runs_own_data(runs, tmp_path, monkeypatch):

@@ -11,18 +11,19 @@ from torch import nn
 
 from wgflow.config import Config, Data, Training
 from wgflow.energies.base import Rescaled, Sum, Tempered
+from wgflow.energies.conditional import Conditional
 from wgflow.energies.image_networks import ImageNoisyUNet, ImageUNet
 from wgflow.energies.noise_levels import Levels, denoised
 from wgflow.energies.principal import CONTRAST, principal_of
-from wgflow.flows import heat, heat_uses, log_z as heat_likelihood
+from wgflow.flows import HeatFlow, heat, heat_flow, log_z as heat_likelihood
 from wgflow.likelihood.annealing import LogZ
 from wgflow.report import gather
-from wgflow.runs import normalising as module, run as learned
-from wgflow.runs.chains import beginning, flown, hottest, langevin_step
-from wgflow.runs.classes import draw_classes
+from wgflow.runs import run as learned
+from wgflow.runs.classes import sample_classes
 from wgflow.runs.compose import compose, counted
 from wgflow.runs.fit import fit, resume
 from wgflow.runs.load import load, publish
+from wgflow.runs.uses import initialisation
 from wgflow.samplers import ULA, CrankNicolson, sample as draws
 from wgflow.schemes import (
     DetailedBalance,
@@ -31,9 +32,7 @@ from wgflow.schemes import (
     FromData,
     Joint,
     NearProximal,
-    matching,
 )
-from wgflow.tasks.condition import Conditional
 from wgflow.training.learner import Learner
 from wgflow.training.warm_start import inherit, initialise, trunk_of
 
@@ -96,14 +95,14 @@ def test_samples_are_contrasted_unless_they_are_draws(run):
     def drawn(run, **options):
         return run.sample(4, generator=seeded(1), steps=4, **options)
 
-    plain, usual = drawn(run, contrast=0.0), drawn(run, contrast=CONTRAST)
+    plain, usual = drawn(run, autoguidance=0.0), drawn(run, autoguidance=CONTRAST)
     assert not torch.equal(plain, usual)
     assert torch.equal(drawn(run), usual)
-    assert torch.equal(drawn(run, langevin=2), drawn(run, langevin=2, contrast=0.0))
-    assert torch.equal(drawn(compose([run])), drawn(compose([run]), contrast=0.0))
-    *_, last = run.stages(4, generator=seeded(1), steps=4)
+    assert torch.equal(drawn(run, langevin=2), drawn(run, langevin=2, autoguidance=0.0))
+    assert torch.equal(drawn(compose([run])), drawn(compose([run]), autoguidance=0.0))
+    *_, last = run.trajectory(4, generator=seeded(1), steps=4)
     assert torch.equal(last, usual)
-    with pytest.raises(ValueError, match="got time 2"):
+    with pytest.raises(ValueError, match="`time` must be an option of HeatFlow"):
         drawn(run, time=2.0)
 
 
@@ -203,11 +202,12 @@ def test_u_nets_that_pad_otherwise_are_refused(tmp_path):
 
 
 def test_samples_are_of_the_heat_flow(run):
-    x = run.sample(3, generator=seeded(4), steps=5, contrast=0.0)
+    x = run.sample(3, generator=seeded(4), steps=5, autoguidance=0.0)
     like = torch.empty(3, 1, 8, 8)
-    u = heat.generate(run.energy.energy, Levels(), like, steps=5, generator=seeded(4))
+    flow = HeatFlow(run.energy.energy, Levels(), steps=5, autoguidance=0.0)
+    u = flow.sample(like, generator=seeded(4))
     torch.testing.assert_close(x, run.dataset.unstandardise(u))
-    stages = list(run.stages(3, generator=seeded(4), steps=5, contrast=0.0))
+    stages = list(run.trajectory(3, generator=seeded(4), steps=5, autoguidance=0.0))
     assert len(stages) == 7
     torch.testing.assert_close(stages[-1], x)
     begun = heat.start(run.energy.energy, Levels(), like).sample(3, generator=seeded(4))
@@ -217,15 +217,15 @@ def test_samples_are_of_the_heat_flow(run):
 
 def test_tempered_samples_are_of_the_lowest_level(run):
     hot = compose([run], temperature=3.0)
-    with pytest.raises(ValueError, match=r"expected Langevin steps there, .* temperature 3"):
+    with pytest.raises(ValueError, match=r"`langevin` must be > 0 for an energy flattened by 3"):
         hot.sample(2)
-    with pytest.raises(ValueError, match="to pull along: expected temperature 1"):
-        draw_classes(hot, [1], 2, labeller=sure, pull=1.0, langevin=3)
+    with pytest.raises(ValueError, match="`temperature` must be 1"):
+        sample_classes(hot, [1], 2, labeller=sure, class_guidance=1.0, langevin=3)
     x = hot.sample(3, steps=3, langevin=5, generator=seeded(4))
     energy, levels, like = run.energy.energy, Levels(), run.like(3)
     generator = seeded(4)
     u = heat.start(energy, levels, like).sample(3, generator=generator)
-    *_, u = heat.cool(energy, u, levels.grid(3))
+    *_, u = heat.probability_flow(energy, u, levels.grid(3))
     lowest = Tempered(energy, 3.0)
     u = draws(ULA(0.05**2 / 8), lowest, u, 5, generator=generator)
     torch.testing.assert_close(x, run.dataset.unstandardise(u))
@@ -236,23 +236,23 @@ def test_a_composition_of_compositions_is_as_flat_as_its_parts(run):
     assert compose([hot]).temperature == pytest.approx(3.0)
     assert compose([hot, hot, hot]).temperature == pytest.approx(1.0)
     assert compose([hot, run]).temperature == 1.0
-    *_, plain = run.stages(2, steps=2, contrast=0.0, generator=seeded(1))
-    *_, led = hot.stages(2, steps=2, generator=seeded(1))
+    *_, plain = run.trajectory(2, steps=2, autoguidance=0.0, generator=seeded(1))
+    *_, led = hot.trajectory(2, steps=2, generator=seeded(1))
     torch.testing.assert_close(plain, led, rtol=1e-3, atol=1e-4)
 
 
 def test_options_of_another_way_are_refused(run, tmp_path):
     first = fit(FIRST, tmp_path / "first")
-    for options in ({"stochastic": True}, {"contrast": 0.1}):
-        with pytest.raises(ValueError, match="expected an energy of levels of noise"):
-            draw_classes(first, [1], 2, labeller=sure, **options)
-    with pytest.raises(ValueError, match="got time 2"):
-        draw_classes(run, [1], 2, labeller=sure, pull=1.0, time=2.0)
+    for options in ({"stochastic": True}, {"autoguidance": 0.1}):
+        with pytest.raises(ValueError, match="must be an option of MatchedPath"):
+            sample_classes(first, [1], 2, labeller=sure, **options)
+    with pytest.raises(ValueError, match="`time` must be an option of HeatFlow"):
+        sample_classes(run, [1], 2, labeller=sure, class_guidance=1.0, time=2.0)
 
 
 def test_stages_leave_the_precision_of_the_caller_alone(run, monkeypatch):
     monkeypatch.setattr(learned, "halved", lambda on: torch.autocast("cpu", torch.bfloat16))
-    for _ in run.stages(2, steps=2):
+    for _ in run.trajectory(2, steps=2):
         assert not torch.is_autocast_enabled("cpu")
 
 
@@ -260,7 +260,7 @@ def test_a_mask_is_checked_before_the_bridge(run):
     x = torch.zeros(2, 1, 8, 8)
     for mask in (torch.ones(8, 8, dtype=torch.bool), torch.ones(1, 4, 4, dtype=torch.bool)):
         with pytest.raises(ValueError, match="A mask says"):
-            heat_uses.bridge(run.energy.energy, Levels(), x, mask)
+            run.flow.bridge(x, mask)
 
 
 @pytest.mark.parametrize(
@@ -269,15 +269,21 @@ def test_a_mask_is_checked_before_the_bridge(run):
 def test_few_steps_visit_ten_levels_before_they_visit_any_twice(
     run, monkeypatch, approach, steps, visits
 ):
-    asked = {}
+    asked = []
+    grid = Levels.grid
 
-    def bridge(*arguments, **options):
-        asked.update(options)
+    def spy(levels, steps, power):
+        asked.append(steps)
+        return grid(levels, steps, power)
 
-    monkeypatch.setattr(heat_uses, "bridge", bridge)
+    monkeypatch.setattr(Levels, "grid", spy)
+    seen = []
+    monkeypatch.setattr(
+        heat_flow, "ancestral_sampling", lambda energy, x, *_, **__: seen.append(x) or iter([x])
+    )
     x = torch.zeros(1, 1, 8, 8)
-    beginning(run, "path", approach, x, torch.ones(1, 8, 8, dtype=torch.bool), seeded(0))
-    assert (asked["steps"], asked["visits"]) == (steps, visits)
+    run.flow.bridge(x, torch.ones(1, 8, 8, dtype=torch.bool), steps=approach)
+    assert (asked, len(seen)) == ([steps], steps * visits)
 
 
 def test_a_level_is_one_for_all_coordinates():
@@ -288,7 +294,7 @@ def test_a_level_is_one_for_all_coordinates():
 
 def test_less_noise_than_the_lowest_level_is_taken_for_it(run):
     y = torch.randn(3, 1, 8, 8, generator=seeded(0))
-    low, least = (flown(run, y, torch.full((1, 8, 8), s))["flow"] for s in (0.01, 0.05))
+    low, least = (run.flow.denoise(y, torch.full((1, 8, 8), s)) for s in (0.01, 0.05))
     assert torch.equal(low, least)
 
 
@@ -301,7 +307,9 @@ def test_levels_that_nothing_teaches_are_refused(tmp_path):
 
 
 def test_a_level_has_no_time(run):
-    with pytest.raises(ValueError, match="steps, stochastic, langevin and contrast, got time 2"):
+    with pytest.raises(
+        ValueError, match="expected one of steps, stochastic, langevin, autoguidance"
+    ):
         run.sample(2, time=2.0)
     with pytest.raises(ValueError, match="expected a scheme that has some"):
         run.sample(2, start="population")
@@ -322,41 +330,49 @@ def test_guidance_at_a_level_sees_the_point_of_a_path(run):
 
 
 def test_a_pull_down_the_levels_is_guidance_at_each(run):
-    chosen = draw_classes(run, [1], 4, labeller=sure, pull=2.0, steps=4, generator=seeded(4))
+    chosen = sample_classes(
+        run, [1], 4, labeller=sure, class_guidance=2.0, steps=4, generator=seeded(4)
+    )
     assert chosen.draws == 6  # one and a half times as many, all of them accepted
     law = Conditional(run.energy.energy, sure, 1, 2.0)
 
-    def drawn(contrast):
-        u = heat.generate(
-            law, Levels(), run.like(6), steps=4, contrast=contrast, generator=seeded(4)
-        )
+    def drawn(autoguidance):
+        flow = HeatFlow(law, Levels(), steps=4, autoguidance=autoguidance)
+        u = flow.sample(run.like(6), generator=seeded(4))
         return run.dataset.unstandardise(u)[:4]
 
     torch.testing.assert_close(chosen.x[0], drawn(CONTRAST))
-    plain = draw_classes(
-        run, [1], 4, labeller=sure, pull=2.0, steps=4, contrast=0.0, generator=seeded(4)
+    plain = sample_classes(
+        run,
+        [1],
+        4,
+        labeller=sure,
+        class_guidance=2.0,
+        steps=4,
+        autoguidance=0.0,
+        generator=seeded(4),
     )
     torch.testing.assert_close(plain.x[0], drawn(0.0))
     assert not torch.equal(plain.x, chosen.x)
-    free = draw_classes(run, [1], 4, labeller=sure, steps=4, generator=seeded(4))
+    free = sample_classes(run, [1], 4, labeller=sure, steps=4, generator=seeded(4))
     assert not torch.equal(free.x, chosen.x)
 
 
 @pytest.mark.parametrize("scheme", [CONFIG.scheme, EQUILIBRIUM, BALANCE])
 def test_levels_are_no_paths_alone_or_beside_another_scheme(run, scheme):
     """Draws of a class, and how hot chains begin, ask for energy matching and nothing like it."""
-    assert matching(scheme) is None
+    assert scheme.path is None
     joined = replace(run, config=replace(run.config, scheme=scheme))
-    free = draw_classes(joined, [1], 4, labeller=sure, steps=4, generator=seeded(4))
-    plain = draw_classes(run, [1], 4, labeller=sure, steps=4, generator=seeded(4))
+    free = sample_classes(joined, [1], 4, labeller=sure, steps=4, generator=seeded(4))
+    plain = sample_classes(run, [1], 4, labeller=sure, steps=4, generator=seeded(4))
     assert torch.equal(free.x, plain.x)
-    assert hottest(joined) == hottest(run)
+    assert joined.highest_temperature == run.highest_temperature
 
 
 def test_only_levels_have_stochastic_steps(run, tmp_path):
     x, y = (run.sample(3, generator=seeded(4), steps=5, stochastic=s) for s in (False, True))
     assert not torch.equal(x, y)
-    with pytest.raises(ValueError, match="expected an energy of levels of noise for stochastic"):
+    with pytest.raises(ValueError, match="`stochastic` must be an option of MatchedPath"):
         fit(FIRST, tmp_path / "first").sample(2, stochastic=True)
 
 
@@ -369,7 +385,7 @@ def test_evaluations_are_counted_with_their_levels(run):
 
 
 def test_log_z_is_annealed_along_the_levels(run, monkeypatch):
-    monkeypatch.setattr(module, "SETTLING", 3)
+    monkeypatch.setattr(heat_flow, "SETTLING", 3)
     seen = []
 
     def annealed(energy, levels, x, *, generator):
@@ -378,12 +394,12 @@ def test_log_z_is_annealed_along_the_levels(run, monkeypatch):
 
     monkeypatch.setattr(heat_likelihood, "log_z", annealed)
     assert replace(run).normaliser.value == 1.0
-    assert seen == [(Levels(), (module.COOLED, 1, 8, 8))]
+    assert seen == [(Levels(), (heat_flow.CHAINS, 1, 8, 8))]
 
 
 @pytest.mark.parametrize(("moved", "settled"), [(-2.9, True), (3.1, False), (-3.1, False)])
 def test_chains_that_drift_give_no_upper_bound(run, monkeypatch, moved, settled):
-    monkeypatch.setattr(module, "SETTLING", 3)
+    monkeypatch.setattr(heat_flow, "SETTLING", 3)
     monkeypatch.setattr(heat_likelihood, "drift", lambda *_, **__: (moved, 1.0))
     monkeypatch.setattr(heat_likelihood, "log_z", lambda *_, **__: LogZ(1.0, 0.1, 0.9, 1.1))
     found = replace(run).normaliser
@@ -394,7 +410,7 @@ def test_chains_that_drift_give_no_upper_bound(run, monkeypatch, moved, settled)
 
 
 def test_a_first_energy_has_log_z_of_zero(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SETTLING", 3)
+    monkeypatch.setattr(heat_flow, "SETTLING", 3)
     still = replace(CONFIG.training, steps=1, learning_rate=1e-12, evaluate_every=1, warmup=0)
     white = replace(CONFIG.energy, principal=0)  # its start is then its own law
     fresh = fit(replace(CONFIG, energy=white, training=still), tmp_path / "run")
@@ -406,22 +422,22 @@ def test_a_first_energy_has_log_z_of_zero(tmp_path, monkeypatch):
 def test_what_is_published_draws_the_same(run, tmp_path):
     publish(run, tmp_path / "out")
     again = load(tmp_path / "out")
-    assert again.levels == Levels()
+    assert again.flow.levels == Levels()
     drawn = [r.sample(3, generator=seeded(4), steps=3) for r in (run, again)]
     torch.testing.assert_close(*drawn, rtol=0, atol=0.02)
 
 
 def test_products_of_energies_of_levels_keep_them(run):
     doubled = compose([run, run], temperature=2.0)
-    drawn = [r.sample(3, generator=seeded(4), steps=3, contrast=0.0) for r in (run, doubled)]
+    drawn = [r.sample(3, generator=seeded(4), steps=3, autoguidance=0.0) for r in (run, doubled)]
     torch.testing.assert_close(*drawn, rtol=1e-3, atol=1e-4)
 
 
 def test_products_with_energies_that_have_no_levels_are_refused(run, tmp_path):
     first = fit(FIRST, tmp_path / "first")
-    with pytest.raises(ValueError, match="energies of levels of noise beside one"):
+    with pytest.raises(ValueError, match="needs noise-conditional energies"):
         compose([run, first])
-    assert compose([first, run]).levels is None
+    assert compose([first, run]).flow.paths == first.config.scheme.path
 
 
 def test_compositions_pass_levels_on_in_their_units():
@@ -441,10 +457,10 @@ def test_compositions_pass_levels_on_in_their_units():
     )
 
 
-def test_recovery_is_of_one_step_back_from_each_level(run):
+def test_reconstruction_is_of_one_step_back_from_each_level(run):
     x = run.dataset.test[:5]
     u = run.dataset.standardise(x)
-    found = run.recovery(x, generator=seeded(3))
+    found = run.reconstruction_error(x, generator=seeded(3))
     generator = seeded(3)
     for k, t in enumerate((0.2, 0.4, 0.6, 0.8)):
         sigma = (1 - t) / t
@@ -456,8 +472,8 @@ def test_recovery_is_of_one_step_back_from_each_level(run):
 def test_denoising_has_the_mean_in_one_step(run):
     y, sigma = torch.randn(3, 1, 8, 8, generator=seeded(1)), torch.full((1, 1, 1), 0.4)
     expected = denoised(run.energy.energy, y, 0.4)
-    torch.testing.assert_close(flown(run, y, sigma)["flow"], expected)
-    assert flown(run, y, torch.rand(1, 8, 8, generator=seeded(2)) + 0.1) == {}
+    torch.testing.assert_close(run.flow.denoise(y, sigma), expected)
+    assert run.flow.denoise(y, torch.rand(1, 8, 8, generator=seeded(2)) + 0.1) is None
 
 
 def test_paths_between_images_follow_the_flow_too(run, tmp_path):
@@ -467,7 +483,7 @@ def test_paths_between_images_follow_the_flow_too(run, tmp_path):
     few = ["-n", 1, "--points", 4, "--steps", 1, "--out", out]
     (row,) = told("interpolate", run.path, *few)["barriers"]
     a, b = ((x - run.energy.shift) / run.energy.scale for x in run.dataset.test[:2])
-    expected = heat_uses.between(run.energy.energy, run.levels, a, b, 4)
+    expected = run.flow.interpolate(a, b, 4)
     x = torch.from_numpy(np.load(out))[0]
     torch.testing.assert_close(x, run.energy.shift + run.energy.scale * expected)
     values = run.energy(x)
@@ -478,8 +494,8 @@ def test_paths_between_images_follow_the_flow_too(run, tmp_path):
 def test_inpainting_begins_at_a_bridge_down_the_levels(run):
     known, hidden = torch.rand(3, 1, 8, 8), torch.zeros(1, 8, 8, dtype=torch.bool)
     hidden[:, :4] = True
-    begin = beginning(run, None, 4, known, hidden, seeded(1))["start"]
+    begin = initialisation(run, None, 4, known, hidden, generator=seeded(1))["start"]
     assert torch.equal(begin[..., 4:, :], known[..., 4:, :])
-    assert langevin_step(run) == pytest.approx(0.05**2 / 8)
-    cooled = beginning(run, "noise", 4, known, hidden, seeded(1))
+    assert run.langevin_step == pytest.approx(0.05**2 / 8)
+    cooled = initialisation(run, "noise", 4, known, hidden, generator=seeded(1))
     assert len(cooled["temperatures"]) == 4

@@ -12,13 +12,13 @@ from torch import nn
 from wgflow.config import Config, Data, Training
 from wgflow.energies.image_networks import ImageUNet
 from wgflow.energies.network import Perceptron
+from wgflow.flows import path as flow_path
+from wgflow.flows.path import follow
 from wgflow.likelihood.annealing import LogZ
 from wgflow.report import gather
-from wgflow.runs import normalising
 from wgflow.runs.fit import fit
 from wgflow.runs.load import load
 from wgflow.samplers import ULA
-from wgflow.samplers.population import follow
 from wgflow.schemes import EnergyMatching, Joint, MaximumLikelihood, NearProximal, Population
 from wgflow.schemes.matching import coupling
 from wgflow.training.learner import Learner
@@ -120,7 +120,7 @@ def test_langevin_in_the_well_has_the_stated_spread():
 
 def test_the_path_is_eulers():
     well, x = Well(POINT, 3.0, 0.1), torch.randn(5, 3, dtype=F64, generator=seeded(1))
-    found = follow(well, x, temperature=0.1, time=0.7, steps=7, chunk=2)
+    found = follow(well, x, temperature=0.1, time=0.7, steps=7)
     torch.testing.assert_close(found, POINT + (1 - 0.1 * 3.0) ** 7 * (x - POINT))
     exact = POINT + math.exp(-2.1) * (x - POINT)
     errors = [
@@ -268,7 +268,7 @@ def test_where_samples_start(tmp_path):
     other = fit(plain, tmp_path / "plain")
     with pytest.raises(ValueError, match="energy-matching, joint or dual-score-matching"):
         other.sample(2, start="noise")
-    with pytest.raises(ValueError, match=r"expected no options, got \{'steps': 3\}"):
+    with pytest.raises(ValueError, match=r"`start` must be noise .* got \{'steps': 3\}"):
         other.sample(2, steps=3)
     with pytest.raises(ValueError, match="`start` must be one of noise, population"):
         other.sample(2, start="nowhere")
@@ -281,7 +281,7 @@ WIDE = EnergyMatching(temperature=0.5, cutoff=0.2)  # wells to which cooling is 
     "scheme", [WIDE, replace(JOINT, transport=WIDE)], ids=["noise", "population"]
 )
 def test_log_z_of_wells_is_cooled_from_the_confinement(tmp_path, monkeypatch, scheme):
-    monkeypatch.setattr(normalising, "SETTLING", 5)
+    monkeypatch.setattr(flow_path, "SETTLING", 5)
     energy, still = ImageUNet(widths=(8, 8)), replace(CONFIG.training, steps=1)
     still = replace(still, learning_rate=1e-12, evaluate_every=1, checkpoint_every=1, warmup=0)
     config = replace(CONFIG, energy=energy, scheme=scheme, training=still)
@@ -294,10 +294,10 @@ def test_log_z_of_wells_is_cooled_from_the_confinement(tmp_path, monkeypatch, sc
 @pytest.mark.parametrize("held", [False, True], ids=["trained", "held-out"])
 def test_heating_begins_at_particles_by_their_weight(tmp_path, monkeypatch, held):
     """At those that never entered a gradient, where there are some."""
-    monkeypatch.setattr(normalising, "sample", lambda sampler, energy, x, *_, **__: x)
+    monkeypatch.setattr(flow_path, "sample", lambda sampler, energy, x, *_, **__: x)
     seen, nothing = [], LogZ(0.0, 0.0, 0.0, 0.0)
     monkeypatch.setattr(
-        normalising, "annealed_log_z", lambda energy, x, *_, **__: seen.append(x) or nothing
+        flow_path, "annealed_log_z", lambda energy, x, *_, **__: seen.append(x) or nothing
     )
     run = fit(replace(CONFIG, scheme=replace(JOINT, transport=WIDE)), tmp_path / "run")
     p = run.particles
@@ -307,12 +307,12 @@ def test_heating_begins_at_particles_by_their_weight(tmp_path, monkeypatch, held
     told = p._replace(log_weight=known)
     run = replace(run, particles=others if held else told, held_out=told if held else None)
     assert run.normaliser == nothing
-    assert torch.equal(seen[0], p.x[[-3] * normalising.COOLED])
+    assert torch.equal(seen[0], p.x[[-3] * flow_path.CHAINS])
 
 
 def test_the_path_ends_at_the_sample(tmp_path):
     run = fit(replace(CONFIG, scheme=EnergyMatching()), tmp_path / "matched")
-    stages = list(run.stages(3, generator=seeded(4), steps=5))
+    stages = list(run.trajectory(3, generator=seeded(4), steps=5))
     assert len(stages) == 6
     torch.testing.assert_close(stages[-1], run.sample(3, generator=seeded(4), steps=5))
     noise = torch.randn(3, 1, 8, 8, generator=seeded(4))

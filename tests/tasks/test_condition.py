@@ -8,9 +8,10 @@ from problems import F64, double, seeded, z_score
 
 from wgflow.data.targets import GaussianMixture
 from wgflow.energies.base import energy_and_grad
+from wgflow.energies.conditional import Conditional
 from wgflow.likelihood.quadrature import Grid, log_density
 from wgflow.samplers import MALA, sample
-from wgflow.tasks.condition import PATIENCE, Conditional, reject
+from wgflow.tasks.condition import PATIENCE, reject
 
 MEANS, DEVIATION = double([[-1.0, 0.0], [1.0, 0.5], [0.0, 1.5]]), 0.8
 WEIGHTS = double([0.2, 0.5, 0.3])

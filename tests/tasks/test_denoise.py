@@ -1,14 +1,13 @@
 """Denoising: mode, mean and deviation of Gaussian posteriors, and the end of a known path."""
 
-import math
-
 import pytest
 import torch
 from problems import F64, double, seeded, z_score
 
 from wgflow.data.targets import Gaussian
+from wgflow.energies.conditional import Observed
 from wgflow.samplers import MALA
-from wgflow.tasks.denoise import Observed, denoise, flow_back
+from wgflow.tasks.denoise import denoise
 
 MEAN, COVARIANCE = double([1.0, -0.5]), double([[1.0, 0.6], [0.6, 0.8]])
 TARGET = Gaussian(MEAN, COVARIANCE)
@@ -54,21 +53,6 @@ def test_an_observation_adds_its_quadratic():
     assert torch.allclose(law(x), expected)
 
 
-def test_flowing_back_follows_the_rest_of_a_path():
-    """``V = |x|²/2``: from ``t y`` down by ``e^{-(1-t+settle)}``, with ``t = s/(s+σ)``."""
-    temperature = 0.05
-
-    def energy(x):
-        return x.square().sum(1) / (2 * temperature)
-
-    y = double([[1.0, -2.0]])
-    x = flow_back(
-        energy, y, 0.5, temperature=temperature, noise=1.5, settle=0.25, steps=4000, chunk=1
-    )
-    t = 1.5 / 2.0
-    assert torch.allclose(x, t * y * math.exp(-(1 - t + 0.25)), rtol=1e-3)
-
-
 def test_the_mode_is_the_one_below_the_start():
     """Two wells of width .1 at 0 and 2, seen at 1 with noise 1: pulled to 1 by a hundredth."""
 
@@ -98,8 +82,3 @@ def test_refusals(message):
     given = {"sigma": 1.0, "sampler": MALA(), "steps": 1} | REFUSED[message]
     with pytest.raises(ValueError, match=message):
         denoise(TARGET, Y[None], **given)
-
-
-def test_flowing_back_needs_noise():
-    with pytest.raises(ValueError, match="`sigma` must be > 0 and finite: got 0"):
-        flow_back(TARGET, Y[None], 0.0, temperature=1.0)

@@ -1,15 +1,14 @@
 """Inpainting: the conditional law of a Gaussian, known coordinates kept, paths of known ends."""
 
-import math
-
 import pytest
 import torch
 from problems import F64, double, seeded, z_score
 
 from wgflow.data.targets import Gaussian
+from wgflow.energies.conditional import Conditioned
 from wgflow.samplers import MALA, ULA
 from wgflow.samplers.descent import anneal, cooling, descend
-from wgflow.tasks.inpaint import Conditioned, bridge, complete, inpaint
+from wgflow.tasks.inpaint import complete, inpaint
 
 MEAN = double([0.5, -1.0, 2.0, 0.0])
 ROOT = double([[1.0, 0, 0, 0], [0.8, 0.7, 0, 0], [-0.5, 0.4, 0.9, 0], [0.3, -0.6, 0.5, 0.8]])
@@ -99,27 +98,6 @@ def test_completion_is_the_mode_of_the_conditional():
         assert (found[~MASK] == row[~MASK]).all()
 
 
-def test_a_bridge_ends_where_the_path_of_the_known_does():
-    """``V = |x_h - x_k|²/2``: the hidden follows the known, which moves from noise to x.
-
-    ``dv/dt = k(t) - v`` with ``k = k_0 + t(x - k_0)`` until t = 1: ``v(1) = k(1) - (x - k_0) +
-    (v_0 - k_0 + x - k_0)/e``, and then ``v(2) = x + (v(1) - x)/e``.
-    """
-    temperature, x, k0, v0 = 0.1, 3.0, 0.5, -1.0
-
-    def energy(x):
-        return (x[:, 1] - x[:, 0]) ** 2 / (2 * temperature)
-
-    mask = torch.tensor([False, True])
-    y = bridge(
-        energy, double([[x, 7.0]]), mask, double([[k0, v0]]), temperature=temperature, steps=4000
-    )
-    speed = x - k0
-    at_one = x - speed + (v0 - k0 + speed) / math.e
-    assert y[0, 0] == x
-    assert float(y[0, 1]) == pytest.approx(x + (at_one - x) / math.e, abs=2e-3)
-
-
 def test_annealing_at_zero_is_descent_and_at_one_is_langevin():
     x = torch.randn(20_000, 1, generator=seeded(6), dtype=F64)
 
@@ -192,10 +170,6 @@ def test_refusals(message):
         inpaint(TARGET, X, **given)
 
 
-def test_refusals_of_a_bridge_and_of_cooling():
-    with pytest.raises(ValueError, match=r"expected shape \(1, 4\), got \(3, 4\)"):
-        bridge(TARGET, X, MASK, torch.zeros(3, 4, dtype=F64), temperature=1.0)
-    with pytest.raises(ValueError, match="`temperature` must be > 0"):
-        bridge(TARGET, X, MASK, X, temperature=0.0)
+def test_refusals_of_cooling():
     with pytest.raises(ValueError, match="`hottest` must be > 0 and finite: got 0"):
         cooling(0.0, 3)

@@ -7,7 +7,7 @@ import torch
 from problems import F64, double, seeded
 
 from wgflow.data.targets import Gaussian
-from wgflow.tasks.ood import TIMES, auroc, outlier_scores, recovery, strangeness, typicality
+from wgflow.tasks.ood import auroc, mean_zscore, outlier_scores, typicality
 
 
 def brute_force(inside, outside):
@@ -96,42 +96,17 @@ def test_the_mode_has_little_energy_and_is_not_typical():
     assert auroc(inside["typicality"], outside["typicality"]).value == 1.0
 
 
-def test_recovery_is_where_paths_end():
-    """All paths to ``V = |x - c|²/2`` of temperature ε end at c but for ``(1 - h)^steps``.
-
-    From ``(1-t)sξ + tx`` ten Euler steps of ``2(1-t)/10`` leave ``q = (1 - (1-t)/5)^10`` of the
-    way: the error is the mean over noise of ``|(1-q)(c-x) + q(1-t)(sξ - x)|²``.
-    """
-    c, epsilon, s, d = double([2.0, -1.0]), 0.5, 3.0, 2
-    x = double([[2.0, 1.0]])
-
-    def energy(x):
-        return ((x - c) ** 2).sum(1) / (2 * epsilon)
-
-    n = 20_000
-    found = recovery(energy, x.expand(n, d), temperature=epsilon, noise=s, generator=seeded(0))
-    assert found.shape == (n, len(TIMES))
-    for k, t in enumerate(TIMES):
-        q = (1 - (1 - t) / 5) ** 10
-        mean = (1 - q) * (c - x[0]) - q * (1 - t) * x[0]
-        expected = float((mean**2).sum()) + d * (q * (1 - t) * s) ** 2
-        errors = found[:, k]
-        assert float(errors.mean()) == pytest.approx(
-            expected, abs=4 * float(errors.std()) / math.sqrt(n)
-        )
-
-
-def test_strangeness_by_hand():
+def test_mean_zscore_by_hand():
     """Held out 1, 3 and 2, 6: means 2 and 4, deviations √2 and √8."""
     held_out = double([[1.0, 2.0], [3.0, 6.0]])
-    found = strangeness(double([[4.0, 4.0], [2.0, 0.0]]), held_out)
+    found = mean_zscore(double([[4.0, 4.0], [2.0, 0.0]]), held_out)
     assert torch.allclose(found, double([1.0, -1.0]) / math.sqrt(2))
 
 
 @pytest.mark.parametrize("held_out", [[[1.0, 2.0]], [[1.0, 2.0], [1.0, 3.0]]], ids=str)
-def test_strangeness_needs_a_spread(held_out):
+def test_mean_zscore_needs_a_spread(held_out):
     with pytest.raises(ValueError, match="expected at least 2 that differ, got"):
-        strangeness(double([[1.0, 1.0]]), double(held_out))
+        mean_zscore(double([[1.0, 1.0]]), double(held_out))
 
 
 REFUSED = {

@@ -82,7 +82,7 @@ def sample_classes(
     """Draw points of each class, write them in the order of the classes, and say what it took."""
     import torch
 
-    from wgflow.runs.classes import draw_classes, labeller_of
+    from wgflow.runs.classes import labeller_of, sample_classes as draw_classes
 
     labeller = labeller_of(run, note)
     labels = parse(asked.classes, labeller.classes)
@@ -92,7 +92,7 @@ def sample_classes(
         asked.count,
         labeller=labeller,
         guidance=asked.guidance,
-        pull=asked.pull,
+        class_guidance=asked.pull,
         start=start,
         generator=torch.Generator().manual_seed(asked.seed),
         **path,

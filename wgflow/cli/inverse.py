@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wgflow._check import check_positive
+from wgflow._random import noise_like
 from wgflow.cli.output import Json, Learned, rows_table, say, say_json
 from wgflow.cli.points import (
     TEST,
@@ -58,34 +60,26 @@ def inpaint(
     """Draw what is hidden of points, given the rest of them."""
     import torch
 
-    from wgflow.runs.chains import beginning, from_units, precision, sampler_of, to_units
+    from wgflow.runs import uses
     from wgflow.runs.load import load
-    from wgflow.tasks import inpaint as inpainting
 
     run = load(folder)
     file = result_file(out, folder, "inpainted", run)
-    x = points_of(run, input_, count)
-    hidden = mask_of(mask, run)
-    generator = torch.Generator().manual_seed(seed)
-    u, energy = to_units(run, x), run.energy.energy
-    with precision(run, sampler):
-        options = beginning(run, start, approach, u.repeat_interleave(draws, 0), hidden, generator)
-        drawn = inpainting.inpaint(
-            energy,
-            u,
-            hidden,
-            sampler_of(run, sampler),
-            steps,
-            draws=draws,
-            generator=generator,
-            **options,
-        )
-        if mode:
-            flat = inpainting.complete(energy, drawn.flatten(0, 1), hidden, steps)
-            drawn = flat.reshape(drawn.shape)
-    known = torch.where(hidden, torch.zeros_like(u), u)
-    shown = torch.cat([u[:, None], known[:, None], drawn], 1)
-    write_result(file, from_units(run, drawn), from_units(run, shown))
+    x, hidden = points_of(run, input_, count), mask_of(mask, run)
+    drawn = uses.inpaint(
+        run,
+        x,
+        hidden,
+        draws=draws,
+        start=start,
+        approach=approach,
+        steps=steps,
+        sampler=sampler,
+        mode=mode,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    known = torch.where(hidden, run.energy.shift.to(x), x)
+    write_result(file, drawn, torch.cat([x[:, None], known[:, None], drawn], 1))
     if as_json:
         say_json({"path": str(file), "shape": list(drawn.shape), "seed": seed})
     else:
@@ -120,11 +114,8 @@ def denoise(
     """Find what is under Gaussian noise: the most probable points, and their mean."""
     import torch
 
-    from wgflow._check import check_positive
-    from wgflow.energies.base import Tempered
-    from wgflow.runs.chains import flown, from_units, precision, sampler_of, to_units
+    from wgflow.runs import uses
     from wgflow.runs.load import load
-    from wgflow.tasks import denoise as denoising
 
     check_positive(noise=noise)
     run = load(folder)
@@ -132,23 +123,19 @@ def denoise(
     generator = torch.Generator().manual_seed(seed)
     x = points_of(run, input_, count)
     clean = {"clean": x} if input_ == TEST else {}
-    y = x + noise * torch.randn(x.shape, generator=generator, dtype=x.dtype) if clean else x
-    u, sigma = to_units(run, y), (noise / run.energy.scale).to(x)
-    path = flown(run, u, sigma)
-    with precision(run, sampler):
-        found = denoising.denoise(
-            Tempered(run.energy.energy, temperature),
-            u,
-            sigma,
-            sampler_of(run, sampler),
-            steps,
-            burn_in=burn_in,
-            draws=draws,
-            start=path.get("flow"),
-            generator=generator,
-        )
-    results = {"mode": found.mode, "mean": found.mean} | path
-    columns = clean | {"noisy": y} | {n: from_units(run, v) for n, v in results.items()}
+    y = x + noise * noise_like(x, generator=generator) if clean else x
+    found = uses.denoise(
+        run,
+        y,
+        noise,
+        steps=steps,
+        burn_in=burn_in,
+        draws=draws,
+        temperature=temperature,
+        sampler=sampler,
+        generator=generator,
+    )
+    columns = clean | {"noisy": y} | found
     write_result(file, columns["mean"], torch.stack(list(columns.values()), 1))
     errors = {name: _rms(z - x) for name, z in columns.items() if clean and name != "clean"}
     if as_json:

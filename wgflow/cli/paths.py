@@ -31,30 +31,18 @@ def interpolate(
     """Lead from one point to another through low energy, and tell the barrier."""
     import torch
 
-    from wgflow.flows import heat_uses
-    from wgflow.likelihood.quadrature import tabulate
-    from wgflow.runs.chains import from_units, langevin_step, to_units
+    from wgflow.runs import uses
     from wgflow.runs.load import load
-    from wgflow.tasks import interpolate as interpolation
 
     run = load(folder)
     file = result_file(out, folder, "paths", run)
-    u, energy = to_units(run, points_of(run, input_, 2 * count)), run.energy.energy
-    rows, found = [], []
-    for number, (a, b) in enumerate(zip(u[0::2], u[1::2], strict=False), 1):
-        options = {"points": points, "step": langevin_step(run)}
-        paths = {
-            "straight": interpolation.straight(energy, a, b, points),
-            "relaxed": interpolation.interpolate(energy, a, b, steps, **options),
-        }
-        if run.levels is not None:
-            x = heat_uses.between(energy, run.levels, a, b, points)
-            paths["flow"] = interpolation.Path(x, tabulate(energy, x))
-        found.append(torch.stack([path.x for path in paths.values()]))
-        rows.append({"pair": number} | {name: path.barrier for name, path in paths.items()})
-    if not found:
-        raise ValueError(f"A path has two ends: expected two points or more, got {len(u)}.")
-    shown = from_units(run, torch.stack(found))
+    ends = points_of(run, input_, 2 * count)
+    found = uses.interpolate(run, ends, points=points, steps=steps)
+    rows = [
+        {"pair": number} | {name: path.barrier for name, path in paths.items()}
+        for number, paths in enumerate(found, 1)
+    ]
+    shown = torch.stack([torch.stack([p.x for p in paths.values()]) for paths in found])
     write_result(file, shown[:, -1], shown.flatten(0, 1))
     if as_json:
         say_json({"path": str(file), "barriers": rows})

@@ -72,7 +72,7 @@ def mask_of(name: str, run: "Run") -> "Tensor":
     """True where a coordinate is hidden, (*event,): of a side, or from a file."""
     import torch
 
-    from wgflow.runs.chains import side
+    from wgflow.tasks.inpaint import side
 
     if name.endswith(".npy"):
         return torch.from_numpy(read_array(Path(name)) != 0)

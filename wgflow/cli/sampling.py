@@ -96,7 +96,8 @@ def sample(
     if times or temperature != 1:
         run = compose([run, *map(load, times or [])], temperature=temperature)
     run, counter = counted(run)
-    options = {"time": path_time, "steps": steps, "langevin": langevin, "contrast": contrast}
+    options = {"time": path_time, "steps": steps, "langevin": langevin}
+    options |= {"autoguidance": contrast}
     path = {name: value for name, value in options.items() if value is not None}
     path |= {"stochastic": True} if stochastic else {}
     if classes is not None:

@@ -188,14 +188,9 @@ class ImageNoisyUNet(Network):
         Levels(self.lowest, self.highest)
 
     @property
-    def levels(self) -> Levels:
-        """Of the noise."""
-        return Levels(self.lowest, self.highest)
-
-    @property
     def noise_levels(self) -> Levels:
-        """The same."""
-        return self.levels
+        """From the lowest to the highest."""
+        return Levels(self.lowest, self.highest)
 
     @property
     def axes(self) -> int:
@@ -224,7 +219,7 @@ class ImageNoisyUNet(Network):
         principal = Principal(event_shape, count, covariance, center) if count else None
         net = NoisyUNet(
             event_shape,
-            self.levels,
+            self.noise_levels,
             self.widths,
             self.blocks,
             self.patch,

@@ -1,11 +1,10 @@
-"""The heat flow of a learned law backwards: from noise to samples.
+"""The heat flow ``p_σ = p * N(0, σ²I)`` backwards: steps from noise to less noise.
 
-It asks for an energy of levels of noise, `wgflow.energies.noise_levels`.
+The energies are noise-conditional, `wgflow.energies.noise_levels`; λ = log σ².
 """
 
 import itertools
 import math
-from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,26 +12,18 @@ import torch
 from torch import Tensor
 from torch.distributions import LowRankMultivariateNormal
 
-from wgflow._check import check_nonnegative, check_positive
 from wgflow._random import noise_like
 from wgflow._tensor import Points, Values
-from wgflow.energies.base import Tempered, energy_and_grad
+from wgflow.energies.base import energy_and_grad
 from wgflow.energies.microbatch import whole
 from wgflow.energies.noise_levels import At, Levels, denoised
-from wgflow.energies.principal import contrasted, principal_of
+from wgflow.energies.principal import principal_of
 from wgflow.likelihood.annealing import STEP
-from wgflow.samplers import MALA, ULA, sample
-from wgflow.samplers.langevin import LangevinState
-
-DETERMINISTIC, STOCHASTIC = 10, 40
-"""Steps down all levels, of two gradients and of one."""
-
-POWER = 3.0
-"""Of the levels of stochastic steps, which want more of much noise."""
+from wgflow.samplers.langevin import MALA, LangevinState
 
 
 class Start(NamedTuple):
-    """``N(m, σ²I + Σ_k s_k s_kᵀ)``, the law that the heat flow backwards starts from.
+    """``N(m, σ²I + Σ_k s_k s_kᵀ)``, where the flow starts: nearly the highest level.
 
     Attributes:
         center: m, (*event).
@@ -59,11 +50,11 @@ class Start(NamedTuple):
 
 
 def start(energy: Any, levels: Levels, like: Points) -> Start:
-    """The law of the highest level, nearly, in the shape and type of the points of ``like``.
+    """The Gaussian nearest to the highest level, in the shape and dtype of the points ``like``.
 
-    That of data of the same mean, and of the same variances along their principal axes and in the
-    mean of all others, where the energy knows those; otherwise of the noise alone, around where
-    the energy thinks that the origin comes from, which is the mean of the law, nearly.
+    Its mean and variances are those of the data along their principal axes, and in the mean along
+    all others, where the energy knows them; otherwise those of the noise, around the denoised
+    origin, which is nearly the mean of the data.
     """
     principal = principal_of(whole(energy))
     if principal is not None:
@@ -73,16 +64,16 @@ def start(energy: Any, levels: Levels, like: Points) -> Start:
     return Start(denoised(energy, origin, levels.highest)[0], origin, levels.highest)
 
 
-def cool(energy: Any, x: Points, sigmas: list[float]) -> Iterator[Points]:
+def probability_flow(energy: Any, x: Points, sigmas: list[float]) -> Iterator[Points]:
     """x, and x at each further level: Heun steps of ``dx/dσ = σ∇E(x, log σ²)``.
 
-    The points of a level keep its law while it falls, without any noise: the probability flow
-    (Song et al. 2021; Karras et al. 2022). Two gradients a step.
+    Deterministic; points of a level keep its distribution as the level changes (Song et al. 2021;
+    Karras et al. 2022). Order 2, two gradients a step.
 
     Args:
         energy: E of x and the level.
         x: points of the first level, (batch, *event).
-        sigmas: levels, falling.
+        sigmas: levels, in either order.
     """
     yield x
     for a, b in itertools.pairwise(sigmas):
@@ -93,114 +84,27 @@ def cool(energy: Any, x: Points, sigmas: list[float]) -> Iterator[Points]:
         yield x
 
 
-def wander(
+def ancestral_sampling(
     energy: Any, x: Points, sigmas: list[float], *, generator: torch.Generator | None = None
 ) -> Iterator[Points]:
     """x, and x at each further level: ``x ← x - (a²-b²)∇E(x, log a²) + b√(1-b²/a²) ξ``.
 
-    The law of x at level b, given it at level a and what is under the noise, for which its mean
-    stands (ancestral sampling, Ho et al. 2020). Fresh noise takes out errors of earlier levels,
-    which `cool` keeps. One gradient a step.
+    The distribution of x at level b given x at level a and x_0, for which its mean given x stands
+    (Ho et al. 2020). Fresh noise removes errors of earlier levels, which `probability_flow`
+    keeps. One gradient a step.
     """
     yield x
     for a, b in itertools.pairwise(sigmas):
-        mean, variance = colder(at(energy, x, a), a, b)
-        noise = noise_like(x, generator=generator)
-        x = mean + math.sqrt(variance) * noise
+        mean, variance = ancestral_posterior(chains_at(energy, x, a), a, b)
+        x = mean + math.sqrt(variance) * noise_like(x, generator=generator)
         yield x
 
 
-def generate(
-    energy: Any,
-    levels: Levels,
-    like: Points,
-    *,
-    steps: int | None = None,
-    stochastic: bool = False,
-    langevin: int = 0,
-    temperature: float = 1.0,
-    contrast: float = 0.0,
-    chunk: int = 256,
-    generator: torch.Generator | None = None,
-) -> Points:
-    """Fresh points, of the shape of ``like``: noise, from `start`, that goes down all levels.
-
-    By `cool` on ten steps of `Levels.grid`, two gradients each, or by `wander` on forty, one each;
-    and one gradient more for the mean of what is under the noise of the lowest level. With
-    ``langevin`` steps they are draws of the law of that level instead, by as many of ULA of
-    ``σ²/8``, one gradient each.
-
-    Args:
-        energy: E of x and the level.
-        levels: of the noise.
-        like: a tensor of the shape, type and device of the result.
-        steps: from the highest level to the lowest.
-        stochastic: whether with fresh noise at each level.
-        langevin: steps at the lowest.
-        temperature: T, with which those are of ``p^{1/T}`` of that level; tempered laws have no
-            flow of levels, so the way down is that of p.
-        contrast: c of `contrasted`, for the energies on the way; the last step is of E itself.
-        chunk: points at a time; bounds the memory.
-        generator: source of randomness.
-
-    Raises:
-        ValueError: when a number is out of its range, or there is nothing to contrast with.
-    """
-    steps = (STOCHASTIC if stochastic else DETERMINISTIC) if steps is None else steps
-    check_positive(steps=steps)
-    check_nonnegative(langevin=langevin)
-    if temperature != 1 and not langevin:
-        raise ValueError(
-            "Tempered laws have no flow of levels and are drawn from at the lowest: expected "
-            f"Langevin steps there, such as 200, with temperature {temperature}, got none."
-        )
-    parts, first, law = [], start(energy, levels, like), contrasted(energy, contrast)
-    for part in like.split(chunk):
-        x = first.sample(len(part), generator=generator)
-        if stochastic:
-            way = wander(law, x, levels.grid(steps, POWER), generator=generator)
-        else:
-            way = cool(law, x, levels.grid(steps))
-        (x,) = deque(way, maxlen=1)
-        if langevin:
-            sampler = ULA(STEP * levels.lowest**2 * min(1, temperature))
-            lowest = Tempered(At(energy, levels.lowest), temperature)
-            settled = sample(sampler, lowest, x, langevin, generator=generator)
-            parts.append(settled)
-        else:
-            parts.append(denoised(energy, x, levels.lowest))
-    return torch.cat(parts)
-
-
-def stages(
-    energy: Any,
-    levels: Levels,
-    like: Points,
-    *,
-    steps: int = DETERMINISTIC,
-    contrast: float = 0.0,
-    generator: torch.Generator | None = None,
-) -> Iterator[Points]:
-    """The points of `generate` on their way, at each level, and at last without noise.
-
-    Each is ``x/(1+σ)``, of the size of a point of a straight path from noise to the data.
-    """
-    x = start(energy, levels, like).sample(len(like), generator=generator)
-    sigmas, law = levels.grid(steps), contrasted(energy, contrast)
-    for sigma, stage in zip(sigmas, cool(law, x, sigmas), strict=True):
-        x = stage
-        yield x / (1 + sigma)
-    yield denoised(energy, x, levels.lowest)
-
-
-def at(energy: Any, x: Points, sigma: float) -> LangevinState:
-    """Chains at x that feel the energy of a level, with the step that suits it."""
+def chains_at(energy: Any, x: Points, sigma: float) -> LangevinState:
+    """Chains at x under the energy of level σ, with the MALA step ``σ²/8``."""
     return MALA(STEP * sigma**2, adaptation=0.0).init(At(energy, sigma), x)
 
 
-def colder(state: LangevinState, a: float, b: float) -> tuple[Points, float]:
-    """Mean and variance of the step from level a to b, for points that E knows the noise of.
-
-    With ``x_0 = E[x_0 | x]`` in place of what is under the noise, that of ``x_b`` given x and x_0.
-    """
+def ancestral_posterior(state: LangevinState, a: float, b: float) -> tuple[Points, float]:
+    """Mean and variance of x at level b < a given x at a, with ``x_0 = E[x_0 | x]``."""
     return state.x - (a**2 - b**2) * state.grad, b**2 * (1 - b**2 / a**2)

@@ -1,7 +1,4 @@
-"""``log Z`` of a learned law by annealing along its heat flow both ways.
-
-It asks for an energy of levels of noise, `wgflow.energies.noise_levels`.
-"""
+"""``log Z`` of a noise-conditional energy, annealed along its heat flow both ways."""
 
 import itertools
 import math
@@ -14,7 +11,7 @@ from wgflow._check import check_positive
 from wgflow._random import noise_like
 from wgflow._tensor import Points, Values, sum_event
 from wgflow.energies.noise_levels import At, Levels
-from wgflow.flows.heat import Start, at, colder, start
+from wgflow.flows.heat import Start, ancestral_posterior, chains_at, start
 from wgflow.likelihood.annealing import STEP, LogZ, joined
 from wgflow.samplers import MALA
 from wgflow.samplers.langevin import LangevinState
@@ -101,12 +98,12 @@ def works_down(
     energy: Any, x: Points, first: Start, sigmas: list[float], moves: int, generator
 ) -> Values:
     """W of chains that begin with `wgflow.flows.heat.start`, float64."""
-    state = at(energy, x, sigmas[0])
+    state = chains_at(energy, x, sigmas[0])
     total = -state.energy.double() - first.log_prob(x)
     for a, b in itertools.pairwise(sigmas):
-        mean, variance = colder(state, a, b)
+        mean, variance = ancestral_posterior(state, a, b)
         noise = noise_like(x, generator=generator)
-        new = at(energy, mean + math.sqrt(variance) * noise, b)
+        new = chains_at(energy, mean + math.sqrt(variance) * noise, b)
         total += exchange(state, new, mean, variance, a, b)
         state = moved(energy, new, b, moves, generator)
     return total
@@ -116,13 +113,13 @@ def works_up(
     energy: Any, x: Points, first: Start, sigmas: list[float], moves: int, generator
 ) -> Values:
     """W of chains that begin with the model, counted as if they went down, float64."""
-    state = at(energy, x, sigmas[-1])
+    state = chains_at(energy, x, sigmas[-1])
     total = x.new_zeros(len(x), dtype=torch.float64)
     for b, a in itertools.pairwise(sigmas[::-1]):
         state = moved(energy, state, b, moves, generator)
         noise = noise_like(x, generator=generator)
-        new = at(energy, state.x + math.sqrt(a**2 - b**2) * noise, a)
-        total += exchange(new, state, *colder(new, a, b), a, b)
+        new = chains_at(energy, state.x + math.sqrt(a**2 - b**2) * noise, a)
+        total += exchange(new, state, *ancestral_posterior(new, a, b), a, b)
         state = new
     return total - state.energy.double() - first.log_prob(state.x)
 

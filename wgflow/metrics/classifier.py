@@ -125,7 +125,9 @@ def _layers(channels: int, classes: int) -> tuple[nn.Sequential, nn.Sequential]:
     return nn.Sequential(*layers), nn.Sequential(nn.ReLU(), nn.Linear(FEATURES, classes))
 
 
-def _train(network: nn.Sequential, images: PointSource, labels: Tensor, epochs: int, batch: int) -> None:
+def _train(
+    network: nn.Sequential, images: PointSource, labels: Tensor, epochs: int, batch: int
+) -> None:
     updates = len(images) // batch
     optimizer = torch.optim.Adam(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=epochs * updates)

@@ -167,9 +167,9 @@ def _occupancy(target: Target | None, samples: np.ndarray) -> Occupancy | None:
 
 def _path(run: Run) -> Film | None:
     """Trajectories from noise, for a run whose scheme has no particles but a flow."""
-    if not run.leads:
+    if run.flow is None:
         return None
-    stages = list(run.stages(PATHS, generator=torch.Generator().manual_seed(run.config.seed)))
+    stages = list(run.trajectory(PATHS, generator=torch.Generator().manual_seed(run.config.seed)))
     steps = np.linspace(0, len(stages) - 1, STAGES).round().astype(int)
     x = torch.stack([stages[step] for step in steps])
     return Film(steps, x.numpy(), "evaluations of the gradient")

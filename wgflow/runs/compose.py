@@ -57,11 +57,9 @@ def compose(
             f"got {', '.join(map(str, shapes)) or 'no runs'}."
         )
     first = runs[0]
-    if first.levels is not None and any(run.levels is None for run in runs):
-        raise ValueError(
-            "Samples start where those of the first run do: expected energies of levels of noise "
-            "beside one, or an energy without levels first, got others."
-        )
+    if first.flow is not None:
+        for run in runs:
+            first.flow.check_product(run.flow)
     product = Tempered(Sum([run.energy for run in runs], coefficients), temperature)
     energy, shares = standardised(product, first), coefficients or [1.0] * len(runs)
     total = sum(c / run.temperature for c, run in zip(shares, runs, strict=True))

@@ -11,18 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wgflow.storage import folder
-from wgflow.runs import zoo
-from wgflow.likelihood.calibration import best_temperature, grid_temperature
-from wgflow.metrics.classifier import Classifier
 from wgflow.data.dataset import Dataset
-from wgflow.energies.base import Energy
-from wgflow.metrics.features import Features, efficientnet, inception
 from wgflow.data.download import data_folder
-from wgflow.metrics.fidelity import fidelity
-from wgflow.likelihood.quadrature import Grid, box, fisher, kl_both, kl_gap, tabulate
-from wgflow.training.learner import load_data
+from wgflow.data.targets import GaussianMixture
+from wgflow.energies.base import Energy
 from wgflow.likelihood.annealing import LogZ
+from wgflow.likelihood.calibration import best_temperature, grid_temperature
+from wgflow.likelihood.quadrature import Grid, box, fisher, kl_both, kl_gap, tabulate
+from wgflow.metrics.classifier import Classifier
+from wgflow.metrics.features import Features, efficientnet, inception
+from wgflow.metrics.fidelity import fidelity
 from wgflow.metrics.samples import (
     MMD,
     EnergyDistance,
@@ -33,8 +31,10 @@ from wgflow.metrics.samples import (
     mode_occupancy,
     with_floor,
 )
+from wgflow.runs import zoo
 from wgflow.runs.run import Run
-from wgflow.data.targets import GaussianMixture
+from wgflow.storage import folder
+from wgflow.training.learner import load_data
 
 DISTANCES: dict[str, Metric] = {
     "sliced_w2": SlicedWasserstein(),

@@ -7,18 +7,17 @@ from pathlib import Path
 
 import torch
 
-from wgflow.storage import folder
-from wgflow.runs import zoo
 from wgflow.config import Config, dumps
 from wgflow.data.dataset import TOYS
 from wgflow.data.download import SETS
-from wgflow.training.warm_start import initialise
 from wgflow.distributed.islands import share
-from wgflow.training.learner import Learner, check_device
 from wgflow.distributed.ranks import ALONE, Ranks
-from wgflow.training.recorder import Clock, environment, update_environment
-from wgflow.runs.run import Run
+from wgflow.runs import zoo
 from wgflow.runs.load import load, read_config
+from wgflow.runs.run import Run
+from wgflow.storage import folder
+from wgflow.training.learner import Learner, check_device
+from wgflow.training.recorder import Clock, environment, update_environment
 from wgflow.training.runner import (
     Listener,
     Progress,
@@ -26,6 +25,7 @@ from wgflow.training.runner import (
     recall,
 )
 from wgflow.training.validation import check_patience
+from wgflow.training.warm_start import initialise
 
 
 def fit(

@@ -8,15 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wgflow.storage import checkpoint
-from wgflow.storage import folder
-from wgflow.runs import zoo
 from wgflow.config import DTYPES, Config, dumps, loads
-from wgflow.energies.base import Rescaled
-from wgflow.distributed.islands import carries, join
-from wgflow.training.learner import load_state
 from wgflow.data.moments import LARGEST
+from wgflow.distributed.islands import carries, join
+from wgflow.energies.base import Rescaled
+from wgflow.runs import zoo
 from wgflow.runs.run import Run
+from wgflow.storage import checkpoint, folder
+from wgflow.training.learner import load_state
 from wgflow.training.runner import (
     populations,
     read_state,

@@ -35,7 +35,8 @@ class Sampler(ABC, Generic[S]):
     """A Markov kernel on a batch of chains: a frozen record of hyper-parameters.
 
     The state S is a NamedTuple that shows at least ``x`` (positions), ``energy`` and ``grad``
-    (at x) and ``step_size`` (a scalar tensor, which may adapt). Its scalar fields belong to all
+    (at x), ``step_size`` (a scalar tensor, which may adapt) and ``langevin_step`` (the step of an
+    overdamped sampler that suits these chains). Its scalar fields belong to all
     chains, the others have one row per chain. It is bound to the energy it was made with.
     """
 

@@ -22,6 +22,11 @@ class KineticState(NamedTuple):
     step_size: Tensor
     momentum: Tensor
 
+    @property
+    def langevin_step(self) -> float:
+        """``η²/2``: one leapfrog step with fresh momenta is a Langevin step of this size."""
+        return float(self.step_size) ** 2 / 2
+
 
 @dataclass(frozen=True)
 class Underdamped(Sampler[KineticState]):

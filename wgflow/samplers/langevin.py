@@ -20,6 +20,11 @@ class LangevinState(NamedTuple):
     grad: Tensor
     step_size: Tensor
 
+    @property
+    def langevin_step(self) -> float:
+        """ε."""
+        return float(self.step_size)
+
 
 @dataclass(frozen=True)
 class ULA(Sampler[LangevinState]):

@@ -44,6 +44,11 @@ class Particles(NamedTuple):
         return self.state.x
 
     @property
+    def langevin_step(self) -> float:
+        """The Langevin step that the sampler settled to, in squared units of x."""
+        return self.state.langevin_step
+
+    @property
     def weights(self) -> Tensor:
         """``w = softmax(A)``, (batch,), summing to one."""
         return self.log_weight.softmax(0)

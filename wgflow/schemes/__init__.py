@@ -6,7 +6,7 @@ from wgflow.schemes.dual import DualScoreMatching, Recent
 from wgflow.schemes.dynamics import Carry, Dynamics, Population
 from wgflow.schemes.gradient_norm import GradientNorm
 from wgflow.schemes.joint import Joint, Pair
-from wgflow.schemes.matching import EnergyMatching, Paths, matching
+from wgflow.schemes.matching import EnergyMatching, Paths
 from wgflow.schemes.maximum_likelihood import MaximumLikelihood
 from wgflow.schemes.proximal import (
     Envelope,
@@ -43,5 +43,4 @@ __all__ = [
     "Recent",
     "Reverse",
     "Scheme",
-    "matching",
 ]

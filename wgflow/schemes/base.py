@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from wgflow.energies.base import Energy
+from wgflow.flows.path import StraightPaths
 
 C = TypeVar("C")
 
@@ -41,6 +42,11 @@ class Scheme(ABC, Generic[C]):
     def learns_levels(self) -> bool:
         """Whether it teaches an energy all of its noise levels."""
         return False
+
+    @property
+    def path(self) -> StraightPaths | None:
+        """The paths from noise to data that it matches the energy to; None for none."""
+        return None
 
     @abstractmethod
     def init(

@@ -11,7 +11,7 @@ from wgflow._check import check_positive
 from wgflow._random import noise_like
 from wgflow.energies.base import Energy
 from wgflow.energies.noise_levels import Levels, leveled, levels_of
-from wgflow.flows.heat import colder
+from wgflow.flows.heat import ancestral_posterior
 from wgflow.flows.log_z import log_normal
 from wgflow.samplers import ULA
 from wgflow.schemes.base import Loss, Scheme
@@ -27,7 +27,7 @@ class DetailedBalance(Scheme[Carry]):
 
         p_a(x) N(y; x, (b²-a²)I) = p_b(y) q(x|y),
 
-    with q the step of `wgflow.flows.heat.wander` from b to a, nearly. So the residual
+    with q the step of `wgflow.flows.heat.ancestral_sampling` from b to a, nearly. So the residual
 
         r_θ(x) = E_θ(x, a) - [E(y, b) - log q(x|y) + log N(y; x, b²-a²)],     y = x + √(b²-a²) ξ,
 
@@ -110,7 +110,7 @@ def residuals(energy: Energy, x: Tensor, a: float, b: float, generator=None) -> 
     """``r(x)`` of `DetailedBalance`, (batch,), in the graph of ``E(x, a)`` alone."""
     y = noised(x, math.sqrt(b**2 - a**2), generator)
     above = ULA().init(leveled(energy, b), y)
-    mean, variance = colder(above, b, a)
+    mean, variance = ancestral_posterior(above, b, a)
     balance = above.energy.double() - log_normal(x - mean, variance)
     balance = balance + log_normal(y - x, b**2 - a**2)
     return leveled(energy, a)(x) - balance.to(x)

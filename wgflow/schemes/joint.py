@@ -7,6 +7,7 @@ from torch import Tensor
 
 from wgflow._check import check_positive
 from wgflow.energies.base import Energy
+from wgflow.flows.path import StraightPaths
 from wgflow.schemes.base import Loss, Scheme
 from wgflow.schemes.matching import EnergyMatching
 from wgflow.schemes.proximal import NearProximal
@@ -71,6 +72,11 @@ class Joint(Scheme[Pair]):
     def learns_levels(self) -> bool:
         """Whether one of them does."""
         return self.transport.learns_levels or self.equilibrium.learns_levels
+
+    @property
+    def path(self) -> StraightPaths | None:
+        """That of the transport."""
+        return self.transport.path
 
     def init(self, energy, batch, *, generator=None) -> Pair:
         """Both carries."""

@@ -6,7 +6,7 @@ is regressed on them.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from wgflow._check import check_fraction, check_positive
 from wgflow._random import noise_like
 from wgflow._tensor import per_point, sum_event
 from wgflow.energies.base import Energy, energy_and_grad
+from wgflow.flows.path import StraightPaths
 from wgflow.schemes.base import Loss, Scheme
 
 
@@ -67,6 +68,11 @@ class EnergyMatching(Scheme[Paths]):
         )
         check_fraction(cutoff=self.cutoff)
 
+    @property
+    def path(self) -> StraightPaths:
+        """Its own."""
+        return StraightPaths(self.temperature, self.cutoff, self.noise)
+
     def init(self, energy, batch, *, generator=None) -> Paths:
         """The first batch."""
         return Paths(batch, {})
@@ -102,9 +108,3 @@ def coupling(x: Tensor, y: Tensor) -> Tensor:
     cost = torch.cdist(x.flatten(1).double(), y.flatten(1).double()).square()
     plan = ot.emd([], [], cost.cpu().numpy())
     return torch.as_tensor(plan).argmax(1).to(x.device)
-
-
-def matching(scheme: Scheme[Any]) -> EnergyMatching | None:
-    """The energy matching in a scheme: itself, or a part of it; None if there is none."""
-    part = getattr(scheme, "transport", scheme)
-    return part if isinstance(part, EnergyMatching) else None

@@ -12,14 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wgflow._check import check_positive
-from wgflow._tensor import Points, Values, per_point
-from wgflow.energies.base import Energy
-
-LogProb = Callable[[Tensor], Tensor]
-"""Points (batch, *event) to ``log p(c|x)``, (batch, classes)."""
+from wgflow._tensor import Points
+from wgflow.energies.conditional import LogProb, check_labels
 
 SLACK = 20.0
 """By what factor a classifier may be mistaken on the way before a draw is lost for it."""
@@ -29,52 +26,6 @@ AHEAD = 10.0
 
 PATIENCE = 1000
 """Draws for each point of a class, after which it is too rare."""
-
-
-class Conditional(nn.Module):
-    """Bayes' rule: ``E_c(x) = E(x) - g log p(c|x)``, that is ``p(x|c) ∝ p(x) p(c|x)^g``.
-
-    Exact with g = 1. With g > 1 it is another law, sharper: further from the other classes and
-    less varied.
-
-    A sampler at temperature one draws from it as it stands. Along paths from noise it is not
-    enough: there ``dx/dt = -ε∇E`` moves by order one, beside which ``ε∇log p(c|x)`` is nothing.
-    For paths ``x_t = (1-t) s ξ + t x_1``, with ξ independent of ``x_1`` and p of the law of
-    ``x_t``, the velocity is ``x/t + s²(1-t)/t ∇log p(x)``, so that of class c has the extra term
-    ``s²(1-t)/t ∇log p(c|x)``. In E_c it is a guidance that falls along the path,
-
-        ``g(t) = s²(1-t)/(εt)``,
-
-    80 half-way when ε = 0.0125, with a classifier that knows the noise of time t. Paths coupled
-    by optimal transport are not independent of their noise, which then decides part of the class,
-    and this g(t) is too small for them. Of an energy of levels of noise g = 1 is exact at every
-    level, with a classifier that knows the noise of paths, which sees ``x/(1+σ)``.
-
-    Args:
-        energy: E.
-        log_prob: ``log p(c|x)`` of all classes.
-        label: c.
-        guidance: g > 0.
-
-    Raises:
-        ValueError: when the guidance is not positive.
-    """
-
-    def __init__(self, energy: Energy, log_prob: LogProb, label: int, guidance: float = 1.0):
-        super().__init__()
-        check_positive(guidance=guidance)
-        self.energy = energy
-        self.log_prob = log_prob
-        self.label, self.guidance = label, guidance
-
-    def forward(self, x: Points, *level: Values) -> Values:
-        """``E(x) - g log p(c|x)``; ValueError when there is no such class."""
-        seen = x
-        for each in level:
-            seen = x / (1 + per_point((each / 2).exp(), x))
-        p = self.log_prob(seen)
-        check_labels([self.label], p.shape[1])
-        return self.energy(x, *level) - self.guidance * p[:, self.label]
 
 
 class Chosen(NamedTuple):
@@ -165,16 +116,6 @@ def _columns(log_prob: LogProb, x: Points, labels: Sequence[int]) -> Tensor:
     p = log_prob(x)
     check_labels(labels, p.shape[1])
     return p[:, list(labels)].double().cpu()
-
-
-def check_labels(labels: Sequence[int], classes: int) -> None:
-    """Raise ValueError unless the labels are some of ``classes`` classes, each once."""
-    known = set(range(classes))
-    if not known.issuperset(labels) or len(set(labels)) < len(labels):
-        raise ValueError(
-            f"Classes are counted from 0, and each is asked for once: expected some of 0 to "
-            f"{classes - 1}, got {', '.join(map(str, labels))}."
-        )
 
 
 def _check_patience(missing: dict[int, int], count: int, draws: int) -> None:

@@ -7,45 +7,14 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wgflow._check import check_nonnegative, check_positive
-from wgflow._tensor import Points, Values, sum_event
+from wgflow._tensor import Points
 from wgflow.energies.base import Energy
+from wgflow.energies.conditional import Observed
 from wgflow.samplers import Sampler, iterate
 from wgflow.samplers.descent import descend
-from wgflow.samplers.population import follow
-
-
-class Observed(nn.Module):
-    """Bayes: ``E(x | y) = E(x) + |y - x|²/(2σ²)``, for y = x plus noise N(0, σ²I).
-
-    It is bound to its observations: row i of x belongs to row i of y.
-
-    Args:
-        energy: E, of the prior.
-        y: what was observed, (batch, *event).
-        sigma: σ > 0, in the units of y; a tensor broadcasts over events.
-
-    Raises:
-        ValueError: unless σ is positive.
-    """
-
-    y: Tensor
-    sigma: Tensor
-
-    def __init__(self, energy: Energy, y: Points, sigma: float | Tensor):
-        super().__init__()
-        self.energy = energy
-        self.register_buffer("y", y.detach())
-        self.register_buffer("sigma", torch.as_tensor(sigma, dtype=y.dtype, device=y.device))
-        if not (self.sigma > 0).all():
-            smallest = float(self.sigma.min())
-            raise ValueError(f"Noise must have a scale: expected sigma > 0, got {smallest}.")
-
-    def forward(self, x: Points) -> Values:
-        """``E(x) + |y - x|²/(2σ²)``."""
-        return self.energy(x) + sum_event(((self.y - x) / self.sigma) ** 2) / 2
 
 
 class Denoised(NamedTuple):
@@ -117,44 +86,6 @@ def denoise(
         mean, deviation = _moments(visited, steps, draws, mode)
         parts.append(Denoised(mode, mean, deviation))
     return Denoised(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
-
-
-def flow_back(
-    energy: Energy,
-    y: Points,
-    sigma: float | Tensor,
-    *,
-    temperature: float,
-    noise: float = 1.0,
-    settle: float = 0.5,
-    steps: int = 60,
-    chunk: int = 256,
-) -> Points:
-    """Denoising along the learned path, (batch, *event): no law is asked, only the flow.
-
-    For energies matched to paths ``x_t = (1-t) s ξ + t x``: ``y = x + σξ`` is the point ``y t`` of
-    such a path at ``t = s/(s + σ)``, and following ``V = εE`` for the time ``1 - t`` that is left
-    leads to its end. It does not depend on how well the depths of the wells are learned.
-
-    Args:
-        energy: E.
-        y: what was observed, (batch, *event).
-        sigma: σ > 0, in the units of y; a tensor broadcasts over events.
-        temperature: ε.
-        noise: s, the deviation of the noise that the paths begin at.
-        settle: time after the end of the path.
-        steps: Euler steps.
-        chunk: points at a time; bounds the memory.
-
-    Raises:
-        ValueError: when a number is out of its range.
-    """
-    level = torch.as_tensor(sigma, dtype=y.dtype, device=y.device)
-    check_positive(noise=noise, sigma=float(level.min()))
-    t = noise / (noise + level)
-    # One clock for all coordinates, where their noise differs: that of the most noisy one.
-    time = 1 - float(t.min()) + settle
-    return follow(energy, t * y, temperature=temperature, time=time, steps=steps, chunk=chunk)
 
 
 def _moments(visited: Any, steps: int, draws: int, origin: Points) -> tuple[Points, Points]:

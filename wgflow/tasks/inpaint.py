@@ -9,52 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from wgflow._check import check_positive
+from wgflow._check import check_choice, check_positive
 from wgflow._random import noise_like
-from wgflow._tensor import Points, Values
+from wgflow._tensor import Points
 from wgflow.energies.base import Energy
+from wgflow.energies.conditional import Conditioned, check_mask
 from wgflow.samplers import Sampler, sample
 from wgflow.samplers.descent import anneal, descend
-
-
-class Conditioned(nn.Module):
-    """Conditioning: ``E(v | x) = E(x with its hidden coordinates replaced by v)``.
-
-    ``exp(-E(v | x))`` is the conditional law of the hidden coordinates up to a constant, exactly.
-    It is bound to its points: row i of v belongs to row i of x.
-
-    Args:
-        energy: E.
-        x: points whose other coordinates are known, (batch, *event).
-        mask: True where a coordinate is hidden, (*event,), bool.
-
-    Raises:
-        ValueError: unless the mask is of bools, of the shape of a point, and hides something.
-    """
-
-    known: Tensor
-    index: Tensor
-
-    def __init__(self, energy: Energy, x: Points, mask: Tensor):
-        super().__init__()
-        check_mask(mask, x)
-        self.energy = energy
-        self.register_buffer("known", x.detach())
-        self.register_buffer("index", mask.flatten().nonzero().squeeze(1).to(x.device))
-
-    def forward(self, v: Tensor) -> Values:
-        """``E(v | x)`` of hidden coordinates v, (batch, hidden) -> (batch,)."""
-        return self.energy(self.complete(v))
-
-    def complete(self, v: Tensor) -> Points:
-        """The points with v in their hidden coordinates, (batch, *event)."""
-        return self.known.flatten(1).index_copy(1, self.index, v).reshape(self.known.shape)
-
-    def hidden(self, x: Points) -> Tensor:
-        """The coordinates of x that are hidden, (batch, hidden)."""
-        return x.flatten(1)[:, self.index]
 
 
 def inpaint(
@@ -140,59 +103,33 @@ def complete(
     return torch.cat(parts)
 
 
-def bridge(
-    energy: Energy,
-    x: Points,
-    mask: Tensor,
-    noise: Tensor,
-    *,
-    temperature: float,
-    time: float = 2.0,
-    steps: int = 80,
-    chunk: int = 256,
-) -> Points:
-    """Points whose hidden coordinates followed ``V = εE`` from noise, what is known beside them.
+SIDES = ("left", "right", "top", "bottom", "center")
+"""Parts of an image that can be hidden by name."""
 
-    For energies matched to paths of unit time: Euler steps of ``dv/dt = -∂V/∂v`` over ``time``, in
-    which the known coordinates are at ``(1-t) x_0 + t x`` until t = 1, where they stay. So the
-    energy sees the noise levels that it learned from. A start for `inpaint`, one gradient a step.
 
-    Args:
-        energy: E.
-        x: points with known coordinates, (batch, *event).
-        mask: True where a coordinate is hidden, (*event,), bool.
-        noise: ``x_0``, of the law that the paths begin at, (batch, *event).
-        temperature: ε.
-        time: of the path.
-        steps: Euler steps.
-        chunk: points at a time; bounds the memory.
+def side(name: str, event_shape: tuple[int, ...]) -> Tensor:
+    """True in one half of an image, or in the middle quarter, (*event,).
 
     Raises:
-        ValueError: on a mask or noise of another shape, or numbers out of their ranges.
+        ValueError: for points that are no images, or a name that is none of `SIDES`.
     """
-    check_positive(temperature=temperature, time=time, steps=steps)
-    _check_start(noise, x)
-    h = time / steps
-    parts = []
-    for end, begin in zip(x.split(chunk), noise.split(chunk), strict=True):
-        law = Conditioned(energy, end, mask)
-        v = law.hidden(begin)
-        for k in range(steps):
-            now = Conditioned(energy, begin.lerp(end, min(1.0, k * h)), mask)
-            _, v = anneal(now, v, (0.0,), step=temperature * h)
-        parts.append(law.complete(v))
-    return torch.cat(parts)
-
-
-def check_mask(mask: Tensor, x: Points) -> None:
-    """Raise ValueError unless it is of bools, of the shape of a point, and hides something."""
-    if mask.dtype != torch.bool or mask.shape != x.shape[1:]:
+    check_choice("side", name, SIDES)
+    if len(event_shape) != 3:
         raise ValueError(
-            "A mask says of each coordinate whether it is hidden: expected bools of shape "
-            f"{tuple(x.shape[1:])}, got {mask.dtype} of shape {tuple(mask.shape)}."
+            f"Sides are of images: expected a mask FILE.npy of shape {event_shape}, got {name!r}."
         )
-    if not mask.any():
-        raise ValueError("A mask hides something: expected at least one True, got none.")
+    _, height, width = event_shape
+    h, w = height // 2, width // 2
+    rows, columns = {
+        "left": (slice(None), slice(0, w)),
+        "right": (slice(None), slice(w, None)),
+        "top": (slice(0, h), slice(None)),
+        "bottom": (slice(h, None), slice(None)),
+        "center": (slice(h // 2, h // 2 + h), slice(w // 2, w // 2 + w)),
+    }[name]
+    mask = torch.zeros(event_shape, dtype=torch.bool)
+    mask[:, rows, columns] = True
+    return mask
 
 
 def _check_start(start: Tensor, known: Tensor) -> None:

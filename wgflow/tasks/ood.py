@@ -9,17 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wgflow._random import noise_like
 from wgflow._tensor import Points, sum_event
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.likelihood.quadrature import tabulate
-from wgflow.samplers.population import follow
 
 NORMAL_975 = 1.959963984540054
 """The quantile of N(0, 1) of a two-sided interval of 95 %."""
-
-TIMES = (0.2, 0.4, 0.6, 0.8)
-"""Where paths to points are entered again."""
 
 
 class Auroc(NamedTuple):
@@ -52,7 +47,7 @@ def outlier_scores(
     of E over points held out, takes both sides for strange (Nalisnick et al. 2019). ``slope``,
     ``|∇E(x)|²``, is large outside of wells, however deep they are (Grathwohl et al. 2020). With a
     background, ``likelihood_ratio``, ``E(x) - E_b(x)`` (Ren et al. 2019), takes out what both
-    energies see in a point. For energies matched to paths there is `recovery` besides.
+    energies see in a point. Where there is a flow, `Flow.reconstruction_error` is another score.
 
     Args:
         energy: E.
@@ -90,42 +85,7 @@ def typicality(values: Tensor, held_out: Tensor) -> Tensor:
     return (values - held_out.mean()).abs() / held_out.std()
 
 
-def recovery(
-    energy: Energy,
-    x: Points,
-    *,
-    temperature: float,
-    noise: float = 1.0,
-    steps: int = 10,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """How far from x paths end that are entered again close to it, (batch, times), float64.
-
-    From ``(1-t) ξ + t x`` with fresh noise ξ, for the times t of `TIMES`, paths lead to points
-    that the data might have had there: ``|y_t - x|²`` is small only for x of the data, whatever
-    E(x) is (after Graham et al. 2023, who do so with diffusion models). ``steps`` gradients each.
-
-    Args:
-        energy: E, matched to paths from noise, in the units of x.
-        x: points to score, (batch, *event).
-        temperature: ε of the energy.
-        noise: scale of the noise that paths start from.
-        steps: Euler steps from each time.
-        generator: source of the noise.
-
-    Raises:
-        ValueError: when a number is not positive.
-    """
-    found = []
-    for t in TIMES:
-        xi = noise_like(x, generator=generator)
-        y = (noise * xi).lerp(x, t)
-        y = follow(energy, y, temperature=temperature, time=2 * (1 - t), steps=steps)
-        found.append(sum_event((y - x) ** 2).double())
-    return torch.stack(found, 1)
-
-
-def strangeness(errors: Tensor, held_out: Tensor) -> Tensor:
+def mean_zscore(errors: Tensor, held_out: Tensor) -> Tensor:
     """``Σ_k (e_k - m_k)/s_k / K`` of errors (batch, K), with m and s over errors held out, (n, K).
 
     Raises:
@@ -134,7 +94,7 @@ def strangeness(errors: Tensor, held_out: Tensor) -> Tensor:
     deviation = held_out.std(0) if len(held_out) > 1 else torch.zeros(1)
     if not (deviation > 0).all():
         raise ValueError(
-            "Strangeness is in deviations of errors held out: expected at least 2 that differ, "
+            "A mean z-score is in deviations of errors held out: expected at least 2 that differ, "
             f"got {len(held_out)} of deviations {deviation.tolist()}."
         )
     return ((errors - held_out.mean(0)) / deviation).mean(1)
