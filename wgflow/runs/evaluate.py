@@ -74,8 +74,9 @@ def evaluate(
         samples: points to draw from the model; None for as many as a minute or so allows.
         likelihood: whether log Z is annealed for; None for yes unless the energy is
             convolutional, where it takes very long.
-        features: for the scores of `wgflow.metrics.fidelity`, of images: ``classifier`` of the labels of
-            the data set, ``efficientnet``, or a file of Inception's weights; None for none.
+        features: for the scores of `wgflow.metrics.fidelity`, of images: ``classifier`` of the
+            labels of the data set, ``efficientnet``, or a file of Inception's weights; None for
+            none.
         seed: of the draws.
 
     Raises:
@@ -119,10 +120,10 @@ def density_scores(
     """Likelihood scores on the test points, which the energy sees ``chunk`` at a time.
 
     ``nll`` in nats per point, with the error of the mean over test points and of ``log_z``, all
-    NaN where the bounds refute it, see `wgflow.likelihood.annealing.LogZ`; where there is a sandwich its
-    ``log_z_lower`` and ``log_z_upper``; in one and two dimensions the ``temperature`` (NaN when
-    none fits), and where the law of the data is known ``kl`` (data to model, on the test points),
-    ``kl_reverse`` and ``fisher``, by quadrature.
+    NaN where the bounds refute it, see `wgflow.likelihood.annealing.LogZ`; where there is a
+    sandwich its ``log_z_lower`` and ``log_z_upper``; in one and two dimensions the ``temperature``
+    (NaN when none fits), and where the law of the data is known ``kl`` (data to model, on the test
+    points), ``kl_reverse`` and ``fisher``, by quadrature.
     """
     grid = plane(dataset)
     values = tabulate(energy, dataset.test, chunk)
@@ -191,8 +192,9 @@ def image_judge(dataset: Dataset, name: str, seed: int) -> Callable[[Tensor], di
 
 
 def image_scores(x: Tensor, test: Tensor, features: Features, seed: int = 0) -> dict[str, float]:
-    """The scores of `wgflow.metrics.fidelity` of samples x, as many as half of the test images at most."""
-    return fidelity(x[: (len(test) + 1) // 2].clamp(0, 1), test.clamp(0, 1), features, seed=seed)
+    """The scores of `wgflow.metrics.fidelity` of samples x, as many as half of the test images at
+    most.""" return fidelity(x[: (len(test) + 1) // 2].clamp(0, 1), test.clamp(0, 1), features,
+    seed=seed)
 
 
 def sharp(run: Run) -> Dataset:
