@@ -192,9 +192,8 @@ def image_judge(dataset: Dataset, name: str, seed: int) -> Callable[[Tensor], di
 
 
 def image_scores(x: Tensor, test: Tensor, features: Features, seed: int = 0) -> dict[str, float]:
-    """The scores of `wgflow.metrics.fidelity` of samples x, as many as half of the test images at
-    most.""" return fidelity(x[: (len(test) + 1) // 2].clamp(0, 1), test.clamp(0, 1), features,
-    seed=seed)
+    """`wgflow.metrics.fidelity` of samples x, as many as half of the test images at most."""
+    return fidelity(x[: (len(test) + 1) // 2].clamp(0, 1), test.clamp(0, 1), features, seed=seed)
 
 
 def sharp(run: Run) -> Dataset:
