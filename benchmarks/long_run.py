@@ -107,7 +107,7 @@ def sampler_of(name: str, width: float) -> Sampler[Any]:
     """A sampler for laws with noise of a width."""
     if name == "ula":
         return ULA(SHARE * width**2)
-    return CrankNicolson(width, width**2 / 4, adaptation=0.0)
+    return CrankNicolson(width**2 / 4, width=width, adaptation=0.0)
 
 
 def chains(run: Run, start: str, kind: str, count: int, steps: int, out: Path) -> None:

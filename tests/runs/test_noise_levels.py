@@ -45,7 +45,7 @@ CONFIG = Config(
 )
 EQUILIBRIUM = Joint(
     CONFIG.scheme,
-    NearProximal(FromData(CrankNicolson(0.05, 6e-4), steps=2, life=3, settle=3, noisy=True)),
+    NearProximal(FromData(CrankNicolson(6e-4, width=0.05), steps=2, life=3, settle=3, noisy=True)),
 )
 BALANCE = Joint(CONFIG.scheme, DetailedBalance(EQUILIBRIUM.equilibrium.dynamics))
 FIRST = replace(

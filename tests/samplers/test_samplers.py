@@ -30,8 +30,8 @@ ANCHORS = 1.5 * torch.randn(6, 2, dtype=F64, generator=seeded(9)) + 0.5
 METROPOLIS = {
     "mala": MALA(0.15, adaptation=0.0),
     "coarse mala": MALA(0.5, adaptation=0.0),
-    "crank-nicolson": CrankNicolson(0.8, 0.2, adaptation=0.0),
-    "coarse crank-nicolson": CrankNicolson(0.6, 0.5, adaptation=0.0),
+    "crank-nicolson": CrankNicolson(0.2, width=0.8, adaptation=0.0),
+    "coarse crank-nicolson": CrankNicolson(0.5, width=0.6, adaptation=0.0),
     "hmc": HMC(0.45, leapfrog=3, adaptation=0.0),
     "one leapfrog": HMC(0.8, leapfrog=1, adaptation=0.0),
     "independence": Independence(ANCHORS, 1.0),
@@ -202,7 +202,7 @@ def test_crank_nicolson_is_exact_for_its_gaussian(step):
     """Accepted always, whatever the step and the dimension; and correlated with the past by ρ."""
     width = 1.7
     x = width * normal(400, 100)
-    sampler = CrankNicolson(width, step * width**2, adaptation=0.0)
+    sampler = CrankNicolson(step * width**2, width=width, adaptation=0.0)
     state, info = next(iterate(sampler, quadratic(1 / width**2), x, generator=seeded(1)))
     torch.testing.assert_close(info.acceptance, torch.ones(400, dtype=F64))
     assert abs(variance_z(state.x, width**2)) < 4
@@ -220,7 +220,7 @@ def test_the_crank_nicolson_ratio_is_its_definition(problem):
         center = rho * x + (1 - rho) * (x - width**2 * grad)
         return Normal(center, width * math.sqrt(1 - rho**2)).log_prob(y).sum(1)
 
-    sampler = CrankNicolson(width, step, adaptation=0.0)
+    sampler = CrankNicolson(step, width=width, adaptation=0.0)
     state, info = next(iterate(sampler, target, x, generator=seeded(3)))
     moved = (state.x != x).any(1)
     y = state.x[moved]
@@ -230,7 +230,7 @@ def test_the_crank_nicolson_ratio_is_its_definition(problem):
 
 
 def test_crank_nicolson_adapts_up_to_the_step_that_forgets():
-    sampler = CrankNicolson(1.0, 0.9, adaptation=0.5)
+    sampler = CrankNicolson(0.9, width=1.0, adaptation=0.5)
     state, _ = next(iterate(sampler, quadratic(1.0), normal(50, 2), generator=seeded(1)))
     assert float(state.step_size) == 1.0
     sharp, _ = next(iterate(sampler, quadratic(40.0), normal(50, 2), generator=seeded(1)))
@@ -241,7 +241,10 @@ def test_crank_nicolson_adapts_up_to_the_step_that_forgets():
     ("options", "message"),
     [
         ({"width": 0.0}, "`width` must be > 0"),
-        ({"width": 0.5, "step_size": 0.5}, r"expected step_size < 2 width², 0\.5, got 0\.5"),
+        (
+            {"width": 0.5, "step_size": 0.5},
+            r"`step_size` must be < 2 width² = 0\.5, to contract: got 0\.5",
+        ),
         ({"target": 1.5}, "`target` must be between 0 and 1"),
     ],
 )
@@ -382,7 +385,13 @@ def test_momenta_forget_at_the_rate_of_the_friction():
 
 @pytest.mark.parametrize(
     "sampler",
-    [ULA(0.3), MALA(0.3), CrankNicolson(0.9, 0.5), Underdamped(0.4, 50.0), HMC(0.3, leapfrog=4)],
+    [
+        ULA(0.3),
+        MALA(0.3),
+        CrankNicolson(0.5, width=0.9),
+        Underdamped(0.4, 50.0),
+        HMC(0.3, leapfrog=4),
+    ],
 )
 def test_time_is_half_the_mean_square_displacement_on_a_plain(sampler):
     begin = sampler.init(flat, torch.zeros(40_000, 1, dtype=F64), generator=seeded(7))

@@ -17,7 +17,7 @@ from wgflow.schemes.detailed_balance import residuals
 
 LEVELS = Levels(0.1, 5.0)
 MEAN = double([0.5, -1.0, 0.25])
-CHAINS = FromData(CrankNicolson(0.1, 0.0025), steps=2, life=4, noisy=True)
+CHAINS = FromData(CrankNicolson(0.0025, width=0.1), steps=2, life=4, noisy=True)
 
 
 class Points(nn.Module):

@@ -229,7 +229,7 @@ class HeatFlow(Flow):
         way = HeatFlow(energy, levels, langevin=1)
         x = way.sample(like, generator=generator)
         step = CRANK_NICOLSON_SHARE * levels.lowest**2
-        kernel = CrankNicolson(levels.lowest, step, adaptation=0.0)
+        kernel = CrankNicolson(step, width=levels.lowest, adaptation=0.0)
         settled = sample(kernel, energy, x, SETTLING, generator=generator)
         moved, error = annealing.drift(energy, levels, x, settled, generator=generator)
         found = annealing.log_z(energy, levels, settled, generator=generator)

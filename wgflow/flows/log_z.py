@@ -95,7 +95,12 @@ def drift(
 
 
 def works_down(
-    energy: Any, x: Points, first: Start, sigmas: list[float], moves: int, generator
+    energy: Any,
+    x: Points,
+    first: Start,
+    sigmas: list[float],
+    moves: int,
+    generator: torch.Generator | None,
 ) -> Values:
     """W of chains that begin with `wgflow.flows.heat.start`, float64."""
     state = chains_at(energy, x, sigmas[0])
@@ -110,7 +115,12 @@ def works_down(
 
 
 def works_up(
-    energy: Any, x: Points, first: Start, sigmas: list[float], moves: int, generator
+    energy: Any,
+    x: Points,
+    first: Start,
+    sigmas: list[float],
+    moves: int,
+    generator: torch.Generator | None,
 ) -> Values:
     """W of chains that begin with the model, counted as if they went down, float64."""
     state = chains_at(energy, x, sigmas[-1])
@@ -124,7 +134,9 @@ def works_up(
     return total - state.energy.double() - first.log_prob(state.x)
 
 
-def moved(energy: Any, state: LangevinState, sigma: float, moves: int, generator) -> LangevinState:
+def moved(
+    energy: Any, state: LangevinState, sigma: float, moves: int, generator: torch.Generator | None
+) -> LangevinState:
     """The chains after exact steps at a level."""
     kernel, law = MALA(STEP * sigma**2, adaptation=0.0), At(energy, sigma)
     for _ in range(moves):

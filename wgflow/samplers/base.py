@@ -1,7 +1,7 @@
 """The contract of samplers, and the one sampling loop."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -34,10 +34,11 @@ class Info(NamedTuple):
 class Sampler(ABC, Generic[S]):
     """A Markov kernel on a batch of chains: a frozen record of hyper-parameters.
 
-    The state S is a NamedTuple that shows at least ``x`` (positions), ``energy`` and ``grad``
-    (at x), ``step_size`` (a scalar tensor, which may adapt) and ``langevin_step`` (the step of an
-    overdamped sampler that suits these chains). Its scalar fields belong to all
-    chains, the others have one row per chain. It is bound to the energy it was made with.
+    The state S is a NamedTuple of fields ``x`` (positions), ``energy`` and ``grad`` (at x) and
+    ``step_size`` (a scalar tensor, which may adapt), perhaps more. Scalar fields belong to all
+    chains, the others have one row per chain. It is bound to the energy it was made with. Its
+    property ``langevin_step`` is the step of an overdamped sampler that suits the chains, and
+    ``jumped(x, energy, grad, generator)`` the state of chains that a global move put at x.
     """
 
     step_size: float
@@ -128,23 +129,3 @@ def adapt(state: Any, info: Info, target: float, rate: float) -> Any:
     """Robbins-Monro on the log step: ``log ε ← log ε + rate·(mean acceptance - target)``."""
     factor = torch.exp(rate * (info.acceptance.mean() - target))
     return state._replace(step_size=state.step_size * factor)
-
-
-def check_positive(owner: str, **values: int | float) -> None:
-    """Raise ValueError for the first hyper-parameter that is not a positive, finite number."""
-    for name, value in values.items():
-        if not 0 < value < float("inf"):
-            raise ValueError(f"{owner} needs a positive {name}: expected > 0, got {value}.")
-
-
-def check_fraction(owner: str, **values: int | float) -> None:
-    """Raise ValueError for the first hyper-parameter outside [0, 1]."""
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{owner} needs a fraction {name}: expected 0 to 1, got {value}.")
-
-
-def check_choice(what: str, got: str, known: Iterable[str]) -> None:
-    """Raise ValueError unless ``got`` is one of the known names."""
-    if got not in known:
-        raise ValueError(f"No such {what}: expected one of {', '.join(known)}, got {got!r}.")

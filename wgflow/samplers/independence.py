@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from wgflow._check import check_positive
-from wgflow._random import noise_like
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.samplers.base import Info, Sampler, log_uniform_like, metropolis
 from wgflow.samplers.langevin import LangevinState
@@ -35,15 +34,19 @@ class Independence(Sampler[Any]):
     anchors: Tensor
     step_size: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(step_size=self.step_size)
 
-    def init(self, energy, x, *, generator=None) -> LangevinState:
+    def init(
+        self, energy: Energy, x: Tensor, *, generator: torch.Generator | None = None
+    ) -> LangevinState:
         """Chains at x."""
         value, grad = energy_and_grad(energy, x)
         return LangevinState(x.detach(), value, grad, value.new_tensor(self.step_size))
 
-    def step(self, energy: Energy, state: Any, *, generator=None) -> tuple[Any, Info]:
+    def step(
+        self, energy: Energy, state: Any, *, generator: torch.Generator | None = None
+    ) -> tuple[Any, Info]:
         """One proposal per chain, accepted or not."""
         y = self.propose(len(state.x), generator=generator)
         value, grad = energy_and_grad(energy, y)
@@ -51,7 +54,7 @@ class Independence(Sampler[Any]):
         log_q = self.log_density(torch.cat([state.x, y]))
         here, there = -state.energy - log_q[: len(y)], -value - log_q[len(y) :]
         log_uniform = log_uniform_like(value, generator=generator)
-        proposal = state._replace(x=y, energy=value, grad=grad, **_momentum(state, generator))
+        proposal = state.jumped(y, value, grad, generator)
         state, info = metropolis(state, proposal, there - here, log_uniform)
         return state, info._replace(exchangeable=exchangeable(log_uniform + here, there))
 
@@ -91,15 +94,6 @@ def log_sum_exp(values: Tensor) -> Tensor:
     """
     top = values.amax(1, keepdim=True)
     return values.sub_(top).clamp_min_(-80).exp_().sum(1).log_() + top[:, 0]
-
-
-def _momentum(state: Any, generator: torch.Generator | None) -> dict[str, Tensor]:
-    """Fresh momenta for who has some: the old ones know the weight of the chain that they had."""
-    if not hasattr(state, "momentum"):
-        return {}
-    v = state.momentum
-    noise = noise_like(v, generator=generator)
-    return {"momentum": noise}
 
 
 def exchangeable(threshold: Tensor, ratio: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from wgflow._check import check_fraction, check_positive
@@ -27,15 +28,41 @@ class KineticState(NamedTuple):
         """``η²/2``: one leapfrog step with fresh momenta is a Langevin step of this size."""
         return float(self.step_size) ** 2 / 2
 
+    def jumped(
+        self, x: Tensor, energy: Tensor, grad: Tensor, generator: torch.Generator | None
+    ) -> "KineticState":
+        """The chains at x with fresh momenta: old ones carry the weights of their old chains."""
+        momentum = noise_like(self.momentum, generator=generator)
+        return self._replace(x=x, energy=energy, grad=grad, momentum=momentum)
+
 
 @dataclass(frozen=True)
-class Underdamped(Sampler[KineticState]):
+class Kinetic(Sampler[KineticState]):
+    """A sampler of positions and momenta.
+
+    Args:
+        step_size: first η > 0, in units of x.
+    """
+
+    step_size: float = 0.1
+
+    def init(
+        self, energy: Energy, x: Tensor, *, generator: torch.Generator | None = None
+    ) -> KineticState:
+        """Chains at x with fresh momenta."""
+        value, grad = energy_and_grad(energy, x)
+        v = noise_like(x, generator=generator)
+        return KineticState(x.detach(), value, grad, value.new_tensor(self.step_size), v)
+
+
+@dataclass(frozen=True)
+class Underdamped(Kinetic):
     """Underdamped Langevin, ``dX = V dt, dV = -∇E dt - γV dt + √(2γ) dW``, by the OBABO splitting.
 
     Half a step of the exact Ornstein-Uhlenbeck flow of the momenta, one of leapfrog, half a step
     again: weak order 2 in the step η. Unadjusted; `Info.log_weight` is the shadow work
     ``-ΔH`` of the leapfrog part, with which weighted particles stay exact. The O parts leave the
-    momenta's law invariant and cost no work (Bussi and Parrinello 2007).
+    momenta's distribution invariant and cost no work (Bussi and Parrinello 2007).
 
     Args:
         step_size: η > 0, in units of x.
@@ -45,17 +72,18 @@ class Underdamped(Sampler[KineticState]):
         ValueError: when a hyper-parameter is not positive.
     """
 
-    step_size: float = 0.1
     friction: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(step_size=self.step_size, friction=self.friction)
 
-    def init(self, energy, x, *, generator=None) -> KineticState:
-        """Chains at x with fresh momenta."""
-        return _start(energy, x, self.step_size, generator)
-
-    def step(self, energy, state, *, generator=None) -> tuple[KineticState, Info]:
+    def step(
+        self,
+        energy: Energy,
+        state: KineticState,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> tuple[KineticState, Info]:
         """One OBABO step of every chain; nothing is rejected."""
         keep = math.exp(-self.friction * float(state.step_size) / 2)
         state = _refresh_momentum(state, keep, generator)
@@ -64,7 +92,7 @@ class Underdamped(Sampler[KineticState]):
         moved = _refresh_momentum(moved, keep, generator)
         return moved, Info(work.clamp(max=0).exp(), work)
 
-    def time(self, state) -> float:
+    def time(self, state: KineticState) -> float:
         """``η²/2 · (1+c)/(1-c)`` with ``c = e^{-γη}``: η²/2 at high friction, η/γ at low.
 
         Half of the variance that a step adds where E is flat, in the long run.
@@ -74,7 +102,7 @@ class Underdamped(Sampler[KineticState]):
 
 
 @dataclass(frozen=True)
-class HMC(Sampler[KineticState]):
+class HMC(Kinetic):
     """Hamiltonian Monte Carlo: fresh momenta, L leapfrog steps of size η, accept or not; no bias.
 
     The common η moves by Robbins-Monro towards the target acceptance, whose optimum is 0.651 in
@@ -90,20 +118,21 @@ class HMC(Sampler[KineticState]):
         ValueError: when a hyper-parameter is out of its range.
     """
 
-    step_size: float = 0.1
     leapfrog: int = 5
     target: float = 0.651
     adaptation: float = 0.05
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(step_size=self.step_size, leapfrog=self.leapfrog)
         check_fraction(target=self.target, adaptation=self.adaptation)
 
-    def init(self, energy, x, *, generator=None) -> KineticState:
-        """Chains at x with fresh momenta."""
-        return _start(energy, x, self.step_size, generator)
-
-    def step(self, energy, state, *, generator=None) -> tuple[KineticState, Info]:
+    def step(
+        self,
+        energy: Energy,
+        state: KineticState,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> tuple[KineticState, Info]:
         """One trajectory per chain, accepted with ``min(1, e^{-ΔH})``."""
         state = _refresh_momentum(state, 0.0, generator)
         proposal = _leapfrog(energy, state, self.leapfrog)
@@ -112,18 +141,14 @@ class HMC(Sampler[KineticState]):
         state, info = metropolis(state, proposal, log_ratio, log_uniform)
         return adapt(state, info, self.target, self.adaptation), info
 
-    def time(self, state) -> float:
+    def time(self, state: KineticState) -> float:
         """(Lη)²/2, the Langevin time with the same displacement."""
         return (self.leapfrog * float(state.step_size)) ** 2 / 2
 
 
-def _start(energy: Energy, x: Tensor, step_size: float, generator) -> KineticState:
-    value, grad = energy_and_grad(energy, x)
-    v = noise_like(x, generator=generator)
-    return KineticState(x.detach(), value, grad, value.new_tensor(step_size), v)
-
-
-def _refresh_momentum(state: KineticState, keep: float, generator) -> KineticState:
+def _refresh_momentum(
+    state: KineticState, keep: float, generator: torch.Generator | None
+) -> KineticState:
     """``v ← c v + √(1-c²) ξ``: the exact Ornstein-Uhlenbeck flow of the momenta."""
     v = state.momentum
     noise = noise_like(v, generator=generator)

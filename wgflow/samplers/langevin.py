@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from wgflow._check import check_fraction, check_positive
@@ -25,13 +26,37 @@ class LangevinState(NamedTuple):
         """ε."""
         return float(self.step_size)
 
+    def jumped(
+        self, x: Tensor, energy: Tensor, grad: Tensor, generator: torch.Generator | None
+    ) -> "LangevinState":
+        """The chains at x."""
+        return self._replace(x=x, energy=energy, grad=grad)
+
 
 @dataclass(frozen=True)
-class ULA(Sampler[LangevinState]):
+class Overdamped(Sampler[LangevinState]):
+    """A sampler whose state is positions alone.
+
+    Args:
+        step_size: first ε > 0, in squared units of x.
+    """
+
+    step_size: float = 0.01
+
+    def init(
+        self, energy: Energy, x: Tensor, *, generator: torch.Generator | None = None
+    ) -> LangevinState:
+        """Chains at x."""
+        value, grad = energy_and_grad(energy, x)
+        return LangevinState(x.detach(), value, grad, value.new_tensor(self.step_size))
+
+
+@dataclass(frozen=True)
+class ULA(Overdamped):
     """Unadjusted Langevin algorithm, ``x ← x - ε∇E(x) + √(2ε) ξ``: Euler-Maruyama, weak order 1.
 
-    Its stationary law is biased at order ε: variance ``2/(λ(2-ελ))`` instead of ``1/λ`` on
-    N(0, 1/λ), and it explodes for ``ε > 2/λ``. `Info.log_weight` carries the log ratio of
+    Its stationary distribution is biased at order ε: variance ``2/(λ(2-ελ))`` in place of ``1/λ``
+    on N(0, 1/λ), and it explodes for ``ε > 2/λ``. `Info.log_weight` carries the log ratio of
     backward and forward transitions, with which weighted particles stay exact.
 
     Args:
@@ -41,27 +66,27 @@ class ULA(Sampler[LangevinState]):
         ValueError: when ``step_size`` is not positive.
     """
 
-    step_size: float = 0.01
-
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(step_size=self.step_size)
 
-    def init(self, energy, x, *, generator=None) -> LangevinState:
-        """Chains at x."""
-        return _start(energy, x, self.step_size)
-
-    def step(self, energy, state, *, generator=None) -> tuple[LangevinState, Info]:
+    def step(
+        self,
+        energy: Energy,
+        state: LangevinState,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> tuple[LangevinState, Info]:
         """One Euler-Maruyama step of every chain; nothing is rejected."""
         proposal, log_ratio = _propose(energy, state, 2 * state.step_size, generator)
         return proposal, Info(log_ratio.clamp(max=0).exp(), log_ratio)
 
-    def time(self, state) -> float:
+    def time(self, state: LangevinState) -> float:
         """ε."""
         return float(state.step_size)
 
 
 @dataclass(frozen=True)
-class MALA(Sampler[LangevinState]):
+class MALA(Overdamped):
     """Metropolis-adjusted Langevin algorithm: ULA's proposal, accepted or not; no bias.
 
     After each step the common ε moves by Robbins-Monro towards the target acceptance, whose
@@ -78,40 +103,41 @@ class MALA(Sampler[LangevinState]):
         ValueError: when a hyper-parameter is out of its range.
     """
 
-    step_size: float = 0.01
     target: float = 0.574
     adaptation: float = 0.05
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(step_size=self.step_size)
         check_fraction(target=self.target, adaptation=self.adaptation)
 
-    def init(self, energy, x, *, generator=None) -> LangevinState:
-        """Chains at x."""
-        return _start(energy, x, self.step_size)
-
-    def step(self, energy, state, *, generator=None) -> tuple[LangevinState, Info]:
+    def step(
+        self,
+        energy: Energy,
+        state: LangevinState,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> tuple[LangevinState, Info]:
         """Accept each proposal with ``min(1, e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x))``."""
         state, info = _adjusted(energy, state, 2 * state.step_size, generator)
         return adapt(state, info, self.target, self.adaptation), info
 
-    def time(self, state) -> float:
+    def time(self, state: LangevinState) -> float:
         """ε."""
         return float(state.step_size)
 
 
 @dataclass(frozen=True)
-class CrankNicolson(Sampler[LangevinState]):
+class CrankNicolson(Overdamped):
     """Preconditioned Crank-Nicolson Langevin algorithm (Cotter et al. 2013); no bias.
 
-    For laws with Gaussian noise of a known σ, whose energies are ``|x|²/(2σ²)`` and a rest that is
-    never more convex. The proposal
+    For distributions with Gaussian noise of a known σ: ``E = |x|²/(2σ²) + R`` with R never
+    more convex. The proposal
 
         y = ρx + (1-ρ)(x - σ²∇E(x)) + σ√(1-ρ²) ξ,        ρ = 1 - ε/σ²,
 
     is ULA's with ``2ε - ε²/σ²`` for the variance of the noise, and exact for ``N(0, σ²I)`` in any
-    dimension and with any step, so that only the rest is ever a reason to reject. MALA has to keep
-    ``ε ~ σ² d^{-1/3}``. For smoothed data ``x - σ²∇E(x)`` is the mean of what is under the noise.
+    dimension and with any step, so that only R causes rejections. MALA has to keep
+    ``ε ~ σ² d^{-1/3}``. For smoothed data ``x - σ²∇E(x)`` is the mean of the data given x.
 
     Args:
         width: σ > 0, in units of x.
@@ -127,20 +153,22 @@ class CrankNicolson(Sampler[LangevinState]):
     target: float = 0.574
     adaptation: float = 0.05
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(step_size=self.step_size, width=self.width)
         check_fraction(target=self.target, adaptation=self.adaptation)
         if not self.step_size < 2 * self.width**2:
             raise ValueError(
-                "A Crank-Nicolson step must contract: expected step_size < 2 width², "
-                f"{2 * self.width**2:g}, got {self.step_size}."
+                f"`step_size` must be < 2 width² = {2 * self.width**2:g}, to contract: "
+                f"got {self.step_size}."
             )
 
-    def init(self, energy, x, *, generator=None) -> LangevinState:
-        """Chains at x."""
-        return _start(energy, x, self.step_size)
-
-    def step(self, energy, state, *, generator=None) -> tuple[LangevinState, Info]:
+    def step(
+        self,
+        energy: Energy,
+        state: LangevinState,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> tuple[LangevinState, Info]:
         """Accept each proposal with ``min(1, e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x))``."""
         variance = 2 * state.step_size - (state.step_size / self.width) ** 2
         state, info = _adjusted(energy, state, variance, generator)
@@ -149,19 +177,14 @@ class CrankNicolson(Sampler[LangevinState]):
             state = state._replace(step_size=state.step_size.clamp(max=self.width**2))
         return state, info
 
-    def time(self, state) -> float:
+    def time(self, state: LangevinState) -> float:
         """``ε - ε²/(2σ²)``."""
         step = float(state.step_size)
         return step - (step / self.width) ** 2 / 2
 
 
-def _start(energy: Energy, x: Tensor, step_size: float) -> LangevinState:
-    value, grad = energy_and_grad(energy, x)
-    return LangevinState(x.detach(), value, grad, value.new_tensor(step_size))
-
-
 def _adjusted(
-    energy: Energy, state: LangevinState, variance: Tensor, generator
+    energy: Energy, state: LangevinState, variance: Tensor, generator: torch.Generator | None
 ) -> tuple[LangevinState, Info]:
     proposal, log_ratio = _propose(energy, state, variance, generator)
     log_uniform = log_uniform_like(log_ratio, generator=generator)
@@ -169,7 +192,7 @@ def _adjusted(
 
 
 def _propose(
-    energy: Energy, state: LangevinState, variance: Tensor, generator
+    energy: Energy, state: LangevinState, variance: Tensor, generator: torch.Generator | None
 ) -> tuple[LangevinState, Tensor]:
     """``y = x - ε∇E(x) + √v ξ`` and ``log [e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x)]``."""
     x, step = state.x, state.step_size
