@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,16 +21,32 @@ TIMES = (0.2, 0.4, 0.6, 0.8)
 """Times t of the paths ``(1-t) noise + t data`` at which `Flow.reconstruction_error` starts."""
 
 
+class ClassGuidance(NamedTuple):
+    """Guidance to a class by a classifier of noisy points.
+
+    Attributes:
+        log_prob: ``log p(c|x)`` of points on their way.
+        label: c.
+        scale: guidance scale k > 0; 1 is Bayes' rule where noise and data are independent.
+    """
+
+    log_prob: LogProb
+    label: int
+    scale: float
+
+
 @dataclass(frozen=True, eq=False)
 class Flow(ABC):
     """A learned flow between noise and data: an energy, and how to follow it.
 
-    Points are in the units of the energy. Fields after the energy are its options; `configured`
-    changes them.
+    Points are in the units of the energy.
 
     Args:
         energy: E of points; also of the noise level, where the flow has levels.
     """
+
+    options: ClassVar[tuple[str, ...]] = ()
+    """Fields that `configured` changes."""
 
     energy: Any
 
@@ -99,21 +115,11 @@ class Flow(ABC):
     def sample_class(
         self,
         like: Points,
-        log_prob: LogProb,
-        label: int,
-        scale: float,
+        guide: ClassGuidance,
         *,
         generator: torch.Generator | None = None,
     ) -> Points:
-        """`sample`, guided to a class by a classifier of noisy points.
-
-        Args:
-            like: as of `sample`.
-            log_prob: ``log p(c|x)`` of points on the way.
-            label: c.
-            scale: guidance scale k > 0; 1 is Bayes' rule where noise and data are independent.
-            generator: source of randomness.
-        """
+        """`sample`, guided to a class."""
 
     @abstractmethod
     def legs(self, generator: torch.Generator | None = None) -> list[Callable[[Points], Points]]:
@@ -142,16 +148,10 @@ class Flow(ABC):
 
     def configured(self: F, **options: Any) -> F:
         """The same flow with other options. Raises ValueError for one that it does not have."""
-        known = [f.name for f in fields(self) if f.name not in self._given()]
         for name in options:
-            if name not in known:
+            if name not in self.options:
                 raise ValueError(
                     f"`{name}` must be an option of {type(self).__name__}: expected one of "
-                    f"{', '.join(known)}."
+                    f"{', '.join(self.options)}."
                 )
         return replace(self, **options)
-
-    @classmethod
-    @abstractmethod
-    def _given(cls) -> tuple[str, ...]:
-        """Fields that a run determines."""

@@ -5,7 +5,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -14,11 +14,11 @@ from wgflow._check import check_nonnegative, check_positive
 from wgflow._random import noise_like
 from wgflow._tensor import Points, sum_event
 from wgflow.energies.base import Tempered
-from wgflow.energies.conditional import Conditional, LogProb, check_mask
+from wgflow.energies.conditional import Conditional, check_mask
 from wgflow.energies.noise_levels import At, Levels, denoised
 from wgflow.energies.principal import CONTRAST, contrastable, contrasted
 from wgflow.flows import log_z as annealing
-from wgflow.flows.base import CHUNK, TIMES, Flow
+from wgflow.flows.base import CHUNK, TIMES, ClassGuidance, Flow
 from wgflow.flows.heat import ancestral_sampling, probability_flow, start
 from wgflow.likelihood.annealing import STEP, LogZ
 from wgflow.samplers.base import sample
@@ -74,6 +74,8 @@ class HeatFlow(Flow):
         ValueError: when an option is out of its range.
     """
 
+    options: ClassVar[tuple[str, ...]] = ("steps", "stochastic", "langevin", "autoguidance")
+
     levels: Levels
     temperature: float = 1.0
     steps: int | None = None
@@ -84,10 +86,6 @@ class HeatFlow(Flow):
     def __post_init__(self) -> None:
         check_positive(temperature=self.temperature, steps=self._steps)
         check_nonnegative(langevin=self.langevin)
-
-    @classmethod
-    def _given(cls) -> tuple[str, ...]:
-        return ("energy", "levels", "temperature")
 
     def sample(self, like: Points, *, generator: torch.Generator | None = None) -> Points:
         """Noise carried down all levels, then denoised or settled by Langevin steps.
@@ -240,9 +238,7 @@ class HeatFlow(Flow):
     def sample_class(
         self,
         like: Points,
-        log_prob: LogProb,
-        label: int,
-        scale: float,
+        guide: ClassGuidance,
         *,
         generator: torch.Generator | None = None,
     ) -> Points:
@@ -255,7 +251,7 @@ class HeatFlow(Flow):
             raise ValueError(
                 f"`temperature` must be 1 with guidance to a class: got {self.temperature}."
             )
-        law = Conditional(self.energy, log_prob, label, scale)
+        law = Conditional(self.energy, *guide)
         guided = replace(self, energy=law, autoguidance=self._autoguidance)
         return guided.sample(like, generator=generator)
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -20,8 +20,8 @@ from wgflow._random import noise_like
 from wgflow._tensor import Points, sum_event
 from wgflow.data.targets import GaussianMixture
 from wgflow.energies.base import Confined, Energy
-from wgflow.energies.conditional import Conditional, Conditioned, LogProb
-from wgflow.flows.base import CHUNK, TIMES, Flow
+from wgflow.energies.conditional import Conditional, Conditioned
+from wgflow.flows.base import CHUNK, TIMES, ClassGuidance, Flow
 from wgflow.likelihood.annealing import STEP, LogZ, log_z as annealed_log_z
 from wgflow.samplers.base import sample
 from wgflow.samplers.descent import anneal
@@ -85,6 +85,8 @@ class MatchedPath(Flow):
         ValueError: when an option is out of its range.
     """
 
+    options: ClassVar[tuple[str, ...]] = ("time", "steps", "langevin")
+
     paths: StraightPaths
     time: float = 2.0
     steps: int = 80
@@ -93,10 +95,6 @@ class MatchedPath(Flow):
     def __post_init__(self) -> None:
         check_positive(time=self.time, steps=self.steps)
         check_nonnegative(langevin=self.langevin)
-
-    @classmethod
-    def _given(cls) -> tuple[str, ...]:
-        return ("energy", "paths")
 
     def sample(self, like: Points, *, generator: torch.Generator | None = None) -> Points:
         """The ends of paths from ``N(0, s²I)``: see `follow`."""
@@ -198,9 +196,7 @@ class MatchedPath(Flow):
     def sample_class(
         self,
         like: Points,
-        log_prob: LogProb,
-        label: int,
-        scale: float,
+        guide: ClassGuidance,
         *,
         generator: torch.Generator | None = None,
     ) -> Points:
@@ -210,9 +206,11 @@ class MatchedPath(Flow):
         x = self.noise(like, generator)
         for k in range(self.steps):
             t = (k + 0.5) * h  # the middle of the step, where 1/t is finite
-            g = scale * self.paths.noise**2 * (1 - t) / (epsilon * t)
-            law = Conditional(self.energy, log_prob, label, g) if t < 1 else self.energy
-            x = replace(one, energy=law)._follow(x)
+            g = guide.scale * self.paths.noise**2 * (1 - t) / (epsilon * t)
+            energy = self.energy
+            if t < 1:
+                energy = Conditional(energy, guide.log_prob, guide.label, g)
+            x = replace(one, energy=energy)._follow(x)
         if self.langevin:
             x = sample(ULA(epsilon * h), self.energy, x, self.langevin, generator=generator)
         return x

@@ -10,7 +10,7 @@ from torch import Tensor
 from wgflow._check import check_choice, check_nonnegative
 from wgflow._tensor import Points
 from wgflow.energies.conditional import LogProb
-from wgflow.flows import Flow
+from wgflow.flows.base import ClassGuidance, Flow
 from wgflow.metrics.labelling import UPDATES, Labeller
 from wgflow.runs.run import STARTS, Run
 from wgflow.storage.folder import LABELLER
@@ -97,8 +97,12 @@ def sample_classes(
     find = partial(reject, log_prob=labeller, guidance=guidance, generator=generator, count=count)
     legs = [] if flow is None else [_mixed(run, leg) for leg in flow.legs(generator)]
     if class_guidance and flow is not None:
-        guide = partial(_guided, run, flow, labeller, class_guidance, generator)
-        parts = [find(partial(guide, c), labels=[c], ahead=AHEAD_GUIDED) for c in labels]
+        guides = [ClassGuidance(labeller, label, class_guidance) for label in labels]
+        begins = [partial(_guided, run, flow, guide, generator) for guide in guides]
+        parts = [
+            find(begin, labels=[label], ahead=AHEAD_GUIDED)
+            for begin, label in zip(begins, labels, strict=True)
+        ]
         x, draws, ended = zip(*parts, strict=True)
         chosen = Chosen(torch.cat(x), sum(draws), sum(ended))
     elif legs:
@@ -111,16 +115,10 @@ def sample_classes(
 
 
 def _guided(
-    run: Run,
-    flow: Flow,
-    labeller: LogProb,
-    scale: float,
-    generator: torch.Generator | None,
-    label: int,
-    count: int,
+    run: Run, flow: Flow, guide: ClassGuidance, generator: torch.Generator | None, count: int
 ) -> Points:
     with run.mixed_precision():
-        return flow.sample_class(run.like(count), labeller, label, scale, generator=generator)
+        return flow.sample_class(run.like(count), guide, generator=generator)
 
 
 def _mixed(run: Run, leg: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
