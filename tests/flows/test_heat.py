@@ -126,7 +126,7 @@ def test_the_law_of_the_heat_flow_is_where_both_terms_are_stationary(changed, te
 
     def slopes(energy):
         values = []
-        for part in x.split(2000):
+        for part in x.split(500):
             loss = scheme.loss(energy, scheme.init(energy, part), generator=seeded(len(values)))
             values.append(torch.stack(torch.autograd.grad(loss.value, [*energy.parameters()])))
         return torch.stack(values)
