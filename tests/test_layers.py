@@ -1,11 +1,15 @@
 """The order of imports is one line: a module imports only modules that come before it."""
 
 import ast
+import inspect
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import wgflow
+from wgflow.cli import app
+from wgflow.energies.mlp import MLP
 
 ROOMS = {
     "": "_version _tensor _check _random errors",
@@ -112,3 +116,33 @@ def test_every_form_of_import_is_seen(source, tmp_path):
     place = {name: n for n, name in enumerate(["z", "a", "b.deep", "b", "__init__"])}
     (line,) = violations(tmp_path, place)
     assert line.startswith(FORBIDDEN[source])
+
+
+def stack_of_modules():
+    """Modules of the package on the call stack, outermost first, each once."""
+    frame, names = inspect.currentframe(), []
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name.startswith("wgflow."):
+            names.append(name.removeprefix("wgflow."))
+        frame = frame.f_back
+    return list(dict.fromkeys(reversed(names)))
+
+
+def test_a_batch_passes_few_rooms_and_only_goes_down(tmp_path, monkeypatch):
+    """From the command to the loss: modules on the stack when a scheme evaluates its energy."""
+    trips, forward = [], MLP.forward
+
+    def seen(network, x):
+        trips.append([*stack_of_modules(), "energies.mlp"])
+        return forward(network, x)
+
+    monkeypatch.setattr(MLP, "forward", seen)
+    small = ("training.steps=1", "scheme.dynamics.size=64", "scheme.dynamics.held_out=64")
+    settings = [word for setting in small for word in ("--set", setting)]
+    command = ["train", "moons", "--out", str(tmp_path / "run"), "--no-report", *settings]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    trip = next(trip for trip in trips if "schemes.proximal" in trip and "training.loop" in trip)
+    assert len(trip) <= 10
+    places = [[*ROOMS].index(name.split(".")[0]) for name in trip]
+    assert places == sorted(places, reverse=True)
