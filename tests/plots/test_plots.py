@@ -123,6 +123,17 @@ def test_every_figure_is_drawn_and_leaves_no_state(charts):
         assert pixels(figure).std() > 5  # not blank
 
 
+def test_a_dollar_in_a_name_is_no_mathematics():
+    x, names = RNG.normal(size=(50, 2)), ("$\\frac{$", "price in $")
+    figures = [
+        plots.marginals(x, x, names),
+        plots.pairs(x, x, names),
+        plots.scatter(x, plots.density_of(PLANE, BOXES[2], 20), names),
+        plots.compared_curves({names[0]: RECORDS, "$a$": RECORDS}),
+    ]
+    assert all(pixels(figure).std() > 5 for figure in figures)
+
+
 def test_a_filmstrip_shows_the_first_and_the_last_moment():
     frames = np.stack([np.full((16, 1, 2, 2), k / 20) for k in range(21)])
     rows = plots.filmstrip(np.arange(21), frames, (0.0, 1.0)).axes[::16]

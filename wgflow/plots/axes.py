@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
 from wgflow.plots.charts import Box, Chart
-from wgflow.plots.style import DATA, DENSITY, MODEL
+from wgflow.plots.style import DATA, DENSITY, MODEL, literal
 
 
 def ends(chart: Chart, axis: int) -> tuple[float, float]:
@@ -22,15 +22,10 @@ def aspect(box: Box) -> float:
     return height / width
 
 
-def edges(low: float, high: float, count: int) -> list[float]:
-    """Of equal bins, one more than there are bins."""
-    return np.linspace(low, high, count + 1).tolist()
-
-
 def plane(axes: Axes, box: Box, names: Sequence[str]) -> None:
     """Limits and labels of two coordinates."""
     axes.set(xlim=(box.low[0], box.high[0]), ylim=(box.low[1], box.high[1]))
-    axes.set(xlabel=names[0], ylabel=names[1])
+    axes.set(xlabel=literal(names[0]), ylabel=literal(names[1]))
     # One unit looks equally long on both axes, unless that would make a sliver.
     axes.set_aspect("equal" if 0.25 < aspect(box) < 4 else "auto")
 
@@ -38,7 +33,7 @@ def plane(axes: Axes, box: Box, names: Sequence[str]) -> None:
 def curve(axes: Axes, chart: Chart, name: str, color: str = DATA, **options: Any) -> None:
     """A function of the line."""
     axes.plot(chart.axes[0], chart.values, color=color, **options)
-    axes.set(xlabel=name, xlim=ends(chart, 0))
+    axes.set(xlabel=literal(name), xlim=ends(chart, 0))
 
 
 def heat(axes: Axes, chart: Chart, names: Sequence[str], **options: Any) -> AxesImage:
@@ -69,12 +64,11 @@ def dots(axes: Axes, x: np.ndarray, color: str, size: float) -> None:
 def histograms(axes: Axes, x: np.ndarray, y: np.ndarray, box: Box, axis: int) -> None:
     """One coordinate of the model and of the data, as fractions of all points."""
     low, high = float(box.low[axis]), float(box.high[axis])
-    bins = edges(low, high, 30)
     for values, color in ((y, DATA), (x, MODEL)):
         inside = values[(values >= low) & (values <= high)]
-        share = np.full(len(inside), 1 / len(values))
-        axes.hist(inside, bins, weights=share, color=color, alpha=0.25)
-        axes.hist(inside, bins, weights=share, color=color, histtype="step", lw=1.2)
+        shown = {"range": (low, high), "weights": np.full(len(inside), 1 / len(values))}
+        axes.hist(inside, 30, **shown, color=color, alpha=0.25)
+        axes.hist(inside, 30, **shown, color=color, histtype="step", lw=1.2)
     axes.set(yticks=[])
 
 

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from wgflow.plots.axes import curve, dots, edges, ends, heat, plane, shade
+from wgflow.plots.axes import curve, dots, ends, heat, plane, shade
 from wgflow.plots.charts import Chart
-from wgflow.plots.style import DATA, DENSITY, EXCESS, FAINT, MODEL, PAPER, STYLE, panels
+from wgflow.plots.style import DATA, DENSITY, EXCESS, FAINT, MODEL, PAPER, STYLE, literal, panels
 
 TRUTH = "True density"
 DEPTH = 12.0  # nats of energy above the minimum that a landscape shows
@@ -53,8 +53,8 @@ def scatter(x: np.ndarray, true: Chart, names: Sequence[str] = NAMES) -> Figure:
     """Samples of the model over a density: dots in the plane, a histogram on the line."""
     if len(true.axes) == 1:
         figure, (axes,) = panels(1, 1, width=8.5, height=3.2)
-        bins, count = edges(*ends(true, 0), 60), len(x)
-        axes.hist(x[:, 0], bins, density=True, color=MODEL, alpha=0.45, label="model samples")
+        count, options = len(x), {"range": ends(true, 0), "density": True, "alpha": 0.45}
+        axes.hist(x[:, 0], 60, **options, color=MODEL, label="model samples")
         curve(axes, true, names[0], label="data density")
         axes.set(ylabel="density")
         axes.legend()
@@ -74,7 +74,7 @@ def compared_densities(charts: Mapping[str, Chart], names: Sequence[str] = NAMES
     figure, grid = panels(len(charts), 4, width=2.6, height=3.0)
     for axes, (name, chart) in zip(grid, charts.items(), strict=True):
         shade(axes, chart, names, top)
-        axes.set_title(name, fontsize=9)
+        axes.set_title(literal(name), fontsize=9)
         axes.label_outer()
     return figure
 
@@ -120,5 +120,5 @@ def _densities_1d(true: Chart, learned: Chart, names: Sequence[str], truth: str)
     lower.fill_between(true.axes[0], np.maximum(difference, 0), color=MODEL, alpha=0.6, lw=0)
     lower.fill_between(true.axes[0], np.minimum(difference, 0), color=DATA, alpha=0.6, lw=0)
     lower.axhline(0, color=FAINT, lw=0.8)
-    lower.set(xlabel=names[0], ylabel="difference", xlim=ends(true, 0))
+    lower.set(xlabel=literal(names[0]), ylabel="difference", xlim=ends(true, 0))
     return figure

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from wgflow.plots.axes import dots, histograms, picture
 from wgflow.plots.charts import box_of
-from wgflow.plots.style import DATA, INK, MODEL, STYLE, panels
+from wgflow.plots.style import DATA, INK, MODEL, STYLE, literal, panels
 
 PAIRS = 5  # coordinates that a scatter matrix shows
 
@@ -48,7 +48,7 @@ def pairs(
             dots(axes, source[:1000][:, [j, i]], color, 3.0)
             axes.set_ylim(box.low[i], box.high[i])
         axes.set_xlim(box.low[j], box.high[j])
-        axes.set(xlabel=names[j], ylabel=names[i])
+        axes.set(xlabel=literal(names[j]), ylabel=literal(names[i]))
         axes.label_outer()
     _legend(figure, "held-out data (above the diagonal)", "model samples (below the diagonal)")
     return figure
@@ -64,7 +64,7 @@ def marginals(
     figure, grid = panels(d, 4, width=9.0 / min(4, d), height=1.8 if d > 4 else 3.0)
     for j, axes in enumerate(grid):
         histograms(axes, samples[:, j], reference[:, j], box, j)
-        axes.set_title(names[j], fontsize=9, weight="normal", pad=3)
+        axes.set_title(literal(names[j]), fontsize=9, weight="normal", pad=3)
     _legend(figure, "held-out data", "model samples")
     return figure
 

@@ -57,6 +57,11 @@ def panels(count: int, columns: int, *, width: float, height: float) -> tuple[Fi
     return figure, grid[:count]
 
 
+def literal(text: str) -> str:
+    """Text in which a dollar is a dollar and begins no mathematics."""
+    return text.replace("$", r"\$")
+
+
 def png(figure: Figure, dpi: int = 144) -> bytes:
     """The figure as the bytes of a PNG file."""
     FigureCanvasAgg(figure)

@@ -8,8 +8,12 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.ndimage import median_filter
 
-from wgflow.plots.style import PALETTE, STYLE, panels
+from wgflow.plots.style import PALETTE, STYLE, literal, panels
+
+Records = Sequence[Mapping[str, Any]]
+"""Metrics by name, one mapping per logged step."""
 
 
 class Panel(NamedTuple):
@@ -36,7 +40,7 @@ AXES = {"kl": "KL(data‖model), nats", "nll": "held-out NLL, nats per point"}
 
 
 @rc_context(STYLE)
-def curves(records: Sequence[Mapping[str, Any]], shown: Sequence[Panel] = PANELS) -> Figure:
+def curves(records: Records, shown: Sequence[Panel] = PANELS) -> Figure:
     """Training curves, one panel per quantity that was recorded.
 
     Raises:
@@ -55,7 +59,7 @@ def curves(records: Sequence[Mapping[str, Any]], shown: Sequence[Panel] = PANELS
 
 
 @rc_context(STYLE)
-def compared_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+def compared_curves(runs: Mapping[str, Records]) -> Figure:
     """KL(data‖model), or the NLL, of several runs over steps and over CPU seconds.
 
     Raises:
@@ -67,7 +71,7 @@ def compared_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     figure, grid = panels(2, 2, width=5.0, height=3.6)
     for axes, clock in zip(grid, ("step", "cpu_seconds"), strict=True):
         for j, (name, records) in enumerate(runs.items()):
-            axes.plot(*_series(records, keys[0], clock), color=_color(j), label=name)
+            axes.plot(*_series(records, keys[0], clock), color=_color(j), label=literal(name))
         axes.set_yscale("log" if keys[0] == "kl" else "linear")
         axes.grid(axis="y")
     grid[0].set(xlabel="training step", ylabel=AXES[keys[0]])
@@ -76,28 +80,24 @@ def compared_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     return figure
 
 
-def _series(
-    records: Sequence[Mapping[str, Any]], key: str, clock: str = "step"
-) -> tuple[np.ndarray, np.ndarray]:
+def _series(records: Records, key: str, clock: str = "step") -> tuple[np.ndarray, np.ndarray]:
     """Times and finite values of one metric over the records that hold it."""
-    points = [(r[clock], r[key]) for r in records if _is_number(r.get(key)) and clock in r]
+    numbers = [r for r in records if isinstance(r.get(key), int | float) and clock in r]
+    points = [(r[clock], r[key]) for r in numbers if math.isfinite(r[key])]
     times, values = np.array(points, dtype=float).reshape(-1, 2).T
     return times, values
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _panel(axes: Axes, records: Sequence[Mapping[str, Any]], panel: Panel) -> None:
+def _panel(axes: Axes, records: Records, panel: Panel) -> None:
     for j, (key, label) in enumerate(panel.lines.items()):
         times, values = _series(records, key)
         if not len(times):
             continue
-        noisy = len(times) > 60
-        axes.plot(times, values, color=_color(j), alpha=0.25 if noisy else 1.0, lw=1)
+        noisy, dot = len(times) > 60, "o" if len(times) == 1 else ""
+        axes.plot(times, values, dot + "-", color=_color(j), alpha=0.25 if noisy else 1.0, lw=1)
         if noisy:
-            axes.plot(times, _smooth(values, len(values) // 30), color=_color(j))
+            window = len(values) // 30 | 1  # a running median, for which spikes do not smear
+            axes.plot(times, median_filter(values, window, mode="nearest"), color=_color(j))
         axes.plot([], [], color=_color(j), label=label)
         if panel.scale == "log" and values.max() > 10 * values.min() > 0:
             axes.set_yscale("log")
@@ -106,13 +106,6 @@ def _panel(axes: Axes, records: Sequence[Mapping[str, Any]], panel: Panel) -> No
     axes.margins(x=0.02)
     if len(panel.lines) > 1:
         axes.legend(loc="best")
-
-
-def _smooth(values: np.ndarray, width: int) -> np.ndarray:
-    """The running median over an odd window, shorter at the ends: spikes do not smear."""
-    half = max(1, width // 2)
-    windows = [values[max(0, k - half) : k + half + 1] for k in range(len(values))]
-    return np.array([np.median(w) for w in windows])
 
 
 def _color(index: int) -> str:

@@ -5,7 +5,7 @@ import io
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from matplotlib.image import imsave
 
 from wgflow import plots
 from wgflow.plots import Box, Chart
@@ -22,7 +22,7 @@ class Projection(NamedTuple):
 
 
 def motion(material: Material) -> dict[str, Any]:
-    """A figure of ``frames``; of vectors the ``film`` of the player and its ``height`` as well."""
+    """A figure of ``frames``; of vectors the ``film`` of the player too, and its ``height``."""
     film, view = material.film, material.view
     if film is None:
         return {}
@@ -31,10 +31,11 @@ def motion(material: Material) -> dict[str, Any]:
         return {"frames": plots.filmstrip(film.steps, film.x, limits)}
     shown = _project(material, film)
     flat = view.true if view and material.dimension == 2 else None
+    ratio = 0.3 if material.dimension == 1 else plots.aspect(shown.box)
     return {
         "frames": plots.moments(film.steps, shown.frames, shown.box, flat, data=shown.data),
         "film": _player(film.steps, shown, view),
-        "height": _height(material.dimension, plots.aspect(shown.box)),
+        "height": round(960 * (ratio if 0.25 < ratio < 4 else 1.0)),
     }
 
 
@@ -68,11 +69,6 @@ def _player(steps: np.ndarray, shown: Projection, view: View | None) -> dict[str
     }
 
 
-def _height(dimension: int, aspect: float) -> int:
-    """Of a canvas of width 960."""
-    return round(960 * (0.3 if dimension == 1 else aspect if 0.25 < aspect < 4 else 1.0))
-
-
 def packed(points: np.ndarray, box: Box) -> str:
     """Points (..., 2) as int16 within the box, base64; -32768 says that a point is outside."""
     share = 2 * (points - box.low) / (box.high - box.low) - 1
@@ -83,9 +79,8 @@ def packed(points: np.ndarray, box: Box) -> str:
 
 def _ground(chart: Chart) -> str:
     """A pale picture of a density, as a data URI; a strip for a density of the line."""
-    values = chart.values if chart.values.ndim == 2 else chart.values[:, None]
-    shade = plots.DENSITY(0.6 * np.clip(values / np.quantile(values, 0.999), 0, 1))
-    image = Image.fromarray(np.uint8(255 * shade[..., :3].swapaxes(0, 1)[::-1]))
-    buffer = io.BytesIO()
-    image.save(buffer, format="png")
+    top = float(np.quantile(chart.values, 0.999))
+    values, buffer = np.atleast_2d(np.minimum(chart.values, top).T), io.BytesIO()
+    scale = {"vmin": 0, "vmax": top / 0.6, "cmap": plots.DENSITY}
+    imsave(buffer, values, origin="lower", format="png", **scale)
     return data_uri(buffer.getvalue())

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from wgflow.metrics.samples import mode_occupancy, occupancy_error
 from wgflow.plots import Chart
 from wgflow.runs.run import Run
 from wgflow.storage import folder
+from wgflow.training.recorder import read_frames
 
 Records = list[dict[str, Any]]
 
@@ -97,17 +97,18 @@ class Material:
 def gather(run: Run) -> Material:
     """Read the run folder, and tabulate the energy where it can be drawn."""
     data, path = run.dataset, run.path
-    samples = _array(path / folder.SAMPLES)
+    samples, scores = path / folder.SAMPLES, path / folder.SCORES
+    x = np.load(samples, allow_pickle=False) if samples.exists() else None
     return Material(
         name=path.resolve().name,
         source=data.name,
         names=_names(data),
         reference=data.test.numpy(),
-        samples=samples,
-        film=_film(path / folder.FRAMES) or _path(run),
+        samples=x,
+        film=_film(run),
         view=_view(run) if math.prod(data.event_shape) <= 2 else None,
-        occupancy=None if samples is None else _occupancy(data.target, samples),
-        scores=_json(path / folder.SCORES),
+        occupancy=None if x is None else _occupancy(data.target, x),
+        scores=folder.read_json(scores) if scores.exists() else None,
         records=folder.read_lines(path / folder.METRICS),
         events=folder.read_lines(path / folder.EVENTS),
         config=(path / folder.CONFIG).read_text(encoding="utf-8"),
@@ -165,26 +166,13 @@ def _occupancy(target: Target | None, samples: np.ndarray) -> Occupancy | None:
     return Occupancy(weights.numpy(), sampled.numpy(), error.numpy())
 
 
-def _path(run: Run) -> Film | None:
-    """Trajectories from noise, for a run whose scheme has no particles but a flow."""
+def _film(run: Run) -> Film | None:
+    """The particles of training; trajectories from noise where the scheme has a flow instead."""
+    if frames := read_frames(run.path, run.steps):
+        return Film(np.array(list(frames)), np.stack(list(frames.values())))
     if run.flow is None:
         return None
     stages = list(run.trajectory(PATHS, generator=torch.Generator().manual_seed(run.config.seed)))
     steps = np.linspace(0, len(stages) - 1, STAGES).round().astype(int)
     x = torch.stack([stages[step] for step in steps])
     return Film(steps, x.numpy(), "evaluations of the gradient")
-
-
-def _film(path: Path) -> Film | None:
-    if not path.exists():
-        return None
-    with np.load(path, allow_pickle=False) as archive:
-        return Film(archive["step"], archive["x"])
-
-
-def _array(path: Path) -> np.ndarray | None:
-    return np.load(path, allow_pickle=False) if path.exists() else None
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    return folder.read_json(path) if path.exists() else None

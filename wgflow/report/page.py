@@ -27,18 +27,21 @@ def write_report(path: Path) -> Path:
 def render(material: Material) -> str:
     """The page of one run, as HTML."""
     grade, sentences = verdict(material)
-    figures = _score_figures(material) | _densities(material) | motion(material)
+    scores = material.scores or {}
     return fill(
         "report.html",
         material=material,
         grade=grade,
         verdict=sentences,
         tiles=_tiles(material),
-        scores=tabulate([material.scores or {}]),
+        scores=tabulate([scores]),
+        floors=_floors(scores),
+        occupancy=plots.occupancy(*material.occupancy) if material.occupancy else None,
         samples=_samples(material),
         curves=attempt(plots.curves, material.records),
         events=dict.fromkeys(k for event in material.events for k in event if k != "metrics"),
-        **figures,
+        **_densities(material),
+        **motion(material),
     )
 
 
@@ -54,17 +57,10 @@ def _tiles(material: Material) -> list[tuple[str, str]]:
     return tiles
 
 
-def _score_figures(material: Material) -> dict[str, Figure | None]:
-    ratios = _floors(material.scores or {})
-    return {
-        "floors": plots.floors(ratios) if ratios else None,
-        "occupancy": plots.occupancy(*material.occupancy) if material.occupancy else None,
-    }
-
-
-def _floors(scores: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+def _floors(scores: Mapping[str, float]) -> Figure | None:
     pairs = {key: (scores.get(key, 0.0), scores.get(f"{key}_floor", 0.0)) for key in TRANSPORTS}
-    return {SCORES[key].label: pair for key, pair in pairs.items() if min(pair) > 0}
+    positive = {SCORES[key].label: pair for key, pair in pairs.items() if min(pair) > 0}
+    return plots.floors(positive) if positive else None
 
 
 def _densities(material: Material) -> dict[str, Figure | None]:
