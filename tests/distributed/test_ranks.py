@@ -35,33 +35,10 @@ fabric = pytest.mark.skipif(
     find_spec("lightning_fabric") is None, reason="needs lightning-fabric, of wgflow[distributed]"
 )
 
-PREAMBLE = """
-import os, shutil, signal, sys
-from pathlib import Path
-import torch
-from wgflow.config import loads
-from wgflow.distributed.launch import launched
-from wgflow.errors import Led
-from wgflow.distributed.ranks import ALONE, Apart
-from wgflow.runs.fit import fit
-from wgflow.runs.fit import resume
-here = Path(sys.argv[1])
-class Killed(Exception):
-    pass
-def read():
-    return loads((here / "config.toml").read_text())
-"""
-
-
-def start(tmp_path, script):
-    """Two processes on a script, which gets the folder and the configuration of these tests."""
-    (tmp_path / "script.py").write_text(PREAMBLE + script)
-    (tmp_path / "config.toml").write_text(dumps(CONFIG))
-    return spawn(tmp_path, tmp_path / "script.py", tmp_path)
-
 
 def spawn(tmp_path, *arguments):
-    paths = [str(Path(folder.__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    here = Path(__file__).parents[1], Path(folder.__file__).parents[2]
+    paths = [*map(str, here), os.environ.get("PYTHONPATH", "")]
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, *map(str, arguments)]
     return subprocess.Popen(command, env=env, cwd=tmp_path, text=True, stderr=subprocess.PIPE)
@@ -149,99 +126,76 @@ def test_another_number_of_ranks_is_refused():
         part(state, ALONE)
 
 
-@fabric
-def test_two_ranks_under_torchrun_take_the_steps_and_learn_the_law_of_one(tmp_path):
-    """Gradients are those of the whole batch; the location learned is the mean of the data."""
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    script = Path(__file__).with_name("two_ranks.py")
-    code, errors = end(spawn(tmp_path, *torchrun, script, tmp_path))
-    assert code == 0, errors
-    for rank in range(2):
-        z = eval((tmp_path / f"z{rank}").read_text())
-        assert max(map(abs, z)) < 4, z
-
-
-RUNS = """
-from wgflow.training import runner
-from wgflow.training.health import Trouble
-def listener(step, metrics):
-    if step == 8:
-        raise Killed
-with launched(2, 1, "cpu") as ranks:
-    fit(read(), here / "whole", ranks=ranks)
-    try:
-        fit(read(), here / "killed", listener=listener, ranks=ranks)
-    except Killed:
-        ranks.lead(lambda: shutil.copytree(here / "killed", here / "left") and None)
-    resume(here / "killed", ranks=ranks)
-    examine = runner.examine
-    def doubt(limits, history, step, *rest):
-        history, trouble = examine(limits, history, step, *rest)
-        seen.append(step)
-        ill = not ranks.first and seen.count(7) == 1 and step == 7
-        return history, Trouble(step, "a doubt", 1.0, 0.0) if ill else trouble
-    seen = []
-    runner.examine = doubt
-    fit(read(), here / "doubted", ranks=ranks)
-    assert seen == [1, 2, 3, 4, 5, 6, 7, *range(6, 17)]
-"""
-
-
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """On two ranks: a whole run, one that was stopped and resumed, and what it was left as."""
-    path = tmp_path_factory.mktemp("runs")
-    code, errors = end(start(path, RUNS))
+def two(tmp_path_factory):
+    """The folder of what two processes under torchrun did by `two_ranks.py`."""
+    path = tmp_path_factory.mktemp("two")
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    code, errors = end(spawn(path, *torchrun, Path(__file__).with_name("two_ranks.py"), path))
     assert code == 0, errors
     return path
 
 
 @fabric
-def test_resumed_is_uninterrupted_on_two_ranks(runs):
-    whole = load(runs / "whole")
-    assert_same(load(runs / "killed"), whole)
+def test_two_ranks_under_torchrun_take_the_steps_and_learn_the_law_of_one(two):
+    """Gradients are those of the whole batch; the location learned is the mean of the data."""
+    for rank in range(2):
+        z = eval((two / f"z{rank}").read_text())
+        assert max(map(abs, z)) < 4, z
+
+
+@fabric
+def test_resumed_is_uninterrupted_on_two_ranks(two):
+    whole = load(two / "whole")
+    assert_same(load(two / "killed"), whole)
     x = whole.particles.x
     assert x.shape == (128, 2)
     assert not torch.equal(x[:64], x[64:])
     assert whole.held_out.x.shape == (64, 2)
     assert whole.config.scheme == CONFIG.scheme
-    assert folder.read_json(runs / "whole" / folder.ENVIRONMENT)["ranks"] == 2
-    last = lines(runs / "whole")[-1]
+    assert folder.read_json(two / "whole" / folder.ENVIRONMENT)["ranks"] == 2
+    last = lines(two / "whole")[-1]
     assert last["step"] == CONFIG.training.steps
     assert whole.sample(10).isfinite().all()
 
 
 @fabric
-def test_what_one_rank_finds_rolls_all_of_them_back(runs):
-    run = load(runs / "doubted")
+def test_what_one_rank_finds_rolls_all_of_them_back(two):
+    run = load(two / "doubted")
     assert (run.steps, run.rollbacks) == (CONFIG.training.steps, 1)
     (event,) = lines(run.path, folder.EVENTS)
     assert (event["what"], event["step"], event["back_to"]) == ("a doubt", 7, 5)
 
 
 @fabric
-def test_one_rank_does_not_go_on_with_a_run_of_two(runs):
+def test_one_rank_does_not_go_on_with_a_run_of_two(two):
     with pytest.raises(ValueError, match="as many ranks as it began with: expected 2, got 1"):
-        resume(runs / "left")
-    assert load(runs / "left").steps == 5
+        resume(two / "left")
+    assert load(two / "left").steps == 5
 
 
 LOST = """
+import os, signal, sys
+from pathlib import Path
+from small_runs import CONFIG
+from wgflow.distributed.launch import launched
+from wgflow.runs.fit import fit
 def listener(step, metrics):
     if step == 13:
         os.kill(os.getpid(), signal.SIGKILL)
 with launched(2, 1, "cpu") as ranks:
     try:
-        fit(read(), here / "r", listener=None if ranks.first else listener, ranks=ranks)
+        fit(CONFIG, Path(sys.argv[1]), listener=None if ranks.first else listener, ranks=ranks)
     except RuntimeError as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from None
 """
 
 
 @fabric
-def test_a_killed_rank_ends_the_run_with_a_checkpoint_to_go_on_from(tmp_path, runs):
+def test_a_killed_rank_ends_the_run_with_a_checkpoint_to_go_on_from(tmp_path):
     began = time.monotonic()
-    code, errors = end(start(tmp_path, LOST))
+    (tmp_path / "script.py").write_text(LOST)
+    code, errors = end(spawn(tmp_path, tmp_path / "script.py", tmp_path / "r"))
     assert code == 1, errors
     assert "Lost: Another rank ended" in errors
     assert "of step 10, is whole; continue with: wgflow resume" in errors

@@ -1,17 +1,22 @@
 """What two ranks must agree on: run by `test_ranks.py` in two processes under torchrun."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import torch
+from small_runs import CONFIG, Killed, killer
 
 from wgflow.distributed.launch import launched
 from wgflow.distributed.ranks import ALONE, Apart
 from wgflow.energies.base import Confined
 from wgflow.errors import Led
+from wgflow.runs.fit import fit, resume
 from wgflow.samplers import MALA
 from wgflow.schemes import NearProximal, Population
+from wgflow.training import runner
+from wgflow.training.health import Trouble
 from wgflow.training.loop import descend, train
 
 
@@ -122,11 +127,39 @@ def check_answers(ranks):
     assert "rank 1" in fails(lambda: ranks.check_same([torch.ones(1) + ranks.rank]), Apart)
 
 
+def check_runs(ranks, path):
+    """Leave a whole run, one that was stopped and resumed, and what it was left as."""
+    fit(CONFIG, path / "whole", ranks=ranks)
+    try:
+        fit(CONFIG, path / "killed", listener=killer(8), ranks=ranks)
+    except Killed:
+        ranks.lead(lambda: shutil.copytree(path / "killed", path / "left") and None)
+    resume(path / "killed", ranks=ranks)
+
+
+def check_doubt(ranks, path):
+    """What the second rank doubts, once and at step 7, rolls both back."""
+    examine, seen = runner.examine, []
+
+    def doubt(limits, history, step, *rest):
+        history, trouble = examine(limits, history, step, *rest)
+        seen.append(step)
+        ill = not ranks.first and seen.count(7) == 1 and step == 7
+        return history, Trouble(step, "a doubt", 1.0, 0.0) if ill else trouble
+
+    runner.examine = doubt
+    fit(CONFIG, path / "doubted", ranks=ranks)
+    assert seen == [1, 2, 3, 4, 5, 6, 7, *range(6, 17)]
+
+
 if __name__ == "__main__":
+    here = Path(sys.argv[1])
     with launched(None, None, "cpu") as ranks:
         assert (ranks.size, ranks.device, ranks.rank) == (2, "cpu", int(os.environ["RANK"]))
         check_steps(ranks)
         check_trouble(ranks)
         check_answers(ranks)
         z = learned(ranks, 0) + (learned(ALONE, 7) if ranks.first else [])
-        (Path(sys.argv[1]) / f"z{ranks.rank}").write_text(repr(z))
+        (here / f"z{ranks.rank}").write_text(repr(z))
+        check_runs(ranks, here)
+        check_doubt(ranks, here)
