@@ -251,8 +251,8 @@ class HeatFlow(Flow):
             raise ValueError(
                 f"`temperature` must be 1 with guidance to a class: got {self.temperature}."
             )
-        law = Conditional(self.energy, *guide)
-        guided = replace(self, energy=law, autoguidance=self._autoguidance)
+        energy = Conditional(self.energy, *guide)
+        guided = replace(self, energy=energy, autoguidance=self._autoguidance)
         return guided.sample(like, generator=generator)
 
     def legs(self, generator: torch.Generator | None = None) -> list[Callable[[Points], Points]]:

@@ -30,8 +30,8 @@ def log_z(
 
     Down, chains take the step of Gaussians ``x - (a²-b²)∇E_a(x) + b√(1-b²/a²) ξ`` from each level
     a to the next b, then ``moves`` exact MALA steps of ``b²/8``. Up, as many of the model take
-    those in reverse order, and the noise ``x + √(a²-b²) ξ``, which is what the first step would
-    undo if E knew its laws. The works
+    those in reverse order, and the noise ``x + √(a²-b²) ξ``, which the first step would undo if E
+    were exact. The works
 
         W = Σ [E_a(x) - E_b(y) + log N(x; y, a²-b²) - log q(y|x)] - E(x_0) - log p_0(x_0)
 
@@ -75,9 +75,9 @@ def drift(
 ) -> tuple[float, float]:
     """Mean of ``E(x_end + τξ, log σ²) - E(x_start + τξ, log σ²)`` and its error, ``σ = 4 σ_min``.
 
-    With the noise of a wider level, ``σ² = σ_min² + τ²``, chains of the lowest have its law if
-    they have theirs. Where they go on to a well that the lowest level alone believes in, E there
-    rises by far more than it falls here, and long before all of them have arrived.
+    With noise added, ``σ² = σ_min² + τ²``, chains distributed as the lowest level are distributed
+    as the wider one, and the mean change is zero. Where chains leave for a spurious minimum of the
+    lowest level, E rises at the wider one by far more than it falls at the lowest.
 
     Args:
         energy: E of x and the level.
@@ -88,9 +88,9 @@ def drift(
     sigma = min(WIDE * levels.lowest, levels.highest)
     tau = math.sqrt(sigma**2 - levels.lowest**2)
     noise = noise_like(start, generator=generator)
-    law = At(energy, sigma)
+    level = At(energy, sigma)
     with torch.no_grad():
-        change = (law(end + tau * noise) - law(start + tau * noise)).double()
+        change = (level(end + tau * noise) - level(start + tau * noise)).double()
     return float(change.mean()), float(change.std()) / math.sqrt(len(change))
 
 
@@ -138,9 +138,9 @@ def moved(
     energy: Any, state: LangevinState, sigma: float, moves: int, generator: torch.Generator | None
 ) -> LangevinState:
     """The chains after exact steps at a level."""
-    kernel, law = MALA(STEP * sigma**2, adaptation=0.0), At(energy, sigma)
+    kernel, level = MALA(STEP * sigma**2, adaptation=0.0), At(energy, sigma)
     for _ in range(moves):
-        state, _ = kernel.step(law, state, generator=generator)
+        state, _ = kernel.step(level, state, generator=generator)
     return state
 
 

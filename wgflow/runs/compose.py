@@ -1,4 +1,4 @@
-"""Runs combined: one density out of several, without learning anything."""
+"""Products and powers of the densities of runs, without training."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from wgflow.runs.run import Run
 
 
 class Counted(nn.Module):
-    """An energy that counts the points it has seen.
+    """An energy that counts the points at which it is evaluated.
 
     Args:
         energy: E.
@@ -36,11 +36,11 @@ def compose(
 ) -> Run:
     """The first run with the energy ``Σ_j c_j E_j(x)/T``, that is ``p ∝ Π_j p_j^{c_j/T}``.
 
-    Energies are added in the units of the data, whatever units each run standardised to. Samples
-    start where those of the first run do: at noise, or at its population reweighted to the new
-    energy, which serves as far as the two overlap. Down levels of noise they follow the product
-    of the levels, which is not quite that of the noisy product; and where ``Σ_j c_j/T < 1`` they
-    would keep noise, so they come down as for one, and Langevin steps at the lowest do the rest.
+    Energies are added in the units of the data. Samples start as those of the first run: at noise,
+    or at its population reweighted to the new energy, which needs the two to overlap. The heat
+    flow follows the product of the noise levels, which differs from the noisy product; where
+    ``Σ_j c_j/T < 1`` it would leave noise, so it follows the energy scaled to a sum of one, and
+    Langevin steps at the lowest level do the rest.
 
     Args:
         runs: at least one, of points of one shape.
@@ -53,8 +53,8 @@ def compose(
     shapes = list(dict.fromkeys(run.event_shape for run in runs))
     if len(shapes) != 1:
         raise ValueError(
-            "Densities are multiplied over the same points: expected one shape of points, "
-            f"got {', '.join(map(str, shapes)) or 'no runs'}."
+            "`runs` must have points of one shape: got "
+            f"{', '.join(map(str, shapes)) or 'no runs'}."
         )
     first = runs[0]
     if first.flow is not None:

@@ -78,7 +78,7 @@ def populate(
     *,
     generator: torch.Generator | None = None,
 ) -> Particles:
-    """Particles at x drawn from a law of known ``log_density``: ``A_i = -E(x_i) - log q(x_i)``."""
+    """Particles at x drawn from q with ``log q = log_density``: ``A_i = -E(x_i) - log q(x_i)``."""
     state = sampler.init(energy, x, generator=generator)
     return Particles(
         state, -state.energy - log_density, state.energy.new_zeros((), dtype=torch.float64)
@@ -94,10 +94,10 @@ def react(p: Particles, energy: Energy) -> Particles:
 def temper(p: Particles, fraction: float) -> tuple[Particles, float]:
     """The population with weights ``A = -αE`` and α, the largest up to 1 that leaves ``fraction``.
 
-    Chains that do not cross between wells know nothing of their depths. These weights tell of
-    them, as far as the effective fraction of the population stays above ``fraction``: deep wells
-    count for more. Where E is of the law that the particles follow within a well they count it
-    twice, as if the temperature there were ``1/(1+α)``.
+    Chains that do not cross between modes do not represent their masses. These weights restore
+    the masses, as far as the effective fraction of the population stays above ``fraction``. Within
+    a mode, where particles already follow ``exp(-E)``, they count E twice, as if the temperature
+    were ``1/(1+α)``.
     """
     energies = p.state.energy.double()
     low, high = 0.0, 1.0
@@ -119,7 +119,7 @@ def transport(
     *,
     generator: torch.Generator | None = None,
 ) -> tuple[Particles, Info]:
-    """One move of every particle; its weight takes what the kernel says it owes."""
+    """One move of every particle; its weight takes `Info.log_weight`."""
     state, info = sampler.step(energy, p.state, generator=generator)
     p = p._replace(state=state, log_weight=p.log_weight + info.log_weight)
     return (p if info.exchangeable is None else forget(p, info.exchangeable)), info

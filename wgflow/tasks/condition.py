@@ -1,10 +1,9 @@
-"""Conditioning on a class by Bayes' rule, for an energy that has not seen any classes.
+"""Conditioning on a class by rejection: ``p(x|c) ∝ p(x) p(c|x)``, for energies without classes.
 
-``p(x|c) ∝ p(x) p(c|x)``: all that is needed besides the energy is a classifier, any callable
-``(batch, *event) -> (batch, classes)`` of log-probabilities.
-
-The acceptance ``p(c|x) ≤ 1`` needs no bound, so `reject` is exact for whatever law its draws
-have; `Conditional` is the same law as an energy, for chains and descents.
+The classifier is any callable ``(batch, *event) -> (batch, classes)`` of log-probabilities. The
+acceptance probability ``p(c|x) ≤ 1`` needs no bound, so that `reject` is exact whatever the
+distribution of its draws is. `wgflow.energies.conditional.Conditional` is the same distribution
+as an energy.
 """
 
 import math
@@ -19,22 +18,22 @@ from wgflow._tensor import Points
 from wgflow.energies.conditional import LogProb, check_labels
 
 SLACK = 20.0
-"""By what factor a classifier may be mistaken on the way before a draw is lost for it."""
+"""Factor by which a classifier may underestimate a draw on the way before it is dropped."""
 
 AHEAD = 10.0
-"""Draws at a time for each point that is missing, which suits ten classes."""
+"""Draws at a time for each missing point; suits ten classes."""
 
 PATIENCE = 1000
-"""Draws for each point of a class, after which it is too rare."""
+"""Draws for each point of a class after which the class counts as too rare."""
 
 
 class Chosen(NamedTuple):
-    """Points of every class asked for, and how many draws it took.
+    """Points of each requested class, and the number of draws.
 
     Attributes:
-        x: (classes, count, *event), in the order of the classes asked for.
-        draws: points begun.
-        ended: those of them that were followed to their end.
+        x: (classes, count, *event), in the order of the requested classes.
+        draws: points drawn.
+        ended: draws that were not dropped on the way.
     """
 
     x: Tensor
@@ -55,23 +54,22 @@ def reject(
     chunk: int = 256,
     generator: torch.Generator | None = None,
 ) -> Chosen:
-    """``count`` points of each class, of ``p(x) p(c|x)^g`` for draws of law p: by rejection.
+    """``count`` points of each class, of ``p(x) p(c|x)^g``, by rejection of draws of p.
 
-    A draw x is of class c if ``U_c < p(c|x)^g``, with uniform ``U_c``. That is exact, without a
-    gradient or a bound, and takes ``1/E[p(c|x)^g]`` draws per point, of which all classes share
-    each. An ambiguous draw may serve two.
+    A draw x is accepted for class c if ``U_c < p(c|x)^g``, with uniform ``U_c``. That is exact and
+    takes ``1/E[p(c|x)^g]`` draws per point. Every draw is offered to all classes and may be
+    accepted for more than one.
 
-    Where draws are made in legs, those without hope are dropped between them, namely if
-    ``U_c ≥ κ p(c|x_t)`` for every class that is still wanted. So the acceptance becomes
-    ``min(p(c|x)^g, κ p(c|x_1), κ p(c|x_2) ...)``: unchanged unless what was seen on the way
-    underestimates the end by more than the factor κ.
+    Draws made in legs are dropped between them if ``U_c ≥ κ p(c|x_t)`` for every class that still
+    misses points. The acceptance becomes ``min(p(c|x)^g, κ p(c|x_1), κ p(c|x_2) ...)``: unchanged
+    unless a classification on the way underestimates the end by more than the factor κ.
 
     Args:
-        begin: makes that many independent points, (n, *event), as they are before the legs.
+        begin: n -> n independent points, (n, *event), before the legs.
         log_prob: ``log p(c|x)`` of all classes; with legs, also of points on the way.
-        labels: the classes wanted.
+        labels: the requested classes.
         count: points of each.
-        legs: each moves points on; the law is that after the last.
+        legs: maps of points; p is the distribution after the last.
         guidance: g ≥ 1; 1 is Bayes' rule.
         slack: κ.
         ahead: draws at a time for each point that is missing.
@@ -85,7 +83,7 @@ def reject(
     numbers = {"labels": len(labels), "count": count, "chunk": chunk}
     check_positive(slack=slack, ahead=ahead, **numbers)
     if not guidance >= 1:
-        raise ValueError(f"Rejection sharpens a class: expected guidance >= 1, got {guidance}.")
+        raise ValueError(f"`guidance` must be ≥ 1 for rejection: got {guidance}.")
     found: dict[int, list[Tensor]] = {label: [] for label in labels}
     missing = dict.fromkeys(labels, count)
     draws = ended = 0

@@ -1,7 +1,4 @@
-"""Denoising: what is under Gaussian noise, by an energy that was trained without any.
-
-The energy plus a quadratic is the posterior; the one sampling loop does the rest.
-"""
+"""Denoising: mode and moments of the posterior under Gaussian noise, with the energy as prior."""
 
 from itertools import islice
 from typing import Any, NamedTuple
@@ -18,12 +15,12 @@ from wgflow.samplers.descent import descend
 
 
 class Denoised(NamedTuple):
-    """What is known about points under noise, each of shape (batch, *event).
+    """Statistics of the posterior, each of shape (batch, *event).
 
     Attributes:
-        mode: of the posterior, the most probable point.
-        mean: of the posterior, the point of least expected squared error.
-        deviation: of the posterior, per coordinate: how sure the mean is.
+        mode: the most probable point.
+        mean: the point of least expected squared error.
+        deviation: the standard deviation per coordinate.
     """
 
     mode: Tensor
@@ -47,10 +44,10 @@ def denoise(
 ) -> Denoised:
     """Mode, mean and deviation of ``p(x | y) ∝ exp(-E(x) - |y-x|²/(2σ²))``.
 
-    The mode by descent; the moments as averages over chains that begin at the mode. In many
-    dimensions the mode is smoother than any typical point, and the mean has the least squared
-    error that any estimate can have, as far as E is right. An energy of images has wells between
-    y and the images, which it was never asked about: begin beyond them.
+    The mode by descent; the moments as averages over chains that start at the mode. In many
+    dimensions the mode is smoother than any typical point, and the mean has the least expected
+    squared error, as far as E is right. Energies of images have spurious local minima between y
+    and the images: start beyond them.
 
     Args:
         energy: E, of points without noise.
@@ -61,7 +58,7 @@ def denoise(
         burn_in: steps of the chains before those.
         descent: steps to the mode.
         draws: chains per point.
-        start: where the descent begins, of the shape of y; None for y.
+        start: of the descent, of the shape of y; None for y.
         chunk: chains at a time; bounds the memory.
         generator: source of randomness.
 
@@ -80,8 +77,8 @@ def denoise(
     size = max(1, chunk // draws)
     for part, begin in zip(y.split(size), start.split(size), strict=True):
         mode = descend(Observed(energy, part, sigma), begin, descent, step=sampler.step_size)
-        law = Observed(energy, part.repeat_interleave(draws, 0), sigma)
-        chain = iterate(sampler, law, mode.repeat_interleave(draws, 0), generator=generator)
+        posterior = Observed(energy, part.repeat_interleave(draws, 0), sigma)
+        chain = iterate(sampler, posterior, mode.repeat_interleave(draws, 0), generator=generator)
         visited = (state.x for state, _ in islice(chain, burn_in, burn_in + steps))
         mean, deviation = _moments(visited, steps, draws, mode)
         parts.append(Denoised(mode, mean, deviation))

@@ -1,7 +1,6 @@
-"""Inpainting: what is missing from a point, drawn from an energy that was not trained for it.
+"""Inpainting: draws of hidden coordinates given the known ones, by the unconditional energy.
 
-The energy with some coordinates held is the conditional law of the others; the one sampling loop
-does the rest.
+E with the known coordinates fixed is the energy of the conditional distribution.
 """
 
 from collections import deque
@@ -33,23 +32,22 @@ def inpaint(
     chunk: int = 256,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Draws from ``p(hidden | known)``, (batch, draws, *event); what is known stays as it is.
+    """Draws from ``p(hidden | known)``, (batch, draws, *event); known coordinates stay.
 
-    Chains run in the hidden coordinates alone: `MALA` leaves their conditional law invariant,
-    `ULA` is biased by its step and never rejects. In a law with many modes chains stay near
-    where they begin, so begin at noise and cool, or at points that are near already.
+    Chains run in the hidden coordinates alone: `MALA` leaves their conditional distribution
+    invariant, `ULA` is biased by its step and never rejects. With many modes chains stay near
+    their start, so start at noise and cool, or at points of a flow.
 
     Args:
         energy: E.
-        x: points with known coordinates; what the hidden ones hold does not matter.
+        x: points with known coordinates; values of the hidden ones are ignored.
         mask: True where a coordinate is hidden, (*event,), bool.
         sampler: moves the hidden coordinates.
         steps: of the sampler.
         draws: how many per point.
-        start: where the hidden coordinates begin, (batch * draws, *event), the draws of a point
+        start: of the hidden coordinates, (batch * draws, *event), the draws of a point
             next to each other; None for N(0, I), which suits standardised units.
-        temperatures: of `wgflow.samplers.descent.anneal` before the sampler, with its first step
-        size.
+        temperatures: of `anneal` before the sampler, with its first step size.
         chunk: chains at a time; bounds the memory.
         generator: source of randomness.
 
@@ -64,12 +62,11 @@ def inpaint(
     _check_start(start, known)
     parts = []
     for kept, begin in zip(known.split(chunk), start.split(chunk), strict=True):
-        law = Conditioned(energy, kept, mask)
-        step = sampler.step_size
-        begun = law.hidden(begin)
-        way = anneal(law, begun, temperatures, step=step, generator=generator)
+        given = Conditioned(energy, kept, mask)
+        v = given.hidden(begin)
+        way = anneal(given, v, temperatures, step=sampler.step_size, generator=generator)
         (v,) = deque(way, maxlen=1)
-        parts.append(law.complete(sample(sampler, law, v, steps, generator=generator)))
+        parts.append(given.complete(sample(sampler, given, v, steps, generator=generator)))
     return torch.cat(parts).reshape(len(x), draws, *x.shape[1:])
 
 
@@ -82,12 +79,11 @@ def complete(
     step: float = 0.01,
     chunk: int = 256,
 ) -> Points:
-    """The mode of ``p(hidden | known)`` below x, by `wgflow.samplers.descent.descend`: no
-    randomness.
+    """The mode of ``p(hidden | known)`` that descent from x reaches; deterministic.
 
     Args:
         energy: E.
-        x: points, (batch, *event); their hidden coordinates are where the descent begins.
+        x: points, (batch, *event); their hidden coordinates start the descent.
         mask: True where a coordinate is hidden, (*event,), bool.
         steps: of the descent.
         step: its first step.
@@ -98,8 +94,8 @@ def complete(
     """
     parts = []
     for part in x.split(chunk):
-        law = Conditioned(energy, part, mask)
-        parts.append(law.complete(descend(law, law.hidden(part), steps, step=step)))
+        given = Conditioned(energy, part, mask)
+        parts.append(given.complete(descend(given, given.hidden(part), steps, step=step)))
     return torch.cat(parts)
 
 

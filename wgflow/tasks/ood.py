@@ -1,6 +1,6 @@
-"""Is a point out of the distribution? Scores from energies, and how well they tell.
+"""Out-of-distribution detection: scores from energies, and the area under their ROC curve.
 
-All scores are larger for stranger points. None needs ``log Z``: it moves all points alike.
+Scores are larger for points further from the data. None needs ``log Z``.
 """
 
 import math
@@ -21,7 +21,7 @@ class Auroc(NamedTuple):
     """An area under the ROC curve, and its interval of 95 %.
 
     Attributes:
-        value: 1 where scores tell the two sides apart without error, 1/2 where not at all.
+        value: 1 for scores that separate both sides, 1/2 for uninformative ones.
         low: lower end.
         high: upper end.
     """
@@ -42,22 +42,22 @@ def outlier_scores(
 ) -> dict[str, Tensor]:
     """Scores by name, each (batch,), float64.
 
-    ``energy``, E(x), is less for simpler points than the data are, however strange: a point may
-    be more probable than any draw. ``typicality``, ``|E(x) - m|/s`` with mean m and deviation s
-    of E over points held out, takes both sides for strange (Nalisnick et al. 2019). ``slope``,
-    ``|∇E(x)|²``, is large outside of wells, however deep they are (Grathwohl et al. 2020). With a
-    background, ``likelihood_ratio``, ``E(x) - E_b(x)`` (Ren et al. 2019), takes out what both
-    energies see in a point. Where there is a flow, `Flow.reconstruction_error` is another score.
+    ``energy``, E(x), can be lower for points simpler than the data than for any draw.
+    ``typicality``, ``|E(x) - m|/s`` with mean m and deviation s of E over held-out points, is
+    two-sided (Nalisnick et al. 2019). ``slope``, ``|∇E(x)|²``, is large away from local minima,
+    whatever their depth (Grathwohl et al. 2020). With a background, ``likelihood_ratio``,
+    ``E(x) - E_b(x)`` (Ren et al. 2019), removes what both energies share. Where there is a flow,
+    `Flow.reconstruction_error` is another score.
 
     Args:
         energy: E.
         x: points to score, (batch, *event).
-        held_out: points of the data that E never saw, at least two, and not among x.
+        held_out: points of the data on which E was not trained, at least two, and not among x.
         background: ``E_b``, of other data.
         chunk: points at a time; bounds the memory.
 
     Raises:
-        ValueError: on fewer points held out, or energies that are equal on all of them.
+        ValueError: on fewer held-out points, or energies that are equal on all of them.
     """
     pairs = [energy_and_grad(energy, part) for part in x.split(chunk)]
     values = torch.cat([value for value, _ in pairs]).double()
@@ -72,7 +72,7 @@ def outlier_scores(
 
 
 def typicality(values: Tensor, held_out: Tensor) -> Tensor:
-    """``|E - m|/s`` of energies (batch,), with m and s over energies held out, (n,), n ≥ 2.
+    """``|E - m|/s`` of energies (batch,), with m and s over held-out energies, (n,), n ≥ 2.
 
     Raises:
         ValueError: on fewer of those, or when all are equal.
@@ -112,7 +112,7 @@ def auroc(inside: Tensor, outside: Tensor) -> Auroc:
 
     Args:
         inside: scores of points of the data, (m,), at least two.
-        outside: scores of other points, (n,), at least two; larger where they are told apart.
+        outside: scores of other points, (n,), at least two; larger where the scores separate.
 
     Raises:
         ValueError: on fewer scores a side, scores that are NaN, or of another shape.
