@@ -180,7 +180,7 @@ def test_seeds_repeat():
 
 ERRORS = [
     ([0], {"guidance": 0.5}, "`guidance` must be ≥ 1 for rejection: got 0.5"),
-    ([0], {"guidance": math.nan}, "expected guidance >= 1, got nan"),
+    ([0], {"guidance": math.nan}, "`guidance` must be ≥ 1 for rejection: got nan"),
     ([3], {}, "expected some of 0 to 2, got 3"),
     ([-1], {}, "expected some of 0 to 2, got -1"),
     ([1, 1], {}, "asked for once: expected some of 0 to 2, got 1, 1"),

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wgflow._check import check_positive
-from wgflow._random import noise_like
 from wgflow.cli.output import Json, Learned, rows_table, say, say_json
 from wgflow.cli.points import (
     TEST,
@@ -114,6 +113,7 @@ def denoise(
     """Find what is under Gaussian noise: the most probable points, and their mean."""
     import torch
 
+    from wgflow._random import noise_like
     from wgflow.runs import uses
     from wgflow.runs.load import load
 
