@@ -11,7 +11,7 @@ from problems import seeded
 
 from wgflow.energies.base import Rescaled
 from wgflow.runs.compose import compose, counted, standardised
-from wgflow.runs.uses import initialisation
+from wgflow.runs.uses import highest_temperature, initialisation, langevin_step
 from wgflow.tasks import denoise as denoising
 from wgflow.tasks.inpaint import side
 
@@ -89,10 +89,10 @@ def test_units_there_and_back(runs):
 
 def test_steps_and_temperatures_follow_the_scheme(runs):
     """Wells of variance ε(1-t*) = 0.0125 · 0.2, an eighth of which is a step."""
-    assert runs["digits"].langevin_step == pytest.approx(0.0025 / 8)
-    assert runs["digits"].highest_temperature == pytest.approx(400.0)
-    assert runs["moons"].langevin_step == float(runs["moons"].particles.state.step_size)
-    assert runs["moons"].highest_temperature == 10.0
+    assert langevin_step(runs["digits"]) == pytest.approx(0.0025 / 8)
+    assert highest_temperature(runs["digits"]) == pytest.approx(400.0)
+    assert langevin_step(runs["moons"]) == float(runs["moons"].particles.state.step_size)
+    assert highest_temperature(runs["moons"]) == 10.0
 
 
 def test_counting(runs):

@@ -23,7 +23,7 @@ from wgflow.runs.classes import sample_classes
 from wgflow.runs.compose import compose, counted
 from wgflow.runs.fit import fit, resume
 from wgflow.runs.load import load, publish
-from wgflow.runs.uses import initialisation
+from wgflow.runs.uses import highest_temperature, initialisation, langevin_step
 from wgflow.samplers import ULA, CrankNicolson, sample as draws
 from wgflow.schemes import (
     DetailedBalance,
@@ -366,7 +366,7 @@ def test_levels_are_no_paths_alone_or_beside_another_scheme(run, scheme):
     free = sample_classes(joined, [1], 4, labeller=sure, steps=4, generator=seeded(4))
     plain = sample_classes(run, [1], 4, labeller=sure, steps=4, generator=seeded(4))
     assert torch.equal(free.x, plain.x)
-    assert joined.highest_temperature == run.highest_temperature
+    assert highest_temperature(joined) == highest_temperature(run)
 
 
 def test_only_levels_have_stochastic_steps(run, tmp_path):
@@ -496,6 +496,6 @@ def test_inpainting_begins_at_a_bridge_down_the_levels(run):
     hidden[:, :4] = True
     begin = initialisation(run, None, 4, known, hidden, generator=seeded(1))["start"]
     assert torch.equal(begin[..., 4:, :], known[..., 4:, :])
-    assert run.langevin_step == pytest.approx(0.05**2 / 8)
+    assert langevin_step(run) == pytest.approx(0.05**2 / 8)
     cooled = initialisation(run, "noise", 4, known, hidden, generator=seeded(1))
     assert len(cooled["temperatures"]) == 4

@@ -27,9 +27,6 @@ from wgflow.training.learner import load_data
 STARTS = ("noise", "population")
 """Where samples may start."""
 
-DEFAULT_STEP, DEFAULT_TEMPERATURE = 1e-3, 10.0
-"""Of chains in standardised units, for runs without particles and without a flow."""
-
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -76,7 +73,7 @@ class Run:
         count: int,
         *,
         start: str | None = None,
-        rounds: int | None = None,
+        rounds: int = ROUNDS,
         generator: torch.Generator | None = None,
         **options: Any,
     ) -> Points:
@@ -97,12 +94,11 @@ class Run:
         if start == "noise" or (start is None and self.flow is not None):
             flow = self.require_flow().configured(**options)
             with self.mixed_precision():
-                u = flow.sample(self.like(count), generator=generator)
-            return self.unstandardise(u)
+                return self.unstandardise(flow.sample(self.like(count), generator=generator))
         if options:
             raise ValueError(f"`start` must be noise with options of a flow: got {options}.")
         particles = self.require_particles()
-        step, rounds = MALA(particles.langevin_step), ROUNDS if rounds is None else rounds
+        step = MALA(particles.langevin_step)
         u = draw(self.energy.energy, particles, count, step, rounds=rounds, generator=generator)
         return self.unstandardise(u)
 
@@ -156,19 +152,6 @@ class Run:
         trained = self.require_particles()
         energy = self.energy.energy
         return log_z_from_particles(energy, trained, held_out or trained, generator=generator)
-
-    @property
-    def langevin_step(self) -> float:
-        """A Langevin step for chains, in squared standardised units: stable, not optimal."""
-        settled = None if self.particles is None else self.particles.langevin_step
-        if self.flow is not None:
-            return self.flow.langevin_step(settled)
-        return DEFAULT_STEP if settled is None else settled
-
-    @property
-    def highest_temperature(self) -> float:
-        """A temperature at which chains cross between modes."""
-        return DEFAULT_TEMPERATURE if self.flow is None else self.flow.highest_temperature
 
     def standardise(self, x: Points) -> Points:
         """Points of the data in standardised units; ValueError for ones of another shape."""

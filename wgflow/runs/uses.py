@@ -27,6 +27,9 @@ from wgflow.training.learner import load_data
 SAMPLERS: dict[str, type[MALA] | type[ULA]] = {"mala": MALA, "ula": ULA}
 """Samplers of chains at the data: exact; faster and biased by its step."""
 
+DEFAULT_STEP, DEFAULT_TEMPERATURE = 1e-3, 10.0
+"""Of chains in standardised units, for runs without particles and without a flow."""
+
 STARTS = ("path", "noise")
 """Where chains of inpainting may start: carried by the flow, or cooled from noise."""
 
@@ -91,7 +94,7 @@ def initialisation(
     start = start or ("noise" if run.flow is None else "path")
     check_choice("start", start, STARTS)
     if start == "noise":
-        return {"temperatures": cooling(run.highest_temperature, steps)}
+        return {"temperatures": cooling(highest_temperature(run), steps)}
     flow = run.require_flow()
     return {"start": flow.bridge(known, hidden, steps=steps, generator=generator)}
 
@@ -160,7 +163,7 @@ def interpolate(
         raise ValueError(f"A path has two ends: expected two points or more, got {len(u)}.")
     found = []
     for a, b in zip(u[0::2], u[1::2], strict=False):
-        step = run.langevin_step
+        step = langevin_step(run)
         paths = {
             "straight": interpolation.straight(energy, a, b, points),
             "relaxed": interpolation.interpolate(energy, a, b, steps, points=points, step=step),
@@ -230,10 +233,23 @@ def scorer(
     return scores
 
 
+def langevin_step(run: Run) -> float:
+    """A Langevin step for chains, in squared standardised units: stable, not optimal."""
+    settled = None if run.particles is None else run.particles.langevin_step
+    if run.flow is not None:
+        return run.flow.langevin_step(settled)
+    return DEFAULT_STEP if settled is None else settled
+
+
+def highest_temperature(run: Run) -> float:
+    """A temperature at which chains cross between modes."""
+    return DEFAULT_TEMPERATURE if run.flow is None else run.flow.highest_temperature
+
+
 def chain_sampler(run: Run, name: str) -> Sampler[Any]:
     """The sampler of that name, with a step that suits the run."""
     check_choice("sampler", name, SAMPLERS)
-    return SAMPLERS[name](run.langevin_step)
+    return SAMPLERS[name](langevin_step(run))
 
 
 def _precision(run: Run, sampler: str) -> Any:
