@@ -371,7 +371,7 @@ def test_a_contrast_to_itself_changes_nothing():
 @pytest.mark.parametrize("stochastic", [False, True])
 def test_a_contrast_leads_away_from_the_moments(stochastic):
     """Of an energy that is narrower than the moments say, samples get narrower still."""
-    energy, like = Blurred(0.4), torch.empty(20_000, 3, dtype=F64)
+    energy, like = Blurred(0.4), torch.empty(4000, 3, dtype=F64)
     energy.principal = Principal((3,), 3, 0.9 * torch.eye(3, dtype=F64), MEAN).to(F64)
     plain, other = (
         HeatFlow(energy, LEVELS, stochastic=stochastic, autoguidance=c).sample(
