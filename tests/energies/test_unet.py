@@ -16,7 +16,7 @@ from wgflow.energies.noise_levels import Levels, derivatives
 from wgflow.energies.noise_unet import NoisyUNet, clipped
 from wgflow.energies.principal import Principal
 from wgflow.energies.unet import HEADS, Mixed, ResNet, UNet, distance
-from wgflow.samplers.population import follow
+from wgflow.flows.path import follow
 
 
 def axes(count):
