@@ -130,9 +130,9 @@ def test_refusals_are_one_line(tmp_path):
         "A configuration is a TOML file": ["train", "--config", broken],
         "did you mean 'moons'?": ["train", "moonz", "--out", tmp_path / "run"],
         "`steps` must be > 0": ["train", "moons", "--steps", -1],
-        "expected .npy, .csv, .png": ["sample", new, "--out", "x.gif"],
+        "written to .npy, .csv, .png": ["sample", new, "--out", "x.gif"],
         "A comparison needs two runs": ["compare", new],
-        "first `wgflow evaluate": ["compare", new, new],
+        "run `wgflow evaluate": ["compare", new, new],
         "A run is a folder": ["compare", other, other],
     }
     for message, arguments in cases.items():
@@ -262,7 +262,7 @@ def test_bytes_are_levels_of_images_and_numbers_elsewhere(tmp_path):
 
 
 def test_only_images_make_a_picture(tmp_path):
-    with pytest.raises(ValueError, match=r"A picture needs images: .* got \(2,\)"):
+    with pytest.raises(ValueError, match=r"must have shape .* got \(2,\)"):
         write_images(tmp_path / "x.png", np.zeros((5, 2)))
 
 
@@ -346,7 +346,7 @@ def test_samples_are_seeded_and_in_every_format(trained, tmp_path):
     assert np.array_equal(a, b)
     assert not np.array_equal(a, c)
     assert np.array_equal(np.loadtxt(files[3], delimiter=",", skiprows=1, dtype=a.dtype), a)
-    assert "A picture needs images" in refused("sample", trained, "--out", tmp_path / "e.png")
+    assert "must have shape" in refused("sample", trained, "--out", tmp_path / "e.png")
 
 
 def test_resume_of_a_finished_run_says_the_same(trained):

@@ -154,7 +154,7 @@ def test_inpainting_points_by_files(runs, tmp_path):
     )
     np.save(file, np.zeros((2, 3)))
     assert "expected (2,) each, got an array of shape (2, 3)" in refused(*inputs, "--mask", mask)
-    assert "expected an .npy file" in refused("inpaint", folder, "--input", "x.csv")
+    assert "read from an .npy file" in refused("inpaint", folder, "--input", "x.csv")
 
 
 def test_denoising_tells_errors_of_what_it_knows(runs, tmp_path):

@@ -1,4 +1,4 @@
-"""What verbs read, write and print: points by the suffix of their file, tables and JSON on stdout.
+"""Input and output of the verbs: files of points by their suffix, tables and JSON on stdout.
 
 With `wgflow.cli` the only place that prints.
 """
@@ -29,9 +29,7 @@ def writer(file: Path) -> Callable[[Path, "np.ndarray"], None]:
     """How to write points to a file of this suffix; ValueError for any other."""
     writers = {".npy": write_array, ".csv": write_table, ".png": write_images}
     if file.suffix not in writers:
-        raise ValueError(
-            f"Samples are written by suffix: expected {', '.join(writers)}, got {str(file)!r}."
-        )
+        raise ValueError(f"Points are written to {', '.join(writers)}: got {str(file)!r}.")
     return writers[file.suffix]
 
 
@@ -56,17 +54,19 @@ def write_table(file: Path, x: "np.ndarray") -> None:
 
 
 def write_images(file: Path, x: "np.ndarray", across: int | None = None) -> None:
-    """Points as a grid of images; the darkest and brightest hundredth are clipped, NaN is black.
+    """Points as a grid of images, ``across`` in a row; by default the grid is square.
 
-    It is square unless it is said how many images are in a row.
+    Grey values are clipped at their 1 % and 99 % quantiles; NaN is black.
+
+    Raises:
+        ValueError: points are not of shape (1 or 3, height, width).
     """
     import numpy as np
     from PIL import Image
 
     if x.ndim != 4 or x.shape[1] not in (1, 3):
         raise ValueError(
-            "A picture needs images: expected points of shape (1 or 3, height, width), "
-            f"got {x.shape[1:]}."
+            f"Points in a .png must have shape (1 or 3, height, width): got {x.shape[1:]}."
         )
     across = across or math.ceil(math.sqrt(len(x)))
     down = math.ceil(len(x) / across)
@@ -83,15 +83,18 @@ def write_images(file: Path, x: "np.ndarray", across: int | None = None) -> None
 def read_array(file: Path) -> "np.ndarray":
     """The array in an .npy file, which holds no pickles.
 
-    Bytes of shape (n, 1 or 3, height, width) are levels of images, and become their middles.
+    Bytes b of shape (n, 1 or 3, height, width) are pixels: they become ``(b + ½) / 256``.
+
+    Raises:
+        ValueError: it is no .npy file.
     """
     import numpy as np
 
     if file.suffix != ".npy":
-        raise ValueError(f"Points are read from an array: expected an .npy file, got {file}.")
+        raise ValueError(f"Points are read from an .npy file: got {str(file)!r}.")
     x = np.load(file, allow_pickle=False)
-    levels = x.dtype == np.uint8 and x.ndim == 4 and x.shape[1] in (1, 3)
-    return (x + np.float32(0.5)) / 256 if levels else x
+    pixels = x.dtype == np.uint8 and x.ndim == 4 and x.shape[1] in (1, 3)
+    return (x + np.float32(0.5)) / 256 if pixels else x
 
 
 def grid_table(corner: str, rows: Mapping[str, Mapping[str, Any]]) -> "Table":

@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 LIVE = {
     "kl": "KL",
     "nll": "NLL",
-    "matching": "matching",
-    "space": "space",
-    "time": "time",
+    "matching": "matching loss",
+    "space": "space loss",
+    "time": "time loss",
     "ess": "ESS",
     "acceptance": "acceptance",
 }
-"""What the progress shows, if the run reports it."""
+"""Labels of the metrics that the progress shows, where a run has them."""
 
 
 class Progress:
-    """A bar with live numbers on a terminal; elsewhere a line now and then. A listener of `fit`.
+    """A listener of `fit`: a bar with metrics on a terminal, lines at intervals elsewhere.
 
     Args:
-        steps: learning steps in all.
+        steps: training steps in all.
         every: seconds between two lines.
     """
 
-    def __init__(self, steps: int, every: float = 10.0):
+    def __init__(self, steps: int, every: float = 10.0) -> None:
         self.steps = steps
         self.every = every
         self._bar: Bar | None = _bar() if sys.stderr.isatty() else None
@@ -49,7 +49,7 @@ class Progress:
             self._bar.stop()
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Show ``step`` steps done and the newest value of every number."""
+        """Show the number of steps done and the latest value of every metric."""
         self._shown.update(metrics)
         numbers = "  ".join(
             f"{label} {self._shown[name]:.3g}"
@@ -65,7 +65,7 @@ class Progress:
 
 @contextlib.contextmanager
 def progressing(steps: int, *, shown: bool) -> Iterator[Progress | None]:
-    """The progress of a run, or nothing where another process shows it."""
+    """The progress of a run; None where another process shows it."""
     if not shown:
         yield None
         return
@@ -75,7 +75,7 @@ def progressing(steps: int, *, shown: bool) -> Iterator[Progress | None]:
 
 @contextlib.contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """On a terminal: what is being done and for how long, where nobody can tell how far it is."""
+    """On a terminal, what is being done and for how long; for work of unknown length."""
     if not sys.stderr.isatty():
         yield
         return

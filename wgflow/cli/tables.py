@@ -1,4 +1,4 @@
-"""Runs side by side: settings and scores, read without the library."""
+"""Runs side by side: settings and scores, read without importing PyTorch."""
 
 import tomllib
 from collections.abc import Container, Iterator, Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Settings of a run by dotted key, read without the library."""
+    """Settings of a run by dotted key; ValueError where there is no run."""
     if not is_run(folder):
         raise ValueError(f"A run is a folder with {CONFIG}: got {str(folder)!r}.")
     return dict(_flat(tomllib.loads((folder / CONFIG).read_text("utf8")), ""))
@@ -23,12 +23,12 @@ def read_scores(folder: Path) -> dict[str, float]:
     """Scores of a run; ValueError when it has none yet."""
     read_config(folder)
     if not (folder / SCORES).is_file():
-        raise ValueError(f"Runs are compared by their scores: first `wgflow evaluate {folder}`.")
+        raise ValueError(f"A run must be evaluated first: run `wgflow evaluate {folder}`.")
     return read_json(folder / SCORES)
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """One line about a run: what, how, and how good it is as far as it is known."""
+    """One line about a run: its data, scheme, status and scores; None for what it lacks."""
     config = read_config(folder)
     scores = read_json(folder / SCORES) if (folder / SCORES).is_file() else {}
     return {
@@ -51,7 +51,7 @@ def differences(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
 
 
 def score_table(runs: Mapping[str, Mapping[str, float]]) -> "Table":
-    """Scores by row and runs by column, each with its error and beside its floor."""
+    """Scores in rows and runs in columns, each with its error and its floor."""
     names = dict.fromkeys(name for scores in runs.values() for name in scores)
     rows = {
         name: {run: _score(scores, name) for run, scores in runs.items()}
