@@ -104,12 +104,13 @@ def test_the_speed_falls_after_the_cutoff():
     torch.testing.assert_close(EnergyMatching(cutoff=1.0).speed(t), torch.ones(5, dtype=F64))
 
 
-def test_langevin_in_the_well_has_the_stated_spread():
+def test_langevin_in_the_well_has_the_stated_spread(monkeypatch):
+    monkeypatch.setattr("wgflow.flows.path.CHUNK", 20_000)
     scheme = EnergyMatching(0.02, cutoff=0.75)
     well = Well(POINT, 1 / (1 - scheme.cutoff), scheme.temperature)
     x = POINT + torch.zeros(20_000, 3, dtype=F64)
     options = {"temperature": 0.02, "time": 0.5, "steps": 100, "langevin": 400}
-    x = follow(well, x, **options, chunk=len(x), generator=seeded(3))
+    x = follow(well, x, **options, generator=seeded(3))
     step = 0.005 / (1 - scheme.cutoff)
     variance = scheme.temperature * (1 - scheme.cutoff) / (1 - step / 2)  # ULA's own bias
     assert z_score((x - POINT) ** 2, variance).abs().max() < 4
