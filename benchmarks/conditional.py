@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from wgflow.cli.output import write_images
+from wgflow.metrics.classifier import NoisyClassifier
 from wgflow.metrics.features import extract
 from wgflow.metrics.fidelity import frechet_distance, kernel_distance
-from wgflow.metrics.labelling import Labeller
 from wgflow.runs.classes import draw_classes, labeller_of
 from wgflow.runs.compose import counted
 from wgflow.runs.evaluate import classifier_of, sharp
@@ -68,7 +68,9 @@ class Scores:
         return f"{right:.3f} | {float(distances.mean()):.2f} ± {error:.2f} | {frechet:.1f}"
 
 
-def row(name: str, run: Run, labeller: Labeller, scores: Scores, count: int, out: Path) -> str:
+def row(
+    name: str, run: Run, labeller: NoisyClassifier, scores: Scores, count: int, out: Path
+) -> str:
     """One line of the table; the first ten of each class become a picture."""
     run, counter = counted(run)
     began, generator = time.process_time(), torch.Generator().manual_seed(0)

@@ -21,7 +21,7 @@ ROOMS = {
     "likelihood": "quadrature gaussian calibration annealing from_particles",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition",
-    "metrics": "pairwise samples neighbours features fidelity classifier labelling",
+    "metrics": "pairwise samples neighbours features fidelity classifier",
     "plots": "style charts axes densities samples training motion",
     "schemes": "base dynamics short_run maximum_likelihood gradient_norm proximal matching dual "
     "detailed_balance joint",

@@ -133,13 +133,13 @@ def test_refusals_are_one_line(tmp_path):
         "written to .npy, .csv, .png": ["sample", new, "--out", "x.gif"],
         "A comparison needs two runs": ["compare", new],
         "run `wgflow evaluate": ["compare", new, new],
-        "A run is a folder": ["compare", other, other],
+        "A run is a folder with": ["compare", other, other],
     }
     for message, arguments in cases.items():
         assert message in refused(*arguments)
     for verb in ("resume", "sample", "evaluate"):
-        assert "A run is a folder" in refused(verb, other)
-        assert "A run has a checkpoint" in refused(verb, new)
+        assert "must be a run, with config.toml" in refused(verb, other)
+        assert "must be a run with a checkpoint" in refused(verb, new)
     assert not (tmp_path / "run").exists()
 
 
@@ -325,7 +325,7 @@ def test_train_writes_a_run(trained):
 
 
 def test_a_run_is_not_overwritten(trained):
-    assert "never overwritten" in refused("train", "moons", "--out", trained, *SMALL)
+    assert "no run is overwritten" in refused("train", "moons", "--out", trained, *SMALL)
 
 
 def test_evaluate_prints_one_object(trained):

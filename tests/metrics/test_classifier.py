@@ -1,10 +1,13 @@
-"""The classifier learns labels, repeats by its seed, and comes back from its file."""
+"""Both classifiers learn labels, repeat by their seed, and come back from their files."""
+
+import copy
+import math
 
 import pytest
 import torch
-from problems import BATCH, CLASSES, bars
+from problems import BATCH, CLASSES, bars, seeded
 
-from wgflow.metrics.classifier import Classifier
+from wgflow.metrics.classifier import Classifier, NoisyClassifier
 from wgflow.metrics.features import extract
 from wgflow.storage import checkpoint
 
@@ -85,21 +88,21 @@ def test_save_and_load_give_equal_features(classifier, tmp_path):
 def test_a_file_that_is_no_classifier_is_refused(tmp_path):
     path = tmp_path / "other.safetensors"
     checkpoint.save(path, {"step": 3})
-    with pytest.raises(ValueError, match=r"not a classifier: .* got \['step'\]"):
+    with pytest.raises(ValueError, match=r"must hold a classifier .* got \['step'\]"):
         Classifier.load(path)
-    with pytest.raises(ValueError, match=r"expected one at .*, got none"):
+    with pytest.raises(ValueError, match="must be a checkpoint: got no such"):
         Classifier.load(tmp_path / "absent.safetensors")
 
 
 IMAGES, LABELS = bars(0, 40)
 ERRORS = [
     ((IMAGES * 2, LABELS), {}, r"values in \[0, 1\]"),
-    ((IMAGES, LABELS[:9]), {}, r"one per image: expected shape \(40,\), got \(9,\)"),
-    ((IMAGES, LABELS.float()), {}, r"Labels are integers .* of torch\.float32"),
+    ((IMAGES, LABELS[:9]), {}, r"integers ≥ 0 of shape \(40,\): got \(9,\)"),
+    ((IMAGES, LABELS.float()), {}, r"`labels` must be integers .* of torch\.float32"),
     ((IMAGES, LABELS - 1), {}, "at least -1"),
-    ((IMAGES, LABELS * 0), {}, "expected at least 2, got 1"),
-    ((IMAGES, LABELS), {"epochs": 0}, "epochs >= 1 and a batch of 2 to 40, got 0 and 32"),
-    ((IMAGES, LABELS), {"batch": 41}, "a batch of 2 to 40, got 6 and 41"),
+    ((IMAGES, LABELS * 0), {}, "at least two classes: got 1"),
+    ((IMAGES, LABELS), {"epochs": 0}, "`epochs` must be > 0"),
+    ((IMAGES, LABELS), {"batch": 41}, "`batch` must be 2 to 40: got 41"),
 ]
 
 
@@ -108,3 +111,88 @@ def test_errors_name_rule_expected_and_got(data, options, match):
     settings = {"epochs": 6, "batch": 32, **options}
     with pytest.raises(ValueError, match=match):
         Classifier.fit(*data, *bars(1), **settings)
+
+
+# Of noisy points -------------------------------------------------------------------------------
+
+
+def images(seed):
+    """Bars in [-1, 1]."""
+    x, labels = bars(seed)
+    return 2 * x - 1, labels
+
+
+def noisy(x, t, seed=0):
+    noise = torch.randn(x.shape, generator=seeded(seed))
+    return noise.lerp(x, t)
+
+
+@pytest.fixture(scope="module")
+def noisy_classifier():
+    return NoisyClassifier.fit(*images(0), updates=200).tested(*images(1))
+
+
+def test_classes_are_told_on_the_way_and_not_at_its_beginning(noisy_classifier):
+    x, labels = images(2)
+    found = [noisy_classifier(noisy(x, t)).argmax(1) for t in (0.0, 0.6, 1.0)]
+    right = [float((labels == each).double().mean()) for each in found]
+    assert noisy_classifier.accuracy > 0.97
+    assert abs(right[0] - 1 / CLASSES) < 0.15
+    assert right[1] > 0.75
+    assert right[2] > 0.97
+    # At noise it knows that it does not know.
+    surprise = -noisy_classifier(noisy(x, 0.0)).gather(1, labels[:, None]).mean()
+    assert float(surprise) < math.log(CLASSES) + 0.3
+
+
+def test_probabilities_sum_to_one_and_keep_the_dtype(noisy_classifier):
+    x = images(2)[0][:9].double()
+    p = noisy_classifier(x)
+    assert p.dtype == torch.float64
+    torch.testing.assert_close(p.exp().sum(1), torch.ones(9, dtype=torch.float64))
+
+
+def test_its_gradient_is_smooth(noisy_classifier):
+    """A gradient that has a derivative changes half as much over half the way."""
+    network = copy.deepcopy(noisy_classifier.network).double()
+    x = images(2)[0][:50].double()
+    v = torch.randn(x.shape, generator=seeded(3), dtype=x.dtype)
+
+    def grad(h):
+        y = (x + h * v).requires_grad_()
+        return torch.autograd.grad(network(y)[:, 0].sum(), y)[0]
+
+    whole, half = ((grad(h) - grad(0.0)).flatten(1).norm(dim=1) for h in (2e-4, 1e-4))
+    assert ((whole / half) - 2).abs().max() < 0.01
+
+
+def test_a_seed_gives_the_same_noisy_classifier_and_leaves_the_global_state_alone():
+    state = torch.get_rng_state()
+    x, labels = images(0)
+    first, second, other = (NoisyClassifier.fit(x, labels, updates=3, seed=s) for s in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first(x), second(x))
+    assert not torch.equal(first(x), other(x))
+
+
+def test_save_and_load_give_equal_probabilities(noisy_classifier, tmp_path):
+    noisy_classifier.save(tmp_path / "labeller.safetensors")
+    read = NoisyClassifier.load(tmp_path / "labeller.safetensors")
+    x, _ = images(2)
+    assert torch.equal(read(x), noisy_classifier(x))
+    assert (read.classes, read.accuracy) == (CLASSES, noisy_classifier.accuracy)
+    checkpoint.save(tmp_path / "other", {"step": 3})
+    with pytest.raises(ValueError, match=r"must hold a labeller .* got \['step'\]"):
+        NoisyClassifier.load(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "match"),
+    [
+        ((BATCH, 2), torch.arange(BATCH), r"must be images .*got shape \(32, 2\)"),
+        ((BATCH, 1, 8, 8), torch.zeros(BATCH, dtype=torch.int64), "at least two classes: got 1"),
+    ],
+)
+def test_points_that_cannot_be_learned_of_are_refused(shape, labels, match):
+    with pytest.raises(ValueError, match=match):
+        NoisyClassifier.fit(torch.zeros(shape), labels)

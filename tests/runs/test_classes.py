@@ -15,7 +15,7 @@ from problems import seeded
 from wgflow.cli.classes import parse
 from wgflow.energies.base import Rescaled
 from wgflow.flows.path import LOOKS
-from wgflow.metrics.labelling import Labeller
+from wgflow.metrics.classifier import NoisyClassifier
 from wgflow.runs import zoo
 from wgflow.runs.classes import labeller_of, sample_classes
 from wgflow.runs.compose import counted
@@ -36,11 +36,11 @@ def runs(tmp_path_factory):
 def only(label, classes=10, certainty=1e6):
     """A labeller that says ``label`` whatever it sees."""
     x = torch.zeros(classes, 1, 8, 8)
-    network = Labeller.fit(x, torch.arange(classes), updates=1).network
+    network = NoisyClassifier.fit(x, torch.arange(classes), updates=1).network
     last = network[-1]
     last.weight.zero_()
     last.bias.copy_(certainty * torch.eye(classes)[label])
-    return Labeller(network, classes, 1.0)
+    return NoisyClassifier(network, 1.0)
 
 
 def test_cut_paths_lead_where_whole_ones_do(runs):
@@ -150,7 +150,7 @@ def test_a_labeller_is_learned_once_from_the_runs_own_data(runs, tmp_path, monke
     u = data.standardise(data.test).float()
     right = (first(u).argmax(1) == data.test_labels).double().mean()
     assert first.accuracy == float(right) > 0.8
-    monkeypatch.setattr(Labeller, "fit", None)
+    monkeypatch.setattr(NoisyClassifier, "fit", None)
     again = labeller_of(load(run.path), lines.append)
     assert torch.equal(again(u), first(u))
     assert len(lines) == 2

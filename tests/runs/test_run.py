@@ -457,10 +457,10 @@ def test_what_is_not_a_run_is_not_loaded(tmp_path, run):
         resume(tmp_path)
     for name in (folder.CONFIG, folder.ENVIRONMENT):
         (tmp_path / name).write_bytes((run.path / name).read_bytes())
-    with pytest.raises(ValueError, match="A run has a checkpoint"):
+    with pytest.raises(ValueError, match="must be a run with a checkpoint"):
         load(tmp_path)
     (tmp_path / folder.CHECKPOINT).write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match="expected a whole one"):
+    with pytest.raises(ValueError, match="must be a whole"):
         load(tmp_path)
 
 

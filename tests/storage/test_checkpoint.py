@@ -118,7 +118,7 @@ def test_everything_that_learning_changes_goes_on_bit_for_bit(tmp_path):
 
 
 def test_a_tree_of_anything_else_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"tensors and plain values.*got set"):
+    with pytest.raises(ValueError, match=r"tensors, None.*got set"):
         save(tmp_path / "c", {"a": {1, 2}})
     with pytest.raises(ValueError, match=r"with keys str or int.*got dict"):
         save(tmp_path / "c", {1.5: 0})
@@ -127,7 +127,7 @@ def test_a_tree_of_anything_else_is_refused(tmp_path):
 
 def test_an_unknown_record_is_refused(tmp_path):
     state = MALA().init(lambda x: x.square().sum(1), torch.zeros(2, 2))
-    with pytest.raises(ValueError, match="expected one of Carry, got 'LangevinState'"):
+    with pytest.raises(ValueError, match="one of Carry: got 'LangevinState'"):
         round_trip(tmp_path, state, [RECORDS[0]])
 
 
@@ -164,7 +164,7 @@ def test_a_truncated_file_is_refused(tmp_path, keep):
     path = tmp_path / "c"
     save(path, {"x": torch.arange(100.0)})
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match="expected a whole one"):
+    with pytest.raises(ValueError, match="must be a whole"):
         load(path, ())
 
 
@@ -189,12 +189,12 @@ def test_foreign_files_are_refused_and_no_pickle_is_opened(tmp_path):
     save_file({"x": torch.zeros(1)}, foreign)
     pickled.write_bytes(pickle.dumps(Bomb()))
     torch.save({"x": torch.zeros(1)}, archive)
-    with pytest.raises(ValueError, match=re.escape("expected format 'wgflow-1'")):
+    with pytest.raises(ValueError, match=re.escape("of format 'wgflow-1'")):
         load(foreign, ())
     for path in (pickled, archive):
-        with pytest.raises(ValueError, match="expected a whole one"):
+        with pytest.raises(ValueError, match="must be a whole"):
             load(path, ())
-    with pytest.raises(ValueError, match="got none"):
+    with pytest.raises(ValueError, match="got no such file"):
         load(tmp_path / "absent", ())
     assert not (tmp_path / "exploded").exists()
 

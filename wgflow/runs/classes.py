@@ -11,7 +11,7 @@ from wgflow._check import check_choice, check_nonnegative
 from wgflow._tensor import Points
 from wgflow.energies.conditional import LogProb
 from wgflow.flows.base import ClassGuidance, Flow
-from wgflow.metrics.labelling import UPDATES, Labeller
+from wgflow.metrics.classifier import UPDATES, NoisyClassifier
 from wgflow.runs.run import STARTS, Run
 from wgflow.storage.folder import LABELLER
 from wgflow.tasks.condition import Chosen, reject
@@ -22,25 +22,25 @@ AHEAD_GUIDED = 1.5
 
 def labeller_of(
     run: Run, tell: Callable[[str], None] = lambda line: None, *, updates: int = UPDATES
-) -> Labeller:
+) -> NoisyClassifier:
     """The classifier of noisy points of a run's own data: trained once, kept in the run's folder.
 
     Args:
         run: the run.
         tell: hears that it is trained, and how accurate it is.
-        updates: of `Labeller.fit`.
+        updates: of `NoisyClassifier.fit`.
 
     Raises:
         ValueError: the data are not at hand, have no labels, or are no images.
     """
     file = run.path / LABELLER
     if file.is_file():
-        return Labeller.load(file)
+        return NoisyClassifier.load(file)
     data, paths = run.dataset, run.config.scheme.path
     if data.train_labels is None or data.test_labels is None:
         raise ValueError(f"A class needs labels: expected data that have some, got {data.name}.")
     tell(f"Learning the classes of {data.name}, once for {run.path} ...")
-    labeller = Labeller.fit(
+    labeller = NoisyClassifier.fit(
         data.learned,
         data.train_labels,
         noise=1.0 if paths is None else paths.noise,

@@ -54,19 +54,6 @@ def load(path: Path, records: Iterable[type], *, device: torch.device | str = "c
     return unpack(read(path), records, device=device)
 
 
-def load_model(path: Path, kind: str) -> dict[str, Any]:
-    """Read ``{kind: parameters, "accuracy": share}``, as classifiers are kept.
-
-    Raises:
-        ValueError: as `load`, and for a tree with other names.
-    """
-    tree = load(path, [])
-    if not isinstance(tree, dict) or set(tree) != {kind, "accuracy"}:
-        got = sorted(tree) if isinstance(tree, dict) else type(tree).__name__
-        raise ValueError(f"This is not a {kind}: expected one in {path}, got {got}.")
-    return tree
-
-
 def pack(tree: Tree) -> Packed:
     """A tree taken apart, as `save` writes it and other processes can be sent it."""
     tensors: dict[str, Tensor] = {}
@@ -76,34 +63,27 @@ def pack(tree: Tree) -> Packed:
 def unpack(packed: Packed, records: Iterable[type], *, device: torch.device | str = "cpu") -> Tree:
     """The tree again; arguments as of `load`."""
     structure, tensors = packed
-    known = {record.__name__: record for record in records}
+    known: dict[str, Any] = {record.__name__: record for record in records}
     return _Decoder(tensors, known, torch.device(device)).decode(json.loads(structure))
 
 
 def read(path: Path) -> Packed:
     """The parts of a tree that `save` wrote; ValueError as `load`."""
     if not path.is_file():
-        raise ValueError(f"A checkpoint is a file: expected one at {path}, got none.")
+        raise ValueError(f"{path} must be a checkpoint: got no such file.")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             # Cloned, since the file's own memory has another alignment and goes with the file.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"A checkpoint is a safetensors file: expected a whole one at {path}, got {error}."
-        ) from error
+        raise ValueError(f"{path} must be a whole checkpoint: got {error}.") from error
     if header.get("format") != FORMAT or not {"tree", "sha256"} <= set(header):
-        raise ValueError(
-            f"A checkpoint is written by WGFlow: expected format {FORMAT!r} in {path}, "
-            f"got {header.get('format')!r}."
-        )
+        got = header.get("format")
+        raise ValueError(f"{path} must be a checkpoint of format {FORMAT!r}: got {got!r}.")
     digest = _digest(header["tree"], tensors)
     if digest != header["sha256"]:
-        raise ValueError(
-            f"A checkpoint is intact: expected digest {header['sha256'][:12]} in {path}, "
-            f"got {digest[:12]}; the file is corrupt."
-        )
+        raise ValueError(f"{path} must be an intact checkpoint: got one of another digest.")
     return header["tree"], tensors
 
 
@@ -113,12 +93,11 @@ def _encode(node: Tree, tensors: dict[str, Tensor]) -> Any:
             name = str(len(tensors))
             tensors[name] = node.detach().cpu().clone(memory_format=torch.contiguous_format)
             return {"tensor": name, "cpu": node.device.type == "cpu"}
+        case tuple() if type(node) in (tuple, torch.Size):
+            return {"tuple": [_encode(part, tensors) for part in node]}
         case tuple():
-            parts = [_encode(part, tensors) for part in node]
-            names = getattr(node, "_fields", None)  # only a named tuple has it
-            if names is None:
-                return {"tuple": parts}
-            fields = [list(pair) for pair in zip(names, parts, strict=True)]
+            named: Any = node
+            fields = [[name, _encode(part, tensors)] for name, part in named._asdict().items()]
             return {"record": type(node).__name__, "fields": fields}
         case list():
             return {"list": [_encode(part, tensors) for part in node]}
@@ -127,16 +106,17 @@ def _encode(node: Tree, tensors: dict[str, Tensor]) -> Any:
         case None | bool() | int() | float() | str():
             return node
     raise ValueError(
-        "A checkpoint holds tensors and plain values: expected None, bool, int, float, str, "
-        "or a list, tuple or dict (with keys str or int) of them, "
-        f"got {type(node).__name__}."
+        "A checkpoint must hold tensors, None, bool, int, float, str, or lists, tuples or dicts "
+        f"(with keys str or int) of them: got {type(node).__name__}."
     )
 
 
 class _Decoder:
     """Builds the tree back; every class it can make is in ``known``."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], known: Mapping[str, type], device):
+    def __init__(
+        self, tensors: Mapping[str, Tensor], known: Mapping[str, Any], device: torch.device
+    ) -> None:
         self.tensors = tensors
         self.known = known
         self.device = device
@@ -158,16 +138,13 @@ class _Decoder:
     def _record(self, name: str, fields: dict[str, Tree]) -> Tree:
         record = self.known.get(name)
         if record is None:
+            known = ", ".join(sorted(self.known))
+            raise ValueError(f"A record of a checkpoint must be one of {known}: got {name!r}.")
+        optional = record._field_defaults
+        if [n for n in record._fields if n in fields or n not in optional] != list(fields):
             raise ValueError(
-                "A checkpoint holds known records only: "
-                f"expected one of {', '.join(sorted(self.known))}, got {name!r}."
-            )
-        names = list(record.__annotations__)
-        optional = getattr(record, "_field_defaults", {})
-        if [n for n in names if n in fields or n not in optional] != list(fields):
-            raise ValueError(
-                f"A {name} in a checkpoint has the fields it was saved with: "
-                f"expected {names}, got {list(fields)}; it is of another version."
+                f"{name} in a checkpoint must have fields {list(record._fields)}: "
+                f"got {list(fields)}; it is of another version."
             )
         return record(**fields)
 

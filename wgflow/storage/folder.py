@@ -69,7 +69,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"A {path.name} holds JSON: expected {path} to, got {error}.") from error
+        raise ValueError(f"{path} must hold JSON: got {error}.") from error
 
 
 def append_json(path: Path, record: Mapping[str, Any]) -> None:
@@ -106,35 +106,27 @@ def is_run(path: Path) -> bool:
 def check_run(path: Path) -> None:
     """Raise ValueError unless ``path`` is a run that has a checkpoint, or an energy."""
     if not is_run(path):
-        what = "none of them" if path.is_dir() else "no such folder"
-        raise ValueError(
-            f"A run is a folder with {CONFIG} and {ENVIRONMENT}: expected one at {path}, "
-            f"got {what}."
-        )
+        got = "none of them" if path.is_dir() else "no such folder"
+        raise ValueError(f"{path} must be a run, with {CONFIG} and {ENVIRONMENT}: got {got}.")
     if not ((path / CHECKPOINT).is_file() or (path / ENERGY).is_file()):
-        raise ValueError(
-            f"A run has a checkpoint: expected {path / CHECKPOINT}, got no such file."
-        )
+        raise ValueError(f"{path} must be a run with a {CHECKPOINT}: got no such file.")
 
 
 def check_new(path: Path) -> None:
     """Raise ValueError unless ``path`` can hold a new run: absent or empty, and not in use."""
     if path.exists() and not path.is_dir():
-        raise ValueError(f"A run is a folder: expected one at {path}, got a file.")
+        raise ValueError(f"{path} must be a folder: got a file.")
     if not path.exists() or all(file.name == LOCK for file in path.iterdir()):
         return
     if owner := holder(path):
         raise _in_use(path / LOCK, owner)
     if not is_run(path):
-        raise ValueError(
-            f"A run begins in a new or an empty folder: expected {path} to be one, "
-            "got other files there."
-        )
+        raise ValueError(f"{path} must be a new or an empty folder: got other files there.")
     status = read_json(path / ENVIRONMENT)["status"]
     hint = "choose another folder" + ("" if status == "finished" else ", or resume it")
     raise ValueError(
-        f"A run is never overwritten: expected a new or an empty folder, got {path} with a "
-        f"run that is {status}; {hint}."
+        f"{path} must be a new or an empty folder, since no run is overwritten: got a run that "
+        f"is {status}; {hint}."
     )
 
 
@@ -171,8 +163,8 @@ def holder(path: Path) -> dict[str, Any] | None:
 
 def _in_use(lock: Path, owner: Mapping[str, Any]) -> ValueError:
     return ValueError(
-        f"A run folder has one writer: expected {lock.parent} to be free, got one in use by "
-        f"process {owner['pid']} on host {owner['host']}."
+        f"{lock.parent} must be free, since a run has one writer: got one in use by process "
+        f"{owner['pid']} on host {owner['host']}."
     )
 
 
