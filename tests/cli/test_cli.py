@@ -133,7 +133,7 @@ def test_refusals_are_one_line(tmp_path):
         "written to .npy, .csv, .png": ["sample", new, "--out", "x.gif"],
         "A comparison needs two runs": ["compare", new],
         "run `wgflow evaluate": ["compare", new, new],
-        "A run is a folder with": ["compare", other, other],
+        "must be a run, with config.toml": ["compare", other, other],
     }
     for message, arguments in cases.items():
         assert message in refused(*arguments)

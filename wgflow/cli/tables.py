@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def read_config(folder: Path) -> dict[str, Any]:
     """Settings of a run by dotted key; ValueError where there is no run."""
     if not is_run(folder):
-        raise ValueError(f"A run is a folder with {CONFIG}: got {str(folder)!r}.")
+        raise ValueError(f"{folder} must be a run, with {CONFIG}: got none.")
     return dict(_flat(tomllib.loads((folder / CONFIG).read_text("utf8")), ""))
 
 
