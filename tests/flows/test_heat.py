@@ -11,7 +11,7 @@ from torch import nn
 from wgflow.energies.base import energy_and_grad
 from wgflow.energies.microbatch import Parts
 from wgflow.energies.noise_levels import At, Levels, denoised, derivatives
-from wgflow.energies.principal import Principal, contrastable, contrasted, principal_of
+from wgflow.energies.principal import CONTRAST, Principal, contrastable, contrasted, principal_of
 from wgflow.flows import HeatFlow, heat_flow
 from wgflow.flows.heat import (
     Start,
@@ -630,3 +630,16 @@ def test_what_is_known_sees_the_noise_of_every_level(monkeypatch):
     assert len(path) == 6
     for value, level in path:
         assert abs(z_score((value[:, None] - 2.0).square(), math.exp(level))) < 4
+
+
+def test_langevin_steps_are_not_autoguided_unless_asked_to_be():
+    energy, like = Blurred(0.4), torch.empty(50, 3, dtype=F64)
+    energy.principal = Principal((3,), 3, 0.9 * torch.eye(3, dtype=F64), MEAN).to(F64)
+
+    def drawn(autoguidance, **options):
+        flow = HeatFlow(energy, LEVELS, autoguidance=autoguidance, **options)
+        return flow.sample(like, generator=seeded(1))
+
+    assert torch.equal(drawn(None), drawn(CONTRAST))
+    assert torch.equal(drawn(None, langevin=1), drawn(0.0, langevin=1))
+    assert not torch.equal(drawn(None, langevin=1), drawn(CONTRAST, langevin=1))
