@@ -96,7 +96,7 @@ def test_a_file_that_is_no_classifier_is_refused(tmp_path):
 
 IMAGES, LABELS = bars(0, 40)
 ERRORS = [
-    ((IMAGES * 2, LABELS), {}, r"values in \[0, 1\]"),
+    ((IMAGES * 2, LABELS), {}, r"must be in \[0, 1\]"),
     ((IMAGES, LABELS[:9]), {}, r"integers ≥ 0 of shape \(40,\): got \(9,\)"),
     ((IMAGES, LABELS.float()), {}, r"`labels` must be integers .* of torch\.float32"),
     ((IMAGES, LABELS - 1), {}, "at least -1"),

@@ -7,6 +7,8 @@ import scipy.linalg
 import torch
 
 from wgflow.metrics.fidelity import (
+    FEATURE_METRICS,
+    Neighbourhoods,
     feature_scores,
     fidelity,
     fitted,
@@ -16,6 +18,9 @@ from wgflow.metrics.fidelity import (
 from wgflow.metrics.samples import halves, with_floor
 
 F64 = torch.float64
+
+
+FEW = FEATURE_METRICS | {"neighbourhoods": Neighbourhoods(2)}
 
 
 def seeded(seed):
@@ -186,11 +191,11 @@ def test_scores_have_stable_names():
 
 def test_there_is_no_frechet_distance_of_as_few_images_as_features():
     scores = fidelity(
-        pictures(0, 4), pictures(1, 4), flat, second_reference=pictures(2, 4), neighbours=2
+        pictures(0, 4), pictures(1, 4), flat, second_reference=pictures(2, 4), metrics=FEW
     )
     assert set(scores) == {*NAMES[1:], "kernel_error", *(f"{name}_floor" for name in NAMES[1:])}
     scores = fidelity(
-        pictures(0, 5), pictures(1, 5), flat, second_reference=pictures(2, 5), neighbours=2
+        pictures(0, 5), pictures(1, 5), flat, second_reference=pictures(2, 5), metrics=FEW
     )
     assert {"frechet", "frechet_floor"} < set(scores)
 
@@ -231,19 +236,19 @@ def test_dim_images_score_worse_than_their_floors_and_real_ones_like_them():
 
 X = torch.zeros(9, 3)
 ERRORS = [
-    (lambda: frechet_distance(X[:3], X), "expected at least 4 for 3 features, got 3"),
-    (lambda: frechet_distance(X, X[:3]), "expected at least 4 for 3 features, got 3"),
-    (lambda: frechet_distance(X, X[:, :2]), r"one shape: expected \(2,\), got \(3,\)"),
-    (lambda: frechet_distance(X * math.nan, X), "must be finite.* got 9 bad points and 0"),
-    (lambda: kernel_distance(X[:2], X), "expected at least 3 for 3 features, got 2"),
-    (lambda: kernel_distance(X[0], X), r"expected shape \(images, features\), got \(3,\)"),
+    (lambda: frechet_distance(X[:3], X), "4 images or more for 3 features: got 3"),
+    (lambda: frechet_distance(X, X[:3]), "4 images or more for 3 features: got 3"),
+    (lambda: frechet_distance(X, X[:, :2]), r"the shape \(2,\) of the reference: got \(3,\)"),
+    (lambda: frechet_distance(X * math.nan, X), "must be finite: got 9 that are not, and 0"),
+    (lambda: kernel_distance(X[:2], X), "3 images or more for 3 features: got 2"),
+    (lambda: kernel_distance(X[0], X), r"shape \(images, features\): got \(3,\)"),
     (
         lambda: fidelity(pictures(0, 61), pictures(1), flat),
-        "as many real images, .* expected at least 61, got 60",
+        "must have 61 images or more, .* got 60",
     ),
     (
         lambda: fidelity(pictures(0, 60, 1.5), pictures(1), flat),
-        r"clamped .* values in \[0, 1\], got 0\.\d+ to 1\.\d+",
+        r"must be in \[0, 1\]: got 0\.\d+ to 1\.\d+",
     ),
 ]
 

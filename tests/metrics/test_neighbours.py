@@ -144,11 +144,11 @@ def test_float32_copies_far_from_the_origin_are_still_at_distance_zero():
 # Errors ------------------------------------------------------------------------------------------
 
 ERRORS = [
-    (lambda: overlap(cloud(0), cloud(1), neighbours=0), "expected k >= 1, got 0"),
-    (lambda: overlap(cloud(0, 5), cloud(1)), "expected at least 6, got 5 and 60"),
-    (lambda: overlap(cloud(0), cloud(1)[:, :2]), r"one shape: expected \(2,\), got \(3,\)"),
-    (lambda: copying(TRAIN, TRAIN, TRAIN), r"Held-out points must be new: .* > 0, got 0\.0"),
-    (lambda: nearest(TRAIN[:0], TRAIN), "expected at least 1, got 0 and 500"),
+    (lambda: overlap(cloud(0), cloud(1), neighbours=0), "`neighbours` must be > 0"),
+    (lambda: overlap(cloud(0, 5), cloud(1)), "must have 6 points: got 5 and 60"),
+    (lambda: overlap(cloud(0), cloud(1)[:, :2]), r"the shape \(2,\) of the reference: got \(3,\)"),
+    (lambda: copying(TRAIN, TRAIN, TRAIN), r"`held_out` must be new.* > 0: got 0\.0"),
+    (lambda: nearest(TRAIN[:0], TRAIN), "must have 1 points: got 0 and 500"),
     (lambda: nearest(TRAIN / 0, TRAIN), "must be finite"),
 ]
 

@@ -373,14 +373,14 @@ def test_features_that_are_not_to_be_had_are_refused_before_anything_is_drawn(
 ):
     run = fit(TINY, tmp_path / "run")
     monkeypatch.setattr(Run, "sample", None)
-    with pytest.raises(ValueError, match="expected classifier, efficientnet"):
+    with pytest.raises(ValueError, match="must be classifier, efficientnet"):
         evaluate(run, features="clasif")
     with pytest.raises(
-        ValueError, match=r"expected classifier, efficientnet, or a file .*'clasif'"
+        ValueError, match=r"must be classifier, efficientnet, or a file .*'clasif'"
     ):
         image_features("clasif", EIGHT)
     (tmp_path / "weights.pth").write_bytes(b"none")
-    with pytest.raises(ValueError, match=r"Inception features need|Weights are a state dict"):
+    with pytest.raises(ValueError, match=r"Inception needs|must be a state dict"):
         image_features(str(tmp_path / "weights.pth"), EIGHT)
 
 
@@ -403,12 +403,12 @@ def test_few_points_have_the_distances_that_they_can():
     found = sample_scores(bits.test, bits)
     assert "sliced_w2" in found
     assert "mmd" not in found  # most of the points are one
-    with pytest.raises(ValueError, match=r"expected shape \(2,\) each, got \(1,\)"):
+    with pytest.raises(ValueError, match=r"must have shape \(2,\) each: got \(1,\)"):
         sample_scores(EIGHT.test[:50, :1], EIGHT)
-    with pytest.raises(ValueError, match="expected finite numbers"):
+    with pytest.raises(ValueError, match="must be finite"):
         sample_scores(EIGHT.test[:50] * math.nan, EIGHT)
 
 
 def test_a_classifier_needs_labels():
-    with pytest.raises(ValueError, match="expected a data set that has some, got eight"):
+    with pytest.raises(ValueError, match="needs labels: eight has none"):
         classifier_of(EIGHT)

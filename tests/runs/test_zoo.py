@@ -70,7 +70,7 @@ def test_a_pretrained_energy_draws_images(name):
 
 
 def test_no_such_energy():
-    with pytest.raises(ValueError, match="No such pretrained energy: expected one of"):
+    with pytest.raises(ValueError, match="`name` must be one of"):
         zoo.pretrained("nothing")
 
 

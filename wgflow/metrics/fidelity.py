@@ -4,6 +4,9 @@ Every score stands beside its floor, what as many real images score in the place
 Scores depend on the features and on the numbers of images: compare only like with like.
 """
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -14,6 +17,52 @@ from wgflow.metrics.neighbours import overlap
 from wgflow.metrics.pairwise import flat_pair
 from wgflow.metrics.samples import halves
 
+FeatureMetric = Callable[[Tensor, Tensor], Mapping[str, Tensor]]
+"""Features x (n, d) and reference features (m, d) to scores by name, errors as ``NAME_error``."""
+
+
+@dataclass(frozen=True)
+class Frechet:
+    """``frechet``, the `frechet_distance`; nothing where there are d or fewer images on a side."""
+
+    def __call__(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """The score, where there is one."""
+        enough = min(len(x), len(y)) > x.shape[-1]
+        return {"frechet": frechet_distance(x, y)} if enough else {}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """``kernel`` and ``kernel_error``, the `kernel_distance` and its standard error."""
+
+    def __call__(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Both."""
+        found = kernel_distance(x, y)
+        return {"kernel": found.value, "kernel_error": found.error}
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """``precision``, ``recall``, ``density`` and ``coverage``: the `overlap`.
+
+    Args:
+        neighbours: k.
+    """
+
+    neighbours: int = 5
+
+    def __call__(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """The four of them."""
+        return overlap(x, y, neighbours=self.neighbours)._asdict()
+
+
+FEATURE_METRICS: dict[str, FeatureMetric] = {
+    "frechet": Frechet(),
+    "kernel": Kernel(),
+    "neighbourhoods": Neighbourhoods(),
+}
+"""What images are scored by, in a space of features."""
+
 
 def fidelity(
     samples: Tensor,
@@ -21,7 +70,7 @@ def fidelity(
     features: Features,
     *,
     second_reference: Tensor | None = None,
-    neighbours: int = 5,
+    metrics: Mapping[str, FeatureMetric] = FEATURE_METRICS,
     chunk: int = 256,
     seed: int = 0,
 ) -> dict[str, float]:
@@ -29,9 +78,8 @@ def fidelity(
 
     ``frechet``, ``kernel`` (with its standard error ``kernel_error``), ``precision``, ``recall``,
     ``density``, ``coverage``. A floor is the same score of ``len(samples)`` images of the second
-    reference. Less is better for the first two, more for the others, and nothing better than its
-    floor can be told from perfection. The first needs more images on each side than there are
-    features, and is left out where there are fewer.
+    reference. Less is better for the first two, more for the others, and a score as good as its
+    floor cannot be distinguished from perfection.
 
     Args:
         samples: generated images in [0, 1], shape (n, c, h, w).
@@ -39,7 +87,7 @@ def fidelity(
         features: see `wgflow.metrics.features`.
         second_reference: other real images, in random order; None to split ``reference`` into
             two halves, one of each.
-        neighbours: k of `overlap`.
+        metrics: what they are scored by.
         chunk: how many images are seen by ``features`` at a time.
         seed: of the halves.
 
@@ -51,28 +99,21 @@ def fidelity(
         reference, second_reference = halves(reference, seed=seed)
     if len(second_reference) < len(samples):
         raise ValueError(
-            "A floor needs as many real images, apart from the reference, as are scored: "
-            f"expected at least {len(samples)}, got {len(second_reference)}."
+            f"`second_reference` must have {len(samples)} images or more, as many as are scored: "
+            f"got {len(second_reference)}."
         )
     images = (samples, reference, second_reference[: len(samples)])
     x, y, exact = (extract(features, each, chunk=chunk) for each in images)
-    scores = feature_scores(x, y, neighbours=neighbours)
-    floors = feature_scores(exact, y, neighbours=neighbours)
-    floors.pop("kernel_error")
-    return scores | {f"{name}_floor": value for name, value in floors.items()}
+    scores, floors = feature_scores(x, y, metrics), feature_scores(exact, y, metrics)
+    return scores | {f"{n}_floor": v for n, v in floors.items() if not n.endswith("_error")}
 
 
-def feature_scores(x: Tensor, y: Tensor, *, neighbours: int = 5) -> dict[str, float]:
+def feature_scores(
+    x: Tensor, y: Tensor, metrics: Mapping[str, FeatureMetric] = FEATURE_METRICS
+) -> dict[str, float]:
     """The scores of `fidelity`, without floors, of features x (n, d) against y (m, d)."""
-    kernel = kernel_distance(x, y)
-    enough = min(len(x), len(y)) > x.shape[-1]
-    scores = {
-        **({"frechet": frechet_distance(x, y)} if enough else {}),
-        "kernel": kernel.value,
-        "kernel_error": kernel.error,
-        **overlap(x, y, neighbours=neighbours)._asdict(),
-    }
-    return {name: float(value) for name, value in scores.items()}
+    parts = (metric(x, y) for metric in metrics.values())
+    return {name: float(value) for part in parts for name, value in part.items()}
 
 
 @torch.no_grad()
@@ -121,13 +162,13 @@ def kernel_distance(x: Tensor, y: Tensor, *, chunk: int = 1024) -> Estimate:
 
     The unbiased U-statistic over all pairs, so that, unlike the Fréchet distance, it does not
     depend on how many images there are, and is about zero, of either sign, between samples of
-    one law. KID with the features of Inception. Bińkowski et al. 2018.
+    one distribution. KID with the features of Inception. Bińkowski et al. 2018.
 
     The error is that of the whole statistic and not of a subset, from Hoeffding's decomposition
     ``Var = 4ζ_x/n + 4ζ_y/m + 2ζ_xx/n² + 2ζ_yy/m² + 4ζ_xy/nm``: ``ζ_x, ζ_y`` are the variances of
     one point's share (estimated from row means, less the noise of those means, never below
     zero), and the others those of what is left of the kernel between pairs. Between samples of
-    one law it errs on the large side: by two fifths with one feature, by little with many.
+    one distribution it errs on the large side: by two fifths with one feature, little with many.
 
     Args:
         x: features, shape (n, d).
@@ -183,13 +224,11 @@ def _between(x: Tensor, y: Tensor, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
 def _features(x: Tensor, y: Tensor, least: int) -> tuple[Tensor, Tensor]:
     for side in (x, y):
         if side.ndim != 2:
-            raise ValueError(
-                "Features are one row per image: expected shape (images, features), "
-                f"got {tuple(side.shape)}."
-            )
+            got = tuple(side.shape)
+            raise ValueError(f"Features must have shape (images, features): got {got}.")
         if len(side) < least:
             raise ValueError(
-                "This needs more images than it estimates: "
-                f"expected at least {least} for {side.shape[1]} features, got {len(side)}."
+                f"There must be {least} images or more for {side.shape[1]} features: "
+                f"got {len(side)}."
             )
     return flat_pair(x, y, least)

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wgflow._check import check_positive
 from wgflow.metrics.pairwise import centred_pair, flat_pair, pairwise_distances
 
 
 class Overlap(NamedTuple):
-    """Shares of points, each a scalar tensor: all near one between samples of one law."""
+    """Shares of points, each a scalar tensor: all near one between samples of one distribution."""
 
     precision: Tensor
     recall: Tensor
@@ -60,8 +61,7 @@ def overlap(x: Tensor, y: Tensor, *, neighbours: int = 5, chunk: int = 1024) -> 
     Raises:
         ValueError: on k < 1, k or fewer points on a side, non-finite or differently shaped points.
     """
-    if neighbours < 1:
-        raise ValueError(f"A radius needs a neighbour: expected k >= 1, got {neighbours}.")
+    check_positive(neighbours=neighbours)
     x, y = centred_pair(x, y, least=neighbours + 1)
     radii_x, radii_y = (_radii(side, neighbours, chunk) for side in (x, y))
     balls = x.new_zeros(len(x))
@@ -101,10 +101,7 @@ def copying(samples: Tensor, train: Tensor, held_out: Tensor, *, chunk: int = 10
     _, fresh = nearest(held_out, train, chunk=chunk)
     scale = float(fresh.median())
     if not scale > 0:
-        raise ValueError(
-            "Held-out points must be new: expected a median distance to the training set > 0, "
-            f"got {scale}."
-        )
+        raise ValueError(f"`held_out` must be new, at a median distance > 0: got {scale}.")
     return Copying(neighbours, distances, fresh, float(distances.median()) / scale)
 
 

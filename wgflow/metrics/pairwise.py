@@ -22,30 +22,22 @@ def median_distance(x: Tensor) -> float:
     first, second = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
     median = float(pairwise_distances(x, x)[first, second].median())
     if not median > 0:
-        raise ValueError(
-            f"The median heuristic needs distinct reference points: expected > 0, got {median}."
-        )
+        raise ValueError(f"The median distance between points must be > 0: got {median}.")
     return median
 
 
 def flat_pair(x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
     """Both sides as float64 (n, d) and (m, d); refuses what cannot be compared."""
     if x.ndim < 1 or y.ndim < 1 or x.shape[1:] != y.shape[1:]:
-        raise ValueError(
-            "Points and reference must have events of one shape: "
-            f"expected {tuple(y.shape[1:])}, got {tuple(x.shape[1:])}."
-        )
+        expected, got = tuple(y.shape[1:]), tuple(x.shape[1:])
+        raise ValueError(f"Points must have the shape {expected} of the reference: got {got}.")
     if min(len(x), len(y)) < least:
-        raise ValueError(
-            f"This needs points on both sides: expected at least {least}, "
-            f"got {len(x)} and {len(y)}."
-        )
+        raise ValueError(f"Both sides must have {least} points: got {len(x)} and {len(y)}.")
     x, y = (side.detach().reshape(len(side), -1).double() for side in (x, y))
     if not (x.isfinite().all() and y.isfinite().all()):
         bad = [int((~side.isfinite()).any(1).sum()) for side in (x, y)]
         raise ValueError(
-            "Points must be finite: expected no NaN or infinity, "
-            f"got {bad[0]} bad points and {bad[1]} bad reference points."
+            f"Points must be finite: got {bad[0]} that are not, and {bad[1]} of the reference."
         )
     return x, y
 

@@ -15,6 +15,7 @@ import ot
 import torch
 from torch import Tensor
 
+from wgflow._check import check_positive
 from wgflow.metrics.pairwise import centred_pair, median_distance, pairwise_distances
 
 Metric = Callable[[Tensor, Tensor], Tensor]
@@ -88,7 +89,7 @@ class EnergyDistance:
     """``2E|X-Y| - E|X-X'| - E|Y-Y'|``, in the units of x (no root is taken).
 
     The unbiased U-statistic: of mean zero, and so negative half of the time, between samples of
-    one law. Székely and Rizzo 2013.
+    one distribution. Székely and Rizzo 2013.
 
     Args:
         chunk: how many rows of distances are held at a time.
@@ -129,10 +130,8 @@ class MMD:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.bandwidth is not None and not self.bandwidth > 0:
-            raise ValueError(
-                f"A bandwidth must be positive: expected > 0 or None, got {self.bandwidth}."
-            )
+        if self.bandwidth is not None:
+            check_positive(bandwidth=self.bandwidth)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """The squared discrepancy, a scalar."""
@@ -141,6 +140,15 @@ class MMD:
         if sigma is None:
             sigma = median_distance(_subsample(y, self.points, _seeded(self.seed)))
         return _u_statistic(x, y, lambda r: torch.exp(-(r**2) / (2 * sigma**2)), self.chunk)
+
+
+DISTANCES: dict[str, Metric] = {
+    "sliced_w2": SlicedWasserstein(),
+    "w2": Wasserstein(),
+    "energy_distance": EnergyDistance(),
+    "mmd": MMD(),
+}
+"""Distances between samples and data, by the names of their scores."""
 
 
 @torch.no_grad()
@@ -168,10 +176,8 @@ def with_floor(metric: Metric, x: Tensor, reference: Tensor, second_reference: T
         ValueError: if the second reference has fewer points than x.
     """
     if len(second_reference) < len(x):
-        raise ValueError(
-            "A floor needs as many exact points as are scored: "
-            f"expected at least {len(x)}, got {len(second_reference)}."
-        )
+        got = len(second_reference)
+        raise ValueError(f"`second_reference` must have {len(x)} points or more: got {got}.")
     floor = metric(second_reference[: len(x)], reference)
     return Scored(float(metric(x, reference)), float(floor))
 
@@ -199,9 +205,8 @@ def mode_occupancy(x: Tensor, means: Tensor, weights: Tensor | None = None) -> T
     weights = flat.new_ones(len(flat)) if weights is None else weights.to(flat)
     if weights.shape != (len(flat),) or not (weights >= 0).all() or not weights.sum() > 0:
         raise ValueError(
-            "Weights must be one per point, not negative and not all zero: "
-            f"expected shape {(len(flat),)}, got shape {tuple(weights.shape)}, "
-            f"sum {float(weights.sum())}."
+            f"`weights` must be ≥ 0, not all zero, of shape {(len(flat),)}: got shape "
+            f"{tuple(weights.shape)}, sum {float(weights.sum())}."
         )
     nearest = pairwise_distances(flat, centers).argmin(1)
     return flat.new_zeros(len(centers)).index_add(0, nearest, weights / weights.sum())
@@ -223,8 +228,8 @@ def occupancy_error(masses: Tensor, size: float, reference_size: float = math.in
     """
     if not ((masses >= 0) & (masses <= 1)).all() or not (size > 0 and reference_size > 0):
         raise ValueError(
-            "A standard error needs masses in [0, 1] and positive sizes: expected these ranges, "
-            f"got masses {masses.tolist()}, sizes {size} and {reference_size}."
+            "`masses` must be in [0, 1] and both sizes > 0: "
+            f"got {masses.tolist()}, {size} and {reference_size}."
         )
     return torch.sqrt(masses * (1 - masses) * (1 / size + 1 / reference_size))
 

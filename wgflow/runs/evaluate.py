@@ -21,28 +21,11 @@ from wgflow.likelihood.quadrature import Grid, box, fisher, kl_both, kl_gap, tab
 from wgflow.metrics.classifier import Classifier
 from wgflow.metrics.features import Features, efficientnet, inception
 from wgflow.metrics.fidelity import fidelity
-from wgflow.metrics.samples import (
-    MMD,
-    EnergyDistance,
-    Metric,
-    SlicedWasserstein,
-    Wasserstein,
-    halves,
-    mode_occupancy,
-    with_floor,
-)
+from wgflow.metrics.samples import DISTANCES, halves, mode_occupancy, with_floor
 from wgflow.runs import zoo
 from wgflow.runs.run import Run
 from wgflow.storage import folder
 from wgflow.training.learner import load_data
-
-DISTANCES: dict[str, Metric] = {
-    "sliced_w2": SlicedWasserstein(),
-    "w2": Wasserstein(),
-    "energy_distance": EnergyDistance(),
-    "mmd": MMD(),
-}
-
 
 POINTS = 5_000
 """Points drawn for the scores, of cheap energies."""
@@ -67,7 +50,7 @@ def evaluate(
 ) -> dict[str, float]:
     """All scores of a run, by stable names; kept in its folder too, unless it came along.
 
-    A score that is not finite is left out: the reverse KL to a law that vanishes somewhere.
+    A score that is not finite is left out, as the reverse KL to a distribution of bounded support.
 
     Args:
         run: the run.
@@ -103,7 +86,7 @@ def evaluate(
 
 
 def affordable(run: Run, points: int) -> int:
-    """How many points to draw, of ``points`` that would be good to have."""
+    """How many points to draw: fewer than ``points`` where the energy is expensive."""
     return min(points, IMAGES) if run.config.energy.is_expensive else points
 
 
@@ -122,8 +105,8 @@ def density_scores(
     ``nll`` in nats per point, with the error of the mean over test points and of ``log_z``, all
     NaN where the bounds refute it, see `wgflow.likelihood.annealing.LogZ`; where there is a
     sandwich its ``log_z_lower`` and ``log_z_upper``; in one and two dimensions the ``temperature``
-    (NaN when none fits), and where the law of the data is known ``kl`` (data to model, on the test
-    points), ``kl_reverse`` and ``fisher``, by quadrature.
+    (NaN when none fits), and where the distribution of the data is known ``kl`` (data to model, on
+    the test points), ``kl_reverse`` and ``fisher``, by quadrature.
     """
     grid = plane(dataset)
     values = tabulate(energy, dataset.test, chunk)
@@ -145,20 +128,18 @@ def density_scores(
 def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float]:
     """Distances of samples x to test points, each with ``_floor``: what exact samples score.
 
-    Where the law is known its exact sampler gives the second reference, otherwise the test points
-    are halved. For a mixture of Gaussians, ``mode_error`` as well. A distance that so few or such
+    Where the distribution is known its exact sampler gives the second reference, otherwise the
+    test points are halved. For a mixture of Gaussians, ``mode_error`` as well. A distance that so few or such
     points do not have is left out.
 
     Raises:
         ValueError: samples or test points are not finite, or of different shapes.
     """
     if x.shape[1:] != dataset.test.shape[1:]:
-        raise ValueError(
-            "Samples are compared with points like them: expected shape "
-            f"{tuple(dataset.test.shape[1:])} each, got {tuple(x.shape[1:])}."
-        )
+        expected, got = tuple(dataset.test.shape[1:]), tuple(x.shape[1:])
+        raise ValueError(f"Samples must have shape {expected} each: got {got}.")
     if not (x.isfinite().all() and dataset.test.isfinite().all()):
-        raise ValueError("Samples have distances to points: expected finite numbers, got others.")
+        raise ValueError("Samples and test points must be finite: got others.")
     # Not the seed itself: the data set may have drawn its test points from the same stream.
     generator = torch.Generator().manual_seed(EXACT_STREAM + seed)
     if dataset.target is None:
@@ -183,10 +164,8 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
 def image_judge(dataset: Dataset, name: str, seed: int) -> Callable[[Tensor], dict[str, float]]:
     """`image_scores` by features of that name; refused before there are samples to score."""
     if len(dataset.test) < FEWEST:
-        raise ValueError(
-            "Images are compared with their neighbours in features: expected at least "
-            f"{FEWEST} test images, got {len(dataset.test)}."
-        )
+        got = len(dataset.test)
+        raise ValueError(f"`features` needs {FEWEST} test images or more: got {got}.")
     features = image_features(name, dataset)
     return lambda x: image_scores(x, dataset.test, features, seed)
 
@@ -207,8 +186,8 @@ def image_features(name: str, dataset: Dataset) -> Features:
         return classifier_of(dataset)
     if name != "efficientnet" and not Path(name).is_file():
         raise ValueError(
-            "Images are compared by features: expected classifier, efficientnet, or a file of "
-            f"Inception's weights, got {name!r}."
+            "`features` must be classifier, efficientnet, or a file of Inception's weights: "
+            f"got {name!r}."
         )
     try:
         return efficientnet() if name == "efficientnet" else inception(name)
@@ -219,9 +198,7 @@ def image_features(name: str, dataset: Dataset) -> Features:
 def classifier_of(dataset: Dataset) -> Classifier:
     """The classifier of a data set's labels; trained once, and kept where fetched data are."""
     if dataset.train_labels is None or dataset.test_labels is None:
-        raise ValueError(
-            f"A classifier needs labels: expected a data set that has some, got {dataset.name}."
-        )
+        raise ValueError(f"A classifier needs labels: {dataset.name} has none.")
     digest = hashlib.sha256(dataset.test.numpy().tobytes())
     digest.update(dataset.test_labels.numpy().tobytes())
     digest.update(str(len(dataset.train)).encode())

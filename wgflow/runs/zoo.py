@@ -3,6 +3,8 @@
 from importlib.resources import files
 from pathlib import Path
 
+from wgflow._check import check_choice
+
 HOME = Path(str(files("wgflow"))) / "pretrained"
 """One folder per energy: its configuration, scores, environment and weights."""
 
@@ -14,10 +16,7 @@ def names() -> list[str]:
 
 def pretrained(name: str) -> Path:
     """The folder of a pretrained energy, for `wgflow.load`; ValueError where there is none."""
-    if name not in names():
-        raise ValueError(
-            f"No such pretrained energy: expected one of {', '.join(names())}, got {name!r}."
-        )
+    check_choice("name", name, names())
     return HOME / name
 
 
