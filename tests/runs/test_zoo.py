@@ -70,7 +70,7 @@ def test_a_pretrained_energy_draws_images(name):
 
 
 def test_no_such_energy():
-    with pytest.raises(ValueError, match="`name` must be one of"):
+    with pytest.raises(ValueError, match="`pretrained` must be one of"):
         zoo.pretrained("nothing")
 
 
@@ -121,7 +121,7 @@ def test_scores_of_what_came_along_are_left_as_they_are(tmp_path, monkeypatch):
 def test_samples_are_of_one_density(tmp_path):
     assert "expected DIR or --pretrained, got neither" in refused("sample")
     assert "got both" in refused("sample", str(tmp_path), "--pretrained", "mnist")
-    assert "No such pretrained energy" in refused("sample", "--pretrained", "nothing")
+    assert "`pretrained` must be one of" in refused("sample", "--pretrained", "nothing")
 
 
 def test_the_command_line_publishes_and_samples_the_zoo(tmp_path):

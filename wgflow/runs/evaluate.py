@@ -129,8 +129,8 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
     """Distances of samples x to test points, each with ``_floor``: what exact samples score.
 
     Where the distribution is known its exact sampler gives the second reference, otherwise the
-    test points are halved. For a mixture of Gaussians, ``mode_error`` as well. A distance that so few or such
-    points do not have is left out.
+    test points are halved. For a mixture of Gaussians, ``mode_error`` as well. A distance that
+    so few or such points do not have is left out.
 
     Raises:
         ValueError: samples or test points are not finite, or of different shapes.

@@ -16,7 +16,7 @@ def names() -> list[str]:
 
 def pretrained(name: str) -> Path:
     """The folder of a pretrained energy, for `wgflow.load`; ValueError where there is none."""
-    check_choice("name", name, names())
+    check_choice("pretrained", name, names())
     return HOME / name
 
 
