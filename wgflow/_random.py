@@ -4,8 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+Rng = torch.Generator | None
+"""A source of random numbers; None for PyTorch's global one."""
 
-def noise_like(x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+
+def noise_like(x: Tensor, *, generator: Rng = None) -> Tensor:
     """Standard Gaussian noise of the shape, dtype and device of x."""
     return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
 

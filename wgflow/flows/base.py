@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-import torch
 from torch import Tensor
 
+from wgflow._random import Rng
 from wgflow._tensor import Points
 from wgflow.energies.conditional import LogProb
 from wgflow.likelihood.annealing import LogZ
@@ -51,13 +51,11 @@ class Flow(ABC):
     energy: Any
 
     @abstractmethod
-    def sample(self, like: Points, *, generator: torch.Generator | None = None) -> Points:
+    def sample(self, like: Points, *, generator: Rng = None) -> Points:
         """Fresh points of the shape, dtype and device of ``like``, carried from noise."""
 
     @abstractmethod
-    def trajectory(
-        self, like: Points, *, generator: torch.Generator | None = None
-    ) -> Iterator[Points]:
+    def trajectory(self, like: Points, *, generator: Rng = None) -> Iterator[Points]:
         """The points of `sample` on their way, from the noise to the data, (batch, *event)."""
 
     @abstractmethod
@@ -66,12 +64,7 @@ class Flow(ABC):
 
     @abstractmethod
     def bridge(
-        self,
-        x: Points,
-        hidden: Tensor,
-        *,
-        steps: int = 80,
-        generator: torch.Generator | None = None,
+        self, x: Points, hidden: Tensor, *, steps: int = 80, generator: Rng = None
     ) -> Points:
         """x with its hidden coordinates drawn by the flow, consistent with the known ones.
 
@@ -90,9 +83,7 @@ class Flow(ABC):
         """A path from a to b, (points, *event), through the noise; None where there is none."""
 
     @abstractmethod
-    def reconstruction_error(
-        self, x: Points, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def reconstruction_error(self, x: Points, *, generator: Rng = None) -> Tensor:
         """``|x̂ - x|²`` after noise was added to x and removed, (batch, times), float64.
 
         It is small only near the data, whatever E(x) is (after Graham et al. 2023). The noise is
@@ -100,9 +91,7 @@ class Flow(ABC):
         """
 
     @abstractmethod
-    def log_z(
-        self, like: Points, held_out: Any, *, generator: torch.Generator | None = None
-    ) -> LogZ | None:
+    def log_z(self, like: Points, held_out: Any, *, generator: Rng = None) -> LogZ | None:
         """``log Z`` of the energy by annealing along the flow; None where the flow bounds none.
 
         Args:
@@ -112,17 +101,11 @@ class Flow(ABC):
         """
 
     @abstractmethod
-    def sample_class(
-        self,
-        like: Points,
-        guide: ClassGuidance,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> Points:
+    def sample_class(self, like: Points, guide: ClassGuidance, *, generator: Rng = None) -> Points:
         """`sample`, guided to a class."""
 
     @abstractmethod
-    def legs(self, generator: torch.Generator | None = None) -> list[Callable[[Points], Points]]:
+    def legs(self, generator: Rng = None) -> list[Callable[[Points], Points]]:
         """`sample` in parts, between which draws can be classified and dropped.
 
         The first maps ``like`` to points on the way, the others go on from there. Empty where

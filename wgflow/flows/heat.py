@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import LowRankMultivariateNormal
 
-from wgflow._random import noise_like
+from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points, Values
 from wgflow.energies.base import energy_and_grad
 from wgflow.energies.microbatch import whole
@@ -35,7 +35,7 @@ class Start(NamedTuple):
     axes: Tensor
     sigma: float
 
-    def sample(self, count: int, *, generator: torch.Generator | None = None) -> Points:
+    def sample(self, count: int, *, generator: Rng = None) -> Points:
         """``count`` points."""
         like = {"device": self.center.device, "dtype": self.center.dtype, "generator": generator}
         noise = torch.randn(count, *self.center.shape, **like)
@@ -85,7 +85,7 @@ def probability_flow(energy: Any, x: Points, sigmas: list[float]) -> Iterator[Po
 
 
 def ancestral_sampling(
-    energy: Any, x: Points, sigmas: list[float], *, generator: torch.Generator | None = None
+    energy: Any, x: Points, sigmas: list[float], *, generator: Rng = None
 ) -> Iterator[Points]:
     """x, and x at each further level: ``x ← x - (a²-b²)∇E(x, log a²) + b√(1-b²/a²) ξ``.
 

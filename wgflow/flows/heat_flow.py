@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from wgflow._check import check_nonnegative, check_positive
-from wgflow._random import noise_like
+from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points, sum_event
 from wgflow.energies.base import Tempered
 from wgflow.energies.conditional import Conditional, check_mask
@@ -87,7 +87,7 @@ class HeatFlow(Flow):
         check_positive(temperature=self.temperature, steps=self._steps)
         check_nonnegative(langevin=self.langevin)
 
-    def sample(self, like: Points, *, generator: torch.Generator | None = None) -> Points:
+    def sample(self, like: Points, *, generator: Rng = None) -> Points:
         """Noise carried down all levels, then denoised or settled by Langevin steps.
 
         Raises:
@@ -107,9 +107,7 @@ class HeatFlow(Flow):
             parts.append(self._arrived(x, generator))
         return torch.cat(parts)
 
-    def trajectory(
-        self, like: Points, *, generator: torch.Generator | None = None
-    ) -> Iterator[Points]:
+    def trajectory(self, like: Points, *, generator: Rng = None) -> Iterator[Points]:
         """The points of `sample` at each level by the probability flow, and without noise.
 
         Each is ``x/(1+σ)``, of the size of a point of a straight path from noise to the data.
@@ -140,7 +138,7 @@ class HeatFlow(Flow):
         *,
         steps: int = 80,
         visits: int | None = None,
-        generator: torch.Generator | None = None,
+        generator: Rng = None,
     ) -> Points:
         """Hidden coordinates come down all levels while the known ones are put at ``x + bξ``.
 
@@ -197,9 +195,7 @@ class HeatFlow(Flow):
         (x,) = deque(probability_flow(self.energy, center + arc, grid), maxlen=1)
         return torch.cat([a[None], x[1:-1], b[None]])
 
-    def reconstruction_error(
-        self, x: Points, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def reconstruction_error(self, x: Points, *, generator: Rng = None) -> Tensor:
         """By `denoised` at the levels ``σ = (1-t)/t``, one gradient for each time t."""
         found = []
         for t in TIMES:
@@ -210,11 +206,7 @@ class HeatFlow(Flow):
         return torch.stack(found, 1)
 
     def log_z(
-        self,
-        like: Points,
-        held_out: Particles | None = None,
-        *,
-        generator: torch.Generator | None = None,
+        self, like: Points, held_out: Particles | None = None, *, generator: Rng = None
     ) -> LogZ:
         """Along the flow both ways, from samples that settled at the lowest level.
 
@@ -235,13 +227,7 @@ class HeatFlow(Flow):
             return found._replace(value=math.nan, error=math.inf, upper=math.inf)
         return found
 
-    def sample_class(
-        self,
-        like: Points,
-        guide: ClassGuidance,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> Points:
+    def sample_class(self, like: Points, guide: ClassGuidance, *, generator: Rng = None) -> Points:
         """`sample` of `Conditional` with guidance k at each level.
 
         Raises:
@@ -255,7 +241,7 @@ class HeatFlow(Flow):
         guided = replace(self, energy=energy, autoguidance=self._autoguidance)
         return guided.sample(like, generator=generator)
 
-    def legs(self, generator: torch.Generator | None = None) -> list[Callable[[Points], Points]]:
+    def legs(self, generator: Rng = None) -> list[Callable[[Points], Points]]:
         """None: draws are classified at the end."""
         return []
 
@@ -292,14 +278,14 @@ class HeatFlow(Flow):
             return self.autoguidance
         return CONTRAST if not self.langevin and contrastable(self.energy) else 0.0
 
-    def _down(self, x: Points, generator: torch.Generator | None) -> Iterator[Points]:
+    def _down(self, x: Points, generator: Rng) -> Iterator[Points]:
         energy = contrasted(self._leading, self._autoguidance)
         if self.stochastic:
             grid = self.levels.grid(self._steps, POWER)
             return ancestral_sampling(energy, x, grid, generator=generator)
         return probability_flow(energy, x, self.levels.grid(self._steps))
 
-    def _arrived(self, x: Points, generator: torch.Generator | None) -> Points:
+    def _arrived(self, x: Points, generator: Rng) -> Points:
         lowest = self.levels.lowest
         if not self.langevin:
             return denoised(self._leading, x, lowest)

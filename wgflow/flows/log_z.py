@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wgflow._check import check_positive
-from wgflow._random import noise_like
+from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points, Values, sum_event
 from wgflow.energies.noise_levels import At, Levels
 from wgflow.flows.heat import Start, ancestral_posterior, chains_at, start
@@ -24,7 +24,7 @@ def log_z(
     *,
     steps: int = 500,
     moves: int = 1,
-    generator: torch.Generator | None = None,
+    generator: Rng = None,
 ) -> LogZ:
     """``log Z`` of the lowest level, by annealing along the heat flow both ways.
 
@@ -66,12 +66,7 @@ WIDE = 4.0
 
 
 def drift(
-    energy: Any,
-    levels: Levels,
-    start: Points,
-    end: Points,
-    *,
-    generator: torch.Generator | None = None,
+    energy: Any, levels: Levels, start: Points, end: Points, *, generator: Rng = None
 ) -> tuple[float, float]:
     """Mean of ``E(x_end + τξ, log σ²) - E(x_start + τξ, log σ²)`` and its error, ``σ = 4 σ_min``.
 
@@ -95,12 +90,7 @@ def drift(
 
 
 def works_down(
-    energy: Any,
-    x: Points,
-    first: Start,
-    sigmas: list[float],
-    moves: int,
-    generator: torch.Generator | None,
+    energy: Any, x: Points, first: Start, sigmas: list[float], moves: int, generator: Rng
 ) -> Values:
     """W of chains that begin with `wgflow.flows.heat.start`, float64."""
     state = chains_at(energy, x, sigmas[0])
@@ -115,12 +105,7 @@ def works_down(
 
 
 def works_up(
-    energy: Any,
-    x: Points,
-    first: Start,
-    sigmas: list[float],
-    moves: int,
-    generator: torch.Generator | None,
+    energy: Any, x: Points, first: Start, sigmas: list[float], moves: int, generator: Rng
 ) -> Values:
     """W of chains that begin with the model, counted as if they went down, float64."""
     state = chains_at(energy, x, sigmas[-1])
@@ -135,7 +120,7 @@ def works_up(
 
 
 def moved(
-    energy: Any, state: LangevinState, sigma: float, moves: int, generator: torch.Generator | None
+    energy: Any, state: LangevinState, sigma: float, moves: int, generator: Rng
 ) -> LangevinState:
     """The chains after exact steps at a level."""
     kernel, level = MALA(STEP * sigma**2, adaptation=0.0), At(energy, sigma)

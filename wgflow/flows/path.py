@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from wgflow._check import check_nonnegative, check_positive
-from wgflow._random import noise_like
+from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points, sum_event
 from wgflow.data.targets import GaussianMixture
 from wgflow.energies.base import Confined, Energy
@@ -96,17 +96,15 @@ class MatchedPath(Flow):
         check_positive(time=self.time, steps=self.steps)
         check_nonnegative(langevin=self.langevin)
 
-    def sample(self, like: Points, *, generator: torch.Generator | None = None) -> Points:
+    def sample(self, like: Points, *, generator: Rng = None) -> Points:
         """The ends of paths from ``N(0, s²I)``: see `follow`."""
         return self._follow(self.noise(like, generator), generator=generator)
 
-    def trajectory(
-        self, like: Points, *, generator: torch.Generator | None = None
-    ) -> Iterator[Points]:
+    def trajectory(self, like: Points, *, generator: Rng = None) -> Iterator[Points]:
         """The points after 0, 1 ... ``steps`` Euler steps."""
         return self._descent(self.noise(like, generator))
 
-    def noise(self, like: Points, generator: torch.Generator | None = None) -> Points:
+    def noise(self, like: Points, generator: Rng = None) -> Points:
         """Where paths start, ``N(0, s²I)``."""
         return self.paths.noise * noise_like(like, generator=generator)
 
@@ -127,12 +125,7 @@ class MatchedPath(Flow):
         return replace(self, time=time, steps=DENOISING_STEPS, langevin=0)._follow(t * y)
 
     def bridge(
-        self,
-        x: Points,
-        hidden: Tensor,
-        *,
-        steps: int = 80,
-        generator: torch.Generator | None = None,
+        self, x: Points, hidden: Tensor, *, steps: int = 80, generator: Rng = None
     ) -> Points:
         """Hidden coordinates follow ``dv/dt = -∂V/∂v`` from noise over ``time``.
 
@@ -154,9 +147,7 @@ class MatchedPath(Flow):
     def interpolate(self, a: Tensor, b: Tensor, points: int) -> None:
         """None: the flow is no invertible map."""
 
-    def reconstruction_error(
-        self, x: Points, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def reconstruction_error(self, x: Points, *, generator: Rng = None) -> Tensor:
         """By paths that start at ``(1-t) s ξ + t x``, ten gradients for each time t."""
         found = []
         for t in TIMES:
@@ -166,11 +157,7 @@ class MatchedPath(Flow):
         return torch.stack(found, 1)
 
     def log_z(
-        self,
-        like: Points,
-        held_out: Particles | None,
-        *,
-        generator: torch.Generator | None = None,
+        self, like: Points, held_out: Particles | None, *, generator: Rng = None
     ) -> LogZ | None:
         """By annealing from the confinement, white noise, to the local minima at the data."""
         energy = self.energy
@@ -193,13 +180,7 @@ class MatchedPath(Flow):
             generator=generator,
         )
 
-    def sample_class(
-        self,
-        like: Points,
-        guide: ClassGuidance,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> Points:
+    def sample_class(self, like: Points, guide: ClassGuidance, *, generator: Rng = None) -> Points:
         """The path with guidance ``k s²(1-t)/(εt)`` of `Conditional` until t = 1."""
         h, epsilon = self.time / self.steps, self.paths.temperature
         one = replace(self, time=h, steps=1, langevin=0)
@@ -215,7 +196,7 @@ class MatchedPath(Flow):
             x = sample(ULA(epsilon * h), self.energy, x, self.langevin, generator=generator)
         return x
 
-    def legs(self, generator: torch.Generator | None = None) -> list[Callable[[Points], Points]]:
+    def legs(self, generator: Rng = None) -> list[Callable[[Points], Points]]:
         """The path cut at the steps nearest to `LOOKS`."""
         h, steps = self.time / self.steps, self.steps
         cuts = sorted({0, steps} | {min(steps, max(1, round(look / h))) for look in LOOKS})
@@ -241,7 +222,7 @@ class MatchedPath(Flow):
     def check_product(self, other: Flow | None) -> None:
         """Any energy can be a factor."""
 
-    def _follow(self, x: Points, *, generator: torch.Generator | None = None) -> Points:
+    def _follow(self, x: Points, *, generator: Rng = None) -> Points:
         options: dict[str, Any] = {"time": self.time, "steps": self.steps}
         options |= {"langevin": self.langevin, "generator": generator}
         return follow(self.energy, x, temperature=self.paths.temperature, **options)
@@ -259,7 +240,7 @@ def follow(
     time: float = 2.0,
     steps: int = 80,
     langevin: int = 0,
-    generator: torch.Generator | None = None,
+    generator: Rng = None,
 ) -> Points:
     """Points that follow the potential ``V = εE`` from x, `CHUNK` at a time.
 

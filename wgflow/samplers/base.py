@@ -8,6 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from wgflow._random import Rng
 from wgflow._tensor import per_point
 from wgflow.energies.base import Energy, energy_and_grad
 
@@ -44,13 +45,11 @@ class Sampler(ABC, Generic[S]):
     step_size: float
 
     @abstractmethod
-    def init(self, energy: Energy, x: Tensor, *, generator: torch.Generator | None = None) -> S:
+    def init(self, energy: Energy, x: Tensor, *, generator: Rng = None) -> S:
         """The state of chains that stand at x."""
 
     @abstractmethod
-    def step(
-        self, energy: Energy, state: S, *, generator: torch.Generator | None = None
-    ) -> tuple[S, Info]:
+    def step(self, energy: Energy, state: S, *, generator: Rng = None) -> tuple[S, Info]:
         """One move of every chain."""
 
     @abstractmethod
@@ -65,14 +64,14 @@ def refresh(energy: Energy, state: Any) -> Any:
 
 
 def iterate(
-    sampler: Sampler[S], energy: Energy, x: Tensor, *, generator: torch.Generator | None = None
+    sampler: Sampler[S], energy: Energy, x: Tensor, *, generator: Rng = None
 ) -> Iterator[tuple[S, Info]]:
     """The chains after 1, 2, 3 ... steps from x; thin it with `itertools.islice`."""
     return advance(sampler, energy, sampler.init(energy, x, generator=generator), generator)
 
 
 def advance(
-    sampler: Sampler[S], energy: Energy, state: S, generator: torch.Generator | None = None
+    sampler: Sampler[S], energy: Energy, state: S, generator: Rng = None
 ) -> Iterator[tuple[S, Info]]:
     """The one sampling loop: the chains 1, 2, 3 ... steps after ``state``."""
     while True:
@@ -81,12 +80,7 @@ def advance(
 
 
 def sample(
-    sampler: Sampler[Any],
-    energy: Energy,
-    x: Tensor,
-    steps: int,
-    *,
-    generator: torch.Generator | None = None,
+    sampler: Sampler[Any], energy: Energy, x: Tensor, steps: int, *, generator: Rng = None
 ) -> Tensor:
     """Positions after ``steps`` steps from x; ValueError unless ``steps`` is at least one."""
     if steps < 1:
@@ -115,7 +109,7 @@ def metropolis(
     return type(state)(*fields), info
 
 
-def log_uniform_like(x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+def log_uniform_like(x: Tensor, *, generator: Rng = None) -> Tensor:
     """Logarithms of uniform numbers, shaped like x."""
     return torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype).log()
 

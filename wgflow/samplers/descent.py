@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 import torch
 
 from wgflow._check import check_positive
-from wgflow._random import noise_like
+from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points, per_point, sum_event
 from wgflow.energies.base import Energy, energy_and_grad
 
@@ -25,12 +25,7 @@ def cooling(hottest: float, steps: int) -> list[float]:
 
 
 def anneal(
-    energy: Energy,
-    x: Points,
-    temperatures: Iterable[float],
-    *,
-    step: float,
-    generator: torch.Generator | None = None,
+    energy: Energy, x: Points, temperatures: Iterable[float], *, step: float, generator: Rng = None
 ) -> Iterator[Points]:
     """x, and x after each step of noisy descent ``x ← x - h∇E(x) + √(2hT) ξ``, one for each T.
 

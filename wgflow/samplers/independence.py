@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from wgflow._check import check_positive
+from wgflow._random import Rng
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.samplers.base import Info, Sampler, log_uniform_like, metropolis
 from wgflow.samplers.langevin import LangevinState
@@ -37,16 +38,12 @@ class Independence(Sampler[Any]):
     def __post_init__(self) -> None:
         check_positive(step_size=self.step_size)
 
-    def init(
-        self, energy: Energy, x: Tensor, *, generator: torch.Generator | None = None
-    ) -> LangevinState:
+    def init(self, energy: Energy, x: Tensor, *, generator: Rng = None) -> LangevinState:
         """Chains at x."""
         value, grad = energy_and_grad(energy, x)
         return LangevinState(x.detach(), value, grad, value.new_tensor(self.step_size))
 
-    def step(
-        self, energy: Energy, state: Any, *, generator: torch.Generator | None = None
-    ) -> tuple[Any, Info]:
+    def step(self, energy: Energy, state: Any, *, generator: Rng = None) -> tuple[Any, Info]:
         """One proposal per chain, accepted or not."""
         y = self.propose(len(state.x), generator=generator)
         value, grad = energy_and_grad(energy, y)
@@ -62,7 +59,7 @@ class Independence(Sampler[Any]):
         """0: a jump moves along no path."""
         return 0.0
 
-    def propose(self, count: int, *, generator: torch.Generator | None = None) -> Tensor:
+    def propose(self, count: int, *, generator: Rng = None) -> Tensor:
         """``count`` draws from q, (count, *event)."""
         a = self.anchors
         index = torch.randint(len(a), (count,), generator=generator, device=a.device)

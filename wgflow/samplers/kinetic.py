@@ -4,11 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from wgflow._check import check_fraction, check_positive
-from wgflow._random import noise_like
+from wgflow._random import Rng, noise_like
 from wgflow._tensor import sum_event
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.samplers.base import Info, Sampler, adapt, log_uniform_like, metropolis
@@ -28,9 +27,7 @@ class KineticState(NamedTuple):
         """``η²/2``: one leapfrog step with fresh momenta is a Langevin step of this size."""
         return float(self.step_size) ** 2 / 2
 
-    def jumped(
-        self, x: Tensor, energy: Tensor, grad: Tensor, generator: torch.Generator | None
-    ) -> "KineticState":
+    def jumped(self, x: Tensor, energy: Tensor, grad: Tensor, generator: Rng) -> "KineticState":
         """The chains at x with fresh momenta: old ones carry the weights of their old chains."""
         momentum = noise_like(self.momentum, generator=generator)
         return self._replace(x=x, energy=energy, grad=grad, momentum=momentum)
@@ -46,9 +43,7 @@ class Kinetic(Sampler[KineticState]):
 
     step_size: float = 0.1
 
-    def init(
-        self, energy: Energy, x: Tensor, *, generator: torch.Generator | None = None
-    ) -> KineticState:
+    def init(self, energy: Energy, x: Tensor, *, generator: Rng = None) -> KineticState:
         """Chains at x with fresh momenta."""
         value, grad = energy_and_grad(energy, x)
         v = noise_like(x, generator=generator)
@@ -78,11 +73,7 @@ class Underdamped(Kinetic):
         check_positive(step_size=self.step_size, friction=self.friction)
 
     def step(
-        self,
-        energy: Energy,
-        state: KineticState,
-        *,
-        generator: torch.Generator | None = None,
+        self, energy: Energy, state: KineticState, *, generator: Rng = None
     ) -> tuple[KineticState, Info]:
         """One OBABO step of every chain; nothing is rejected."""
         keep = math.exp(-self.friction * float(state.step_size) / 2)
@@ -127,11 +118,7 @@ class HMC(Kinetic):
         check_fraction(target=self.target, adaptation=self.adaptation)
 
     def step(
-        self,
-        energy: Energy,
-        state: KineticState,
-        *,
-        generator: torch.Generator | None = None,
+        self, energy: Energy, state: KineticState, *, generator: Rng = None
     ) -> tuple[KineticState, Info]:
         """One trajectory per chain, accepted with ``min(1, e^{-ΔH})``."""
         state = _refresh_momentum(state, 0.0, generator)
@@ -146,9 +133,7 @@ class HMC(Kinetic):
         return (self.leapfrog * float(state.step_size)) ** 2 / 2
 
 
-def _refresh_momentum(
-    state: KineticState, keep: float, generator: torch.Generator | None
-) -> KineticState:
+def _refresh_momentum(state: KineticState, keep: float, generator: Rng) -> KineticState:
     """``v ← c v + √(1-c²) ξ``: the exact Ornstein-Uhlenbeck flow of the momenta."""
     v = state.momentum
     noise = noise_like(v, generator=generator)

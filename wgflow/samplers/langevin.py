@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from wgflow._check import check_fraction, check_positive
-from wgflow._random import noise_like
+from wgflow._random import Rng, noise_like
 from wgflow._tensor import sum_event
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.samplers.base import Info, Sampler, adapt, log_uniform_like, metropolis
@@ -26,9 +25,7 @@ class LangevinState(NamedTuple):
         """ε."""
         return float(self.step_size)
 
-    def jumped(
-        self, x: Tensor, energy: Tensor, grad: Tensor, generator: torch.Generator | None
-    ) -> "LangevinState":
+    def jumped(self, x: Tensor, energy: Tensor, grad: Tensor, generator: Rng) -> "LangevinState":
         """The chains at x."""
         return self._replace(x=x, energy=energy, grad=grad)
 
@@ -43,9 +40,7 @@ class Overdamped(Sampler[LangevinState]):
 
     step_size: float = 0.01
 
-    def init(
-        self, energy: Energy, x: Tensor, *, generator: torch.Generator | None = None
-    ) -> LangevinState:
+    def init(self, energy: Energy, x: Tensor, *, generator: Rng = None) -> LangevinState:
         """Chains at x."""
         value, grad = energy_and_grad(energy, x)
         return LangevinState(x.detach(), value, grad, value.new_tensor(self.step_size))
@@ -70,11 +65,7 @@ class ULA(Overdamped):
         check_positive(step_size=self.step_size)
 
     def step(
-        self,
-        energy: Energy,
-        state: LangevinState,
-        *,
-        generator: torch.Generator | None = None,
+        self, energy: Energy, state: LangevinState, *, generator: Rng = None
     ) -> tuple[LangevinState, Info]:
         """One Euler-Maruyama step of every chain; nothing is rejected."""
         proposal, log_ratio = _propose(energy, state, 2 * state.step_size, generator)
@@ -111,11 +102,7 @@ class MALA(Overdamped):
         check_fraction(target=self.target, adaptation=self.adaptation)
 
     def step(
-        self,
-        energy: Energy,
-        state: LangevinState,
-        *,
-        generator: torch.Generator | None = None,
+        self, energy: Energy, state: LangevinState, *, generator: Rng = None
     ) -> tuple[LangevinState, Info]:
         """Accept each proposal with ``min(1, e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x))``."""
         state, info = _adjusted(energy, state, 2 * state.step_size, generator)
@@ -163,11 +150,7 @@ class CrankNicolson(Overdamped):
             )
 
     def step(
-        self,
-        energy: Energy,
-        state: LangevinState,
-        *,
-        generator: torch.Generator | None = None,
+        self, energy: Energy, state: LangevinState, *, generator: Rng = None
     ) -> tuple[LangevinState, Info]:
         """Accept each proposal with ``min(1, e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x))``."""
         variance = 2 * state.step_size - (state.step_size / self.width) ** 2
@@ -184,7 +167,7 @@ class CrankNicolson(Overdamped):
 
 
 def _adjusted(
-    energy: Energy, state: LangevinState, variance: Tensor, generator: torch.Generator | None
+    energy: Energy, state: LangevinState, variance: Tensor, generator: Rng
 ) -> tuple[LangevinState, Info]:
     proposal, log_ratio = _propose(energy, state, variance, generator)
     log_uniform = log_uniform_like(log_ratio, generator=generator)
@@ -192,7 +175,7 @@ def _adjusted(
 
 
 def _propose(
-    energy: Energy, state: LangevinState, variance: Tensor, generator: torch.Generator | None
+    energy: Energy, state: LangevinState, variance: Tensor, generator: Rng
 ) -> tuple[LangevinState, Tensor]:
     """``y = x - ε∇E(x) + √v ξ`` and ``log [e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x)]``."""
     x, step = state.x, state.step_size

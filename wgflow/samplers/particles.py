@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from wgflow._random import Rng
 from wgflow.energies.base import Energy
 from wgflow.samplers.base import Info, Sampler, refresh, take
 
@@ -71,12 +72,7 @@ def effective_fraction(log_weight: Tensor) -> Tensor:
 
 
 def populate(
-    sampler: Sampler[Any],
-    energy: Energy,
-    x: Tensor,
-    log_density: Tensor,
-    *,
-    generator: torch.Generator | None = None,
+    sampler: Sampler[Any], energy: Energy, x: Tensor, log_density: Tensor, *, generator: Rng = None
 ) -> Particles:
     """Particles at x drawn from q with ``log q = log_density``: ``A_i = -E(x_i) - log q(x_i)``."""
     state = sampler.init(energy, x, generator=generator)
@@ -113,11 +109,7 @@ def temper(p: Particles, fraction: float) -> tuple[Particles, float]:
 
 
 def transport(
-    p: Particles,
-    sampler: Sampler[Any],
-    energy: Energy,
-    *,
-    generator: torch.Generator | None = None,
+    p: Particles, sampler: Sampler[Any], energy: Energy, *, generator: Rng = None
 ) -> tuple[Particles, Info]:
     """One move of every particle; its weight takes `Info.log_weight`."""
     state, info = sampler.step(energy, p.state, generator=generator)
@@ -136,15 +128,13 @@ def forget(p: Particles, exchangeable: Tensor) -> Particles:
     return p._replace(log_weight=torch.where(exchangeable, mean, p.log_weight))
 
 
-def resample(p: Particles, *, generator: torch.Generator | None = None) -> Particles:
+def resample(p: Particles, *, generator: Rng = None) -> Particles:
     """Systematic resampling: equal weights, and the mean weight banked."""
     index = systematic_indices(p.log_weight, len(p.log_weight), generator=generator)
     return Particles(take(p.state, index), torch.zeros_like(p.log_weight), p.log_z)
 
 
-def systematic_indices(
-    log_weight: Tensor, count: int, *, generator: torch.Generator | None = None
-) -> Tensor:
+def systematic_indices(log_weight: Tensor, count: int, *, generator: Rng = None) -> Tensor:
     """Indices of systematic resampling: i appears ``⌊count·w_i⌋`` or ``⌈count·w_i⌉`` times.
 
     One uniform number places all ``count`` pointers; the mean number of copies is ``count·w_i``.

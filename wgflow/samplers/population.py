@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from wgflow._check import check_nonnegative, check_positive
+from wgflow._random import Rng
 from wgflow.energies.base import Energy
 from wgflow.samplers.base import Sampler
 from wgflow.samplers.independence import Independence, silverman
@@ -20,7 +21,7 @@ def draw(
     *,
     rounds: int = 20,
     chunk: int = 8192,
-    generator: torch.Generator | None = None,
+    generator: Rng = None,
 ) -> Tensor:
     """``count`` points of ``p ∝ exp(-E)``, (count, *event), started from a weighted population.
 
@@ -56,12 +57,12 @@ def draw(
     return torch.cat(parts)
 
 
-def _members(size: int, count: int, generator: torch.Generator | None) -> Tensor:
+def _members(size: int, count: int, generator: Rng) -> Tensor:
     """``count`` members of a population of ``size``: each once before any comes twice."""
     turns = -(-count // size)
     return torch.cat([_order(size, generator) for _ in range(turns)])[:count]
 
 
-def _order(size: int, generator: torch.Generator | None) -> Tensor:
+def _order(size: int, generator: Rng) -> Tensor:
     device = generator.device if generator else None
     return torch.randperm(size, generator=generator, device=device)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from wgflow._check import check_positive
+from wgflow._random import Rng
 from wgflow._tensor import Points
 from wgflow.energies.conditional import LogProb, check_labels
 
@@ -52,7 +53,7 @@ def reject(
     slack: float = SLACK,
     ahead: float = AHEAD,
     chunk: int = 256,
-    generator: torch.Generator | None = None,
+    generator: Rng = None,
 ) -> Chosen:
     """``count`` points of each class, of ``p(x) p(c|x)^g``, by rejection of draws of p.
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from wgflow._check import check_nonnegative, check_positive
+from wgflow._random import Rng
 from wgflow._tensor import Points
 from wgflow.energies.base import Energy
 from wgflow.energies.conditional import Observed
@@ -40,7 +41,7 @@ def denoise(
     draws: int = 1,
     start: Tensor | None = None,
     chunk: int = 256,
-    generator: torch.Generator | None = None,
+    generator: Rng = None,
 ) -> Denoised:
     """Mode, mean and deviation of ``p(x | y) ∝ exp(-E(x) - |y-x|²/(2σ²))``.
 

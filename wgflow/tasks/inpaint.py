@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from wgflow._check import check_choice, check_positive
-from wgflow._random import noise_like
+from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points
 from wgflow.energies.base import Energy
 from wgflow.energies.conditional import Conditioned, check_mask
@@ -30,7 +30,7 @@ def inpaint(
     start: Tensor | None = None,
     temperatures: Sequence[float] = (),
     chunk: int = 256,
-    generator: torch.Generator | None = None,
+    generator: Rng = None,
 ) -> Tensor:
     """Draws from ``p(hidden | known)``, (batch, draws, *event); known coordinates stay.
 
@@ -71,13 +71,7 @@ def inpaint(
 
 
 def complete(
-    energy: Energy,
-    x: Points,
-    mask: Tensor,
-    steps: int,
-    *,
-    step: float = 0.01,
-    chunk: int = 256,
+    energy: Energy, x: Points, mask: Tensor, steps: int, *, step: float = 0.01, chunk: int = 256
 ) -> Points:
     """The mode of ``p(hidden | known)`` that descent from x reaches; deterministic.
 

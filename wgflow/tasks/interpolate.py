@@ -37,13 +37,7 @@ def straight(energy: Energy, a: Tensor, b: Tensor, points: int = 21) -> Path:
 
 
 def interpolate(
-    energy: Energy,
-    a: Tensor,
-    b: Tensor,
-    steps: int,
-    *,
-    points: int = 21,
-    step: float = 1e-3,
+    energy: Energy, a: Tensor, b: Tensor, steps: int, *, points: int = 21, step: float = 1e-3
 ) -> Path:
     """A path from a to b of least energy nearby: ``∇E`` has no component across it.
 
