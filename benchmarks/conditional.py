@@ -21,7 +21,7 @@ from wgflow.cli.output import write_images
 from wgflow.metrics.classifier import NoisyClassifier
 from wgflow.metrics.features import extract
 from wgflow.metrics.fidelity import frechet_distance, kernel_distance
-from wgflow.runs.classes import draw_classes, labeller_of
+from wgflow.runs.classes import noisy_classifier_of, sample_classes
 from wgflow.runs.compose import counted
 from wgflow.runs.evaluate import classifier_of, sharp
 from wgflow.runs.load import load
@@ -69,15 +69,21 @@ class Scores:
 
 
 def row(
-    name: str, run: Run, labeller: NoisyClassifier, scores: Scores, count: int, out: Path
+    name: str, run: Run, classifier: NoisyClassifier, scores: Scores, count: int, out: Path
 ) -> str:
     """One line of the table; the first ten of each class become a picture."""
     run, counter = counted(run)
     began, generator = time.process_time(), torch.Generator().manual_seed(0)
-    labels = list(range(labeller.classes))
+    labels = list(range(classifier.classes))
     g, k = METHODS[name]
-    x = draw_classes(
-        run, labels, count, labeller=labeller, guidance=g, pull=k, generator=generator
+    x = sample_classes(
+        run,
+        labels,
+        count,
+        classifier=classifier,
+        guidance=g,
+        class_guidance=k,
+        generator=generator,
     ).x
     cost = f"{counter.points / x[:, :, 0, 0, 0].numel():.0f} | {time.process_time() - began:.0f}"
     file = out / f"conditional-{name.translate(str.maketrans('', '', ' ,='))}.png"
@@ -96,10 +102,10 @@ def main() -> None:
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     run = load(a.run)
-    labeller, scores = labeller_of(run, print), Scores(run)
+    classifier, scores = noisy_classifier_of(run, print), Scores(run)
     print("| method | evaluations | CPU s | right | kernel | Fréchet |\n|---|---|---|---|---|---|")
     for name in a.only:
-        print(row(name, run, labeller, scores, a.count, a.out), flush=True)
+        print(row(name, run, classifier, scores, a.count, a.out), flush=True)
     print(f"| test images | | | {scores.of_test(a.count)} |")
 
 

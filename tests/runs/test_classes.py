@@ -17,7 +17,7 @@ from wgflow.energies.base import Rescaled
 from wgflow.flows.path import LOOKS
 from wgflow.metrics.classifier import NoisyClassifier
 from wgflow.runs import zoo
-from wgflow.runs.classes import labeller_of, sample_classes
+from wgflow.runs.classes import noisy_classifier_of, sample_classes
 from wgflow.runs.compose import counted
 from wgflow.runs.load import load
 from wgflow.storage.folder import LABELLER
@@ -26,7 +26,7 @@ from wgflow.tasks import condition as conditioning
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Digits by matched paths, whose labeller knows nothing but 3; and moons without labels."""
+    """Digits by matched paths, whose classifier knows nothing but 3; and moons without labels."""
     folder = tmp_path_factory.mktemp("runs")
     digits = fit(folder, "digits", TINY)
     only(3).save(digits.path / LABELLER)
@@ -34,7 +34,7 @@ def runs(tmp_path_factory):
 
 
 def only(label, classes=10, certainty=1e6):
-    """A labeller that says ``label`` whatever it sees."""
+    """A classifier that says ``label`` whatever it sees."""
     x = torch.zeros(classes, 1, 8, 8)
     network = NoisyClassifier.fit(x, torch.arange(classes), updates=1).network
     last = network[-1]
@@ -46,7 +46,7 @@ def only(label, classes=10, certainty=1e6):
 def test_cut_paths_lead_where_whole_ones_do(runs):
     """All draws are taken, so they are those of `Run.sample`, and as dear."""
     run, counter = counted(runs["digits"])
-    chosen = sample_classes(run, [3], 4, labeller=only(3), generator=seeded(4), steps=20)
+    chosen = sample_classes(run, [3], 4, classifier=only(3), generator=seeded(4), steps=20)
     assert counter.points == 20 * chosen.draws == 20 * chosen.ended
     x = run.sample(chosen.draws, generator=seeded(4), steps=20)
     torch.testing.assert_close(chosen.x[0], x[:4])
@@ -55,11 +55,11 @@ def test_cut_paths_lead_where_whole_ones_do(runs):
 def test_draws_without_hope_are_followed_to_the_first_look_only(runs):
     """A class of probability 1/100: hope has one draw in five, by κp = 20/100."""
     run, counter = counted(runs["digits"])
-    labeller = only(3, certainty=math.log(91))  # 91/(91 + 9 others)
-    chosen = sample_classes(run, [2], 5, labeller=labeller, generator=seeded(5), steps=20)
+    classifier = only(3, certainty=math.log(91))  # 91/(91 + 9 others)
+    chosen = sample_classes(run, [2], 5, classifier=classifier, generator=seeded(5), steps=20)
     first, second = (round(look * 10) for look in LOOKS)
     assert first < second
-    # All hope alike at both looks, since the labeller says the same of all points.
+    # All hope alike at both looks, since the classifier says the same of all points.
     assert counter.points == first * chosen.draws + (20 - first) * chosen.ended
     assert abs(chosen.ended / chosen.draws - 0.2) < 4 * math.sqrt(0.16 / chosen.draws)
 
@@ -96,7 +96,7 @@ def test_a_pull_is_the_velocity_of_the_class(runs, monkeypatch):
         run,
         [1],
         60,
-        labeller=lambda x: joint(x)[1].log_softmax(1),
+        classifier=lambda x: joint(x)[1].log_softmax(1),
         class_guidance=1.0,
         steps=200,
         generator=seeded(8),
@@ -108,7 +108,7 @@ def test_a_pull_is_the_velocity_of_the_class(runs, monkeypatch):
 
 
 def test_a_pull_needs_paths_and_is_not_negative(runs):
-    options = {"labeller": only(3), "generator": seeded(0)}
+    options = {"classifier": only(3), "generator": seeded(0)}
     for name, pull in (("moons", 1.0), ("digits", -1.0), ("digits", math.nan)):
         with pytest.raises(ValueError, match="class_guidance"):
             sample_classes(runs[name], [0], 1, class_guidance=pull, **options)
@@ -122,7 +122,7 @@ def test_populations_have_classes_too(runs):
         right = (u[:, :1] > 0).to(u)
         return torch.cat([1 - right, right], 1).log()
 
-    chosen = sample_classes(moons, [0, 1], 30, labeller=sign, generator=seeded(6))
+    chosen = sample_classes(moons, [0, 1], 30, classifier=sign, generator=seeded(6))
     assert chosen.x.shape == (2, 30, 2)
     middle = float(moons.energy.shift[0])
     assert (chosen.x[0, :, 0] <= middle).all()
@@ -130,7 +130,7 @@ def test_populations_have_classes_too(runs):
 
 
 def test_starts_are_checked(runs):
-    options = {"labeller": only(3), "generator": seeded(0)}
+    options = {"classifier": only(3), "generator": seeded(0)}
     with pytest.raises(ValueError, match="start"):
         sample_classes(runs["digits"], [3], 1, start="nowhere", **options)
     with pytest.raises(ValueError, match="start from particles"):
@@ -143,7 +143,7 @@ def test_a_labeller_is_learned_once_from_the_runs_own_data(runs, tmp_path, monke
     shutil.copytree(runs["digits"].path, tmp_path / "run")
     (tmp_path / "run" / LABELLER).unlink()
     run, lines = load(tmp_path / "run"), []
-    first = labeller_of(run, lines.append, updates=150)
+    first = noisy_classifier_of(run, lines.append, updates=150)
     assert "Learning the classes of digits" in lines[0]
     assert f"{first.accuracy:.2%}" in lines[1]
     data = run.dataset
@@ -151,14 +151,14 @@ def test_a_labeller_is_learned_once_from_the_runs_own_data(runs, tmp_path, monke
     right = (first(u).argmax(1) == data.test_labels).double().mean()
     assert first.accuracy == float(right) > 0.8
     monkeypatch.setattr(NoisyClassifier, "fit", None)
-    again = labeller_of(load(run.path), lines.append)
+    again = noisy_classifier_of(load(run.path), lines.append)
     assert torch.equal(again(u), first(u))
     assert len(lines) == 2
 
 
 def test_data_without_labels_and_data_not_at_hand_are_refused(runs, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="expected data that have some, got moons"):
-        labeller_of(runs["moons"])
+        noisy_classifier_of(runs["moons"])
     assert "A class needs labels" in refused("sample", runs["moons"].path, "--class", 1)
     shutil.copytree(zoo.pretrained("mnist"), tmp_path / "run")
     (tmp_path / "run" / LABELLER).unlink(missing_ok=True)
@@ -171,9 +171,9 @@ def test_data_without_labels_and_data_not_at_hand_are_refused(runs, tmp_path, mo
 @pytest.mark.parametrize("name", zoo.names())
 def test_the_zoo_knows_its_classes_without_data(name, tmp_path, monkeypatch):
     monkeypatch.setenv("WGFLOW_DATA", str(tmp_path / "nothing"))
-    labeller = labeller_of(load(zoo.pretrained(name)))
-    assert labeller.classes == 10
-    assert labeller.accuracy > 0.85
+    classifier = noisy_classifier_of(load(zoo.pretrained(name)))
+    assert classifier.classes == 10
+    assert classifier.accuracy > 0.85
 
 
 def test_the_command_line_draws_of_a_class(runs, tmp_path):

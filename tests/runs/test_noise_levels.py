@@ -220,7 +220,7 @@ def test_tempered_samples_are_of_the_lowest_level(run):
     with pytest.raises(ValueError, match=r"`langevin` must be > 0 for an energy flattened by 3"):
         hot.sample(2)
     with pytest.raises(ValueError, match="`temperature` must be 1"):
-        sample_classes(hot, [1], 2, labeller=sure, class_guidance=1.0, langevin=3)
+        sample_classes(hot, [1], 2, classifier=sure, class_guidance=1.0, langevin=3)
     x = hot.sample(3, steps=3, langevin=5, generator=seeded(4))
     energy, levels, like = run.energy.energy, Levels(), run.like(3)
     generator = seeded(4)
@@ -245,9 +245,9 @@ def test_options_of_another_way_are_refused(run, tmp_path):
     first = fit(FIRST, tmp_path / "first")
     for options in ({"stochastic": True}, {"autoguidance": 0.1}):
         with pytest.raises(ValueError, match="must be an option of MatchedPath"):
-            sample_classes(first, [1], 2, labeller=sure, **options)
+            sample_classes(first, [1], 2, classifier=sure, **options)
     with pytest.raises(ValueError, match="`time` must be an option of HeatFlow"):
-        sample_classes(run, [1], 2, labeller=sure, class_guidance=1.0, time=2.0)
+        sample_classes(run, [1], 2, classifier=sure, class_guidance=1.0, time=2.0)
 
 
 def test_stages_leave_the_precision_of_the_caller_alone(run, monkeypatch):
@@ -331,7 +331,7 @@ def test_guidance_at_a_level_sees_the_point_of_a_path(run):
 
 def test_a_pull_down_the_levels_is_guidance_at_each(run):
     chosen = sample_classes(
-        run, [1], 4, labeller=sure, class_guidance=2.0, steps=4, generator=seeded(4)
+        run, [1], 4, classifier=sure, class_guidance=2.0, steps=4, generator=seeded(4)
     )
     assert chosen.draws == 6  # one and a half times as many, all of them accepted
     law = Conditional(run.energy.energy, sure, 1, 2.0)
@@ -346,7 +346,7 @@ def test_a_pull_down_the_levels_is_guidance_at_each(run):
         run,
         [1],
         4,
-        labeller=sure,
+        classifier=sure,
         class_guidance=2.0,
         steps=4,
         autoguidance=0.0,
@@ -354,7 +354,7 @@ def test_a_pull_down_the_levels_is_guidance_at_each(run):
     )
     torch.testing.assert_close(plain.x[0], drawn(0.0))
     assert not torch.equal(plain.x, chosen.x)
-    free = sample_classes(run, [1], 4, labeller=sure, steps=4, generator=seeded(4))
+    free = sample_classes(run, [1], 4, classifier=sure, steps=4, generator=seeded(4))
     assert not torch.equal(free.x, chosen.x)
 
 
@@ -363,8 +363,8 @@ def test_levels_are_no_paths_alone_or_beside_another_scheme(run, scheme):
     """Draws of a class, and how hot chains begin, ask for energy matching and nothing like it."""
     assert scheme.path is None
     joined = replace(run, config=replace(run.config, scheme=scheme))
-    free = sample_classes(joined, [1], 4, labeller=sure, steps=4, generator=seeded(4))
-    plain = sample_classes(run, [1], 4, labeller=sure, steps=4, generator=seeded(4))
+    free = sample_classes(joined, [1], 4, classifier=sure, steps=4, generator=seeded(4))
+    plain = sample_classes(run, [1], 4, classifier=sure, steps=4, generator=seeded(4))
     assert torch.equal(free.x, plain.x)
     assert highest_temperature(joined) == highest_temperature(run)
 

@@ -82,15 +82,15 @@ def sample_classes(
     """Draw points of each class, write them in the order of the classes, and say what it took."""
     import torch
 
-    from wgflow.runs.classes import labeller_of, sample_classes as draw_classes
+    from wgflow.runs.classes import noisy_classifier_of, sample_classes as sample_classes
 
-    labeller = labeller_of(run, note)
-    labels = parse(asked.classes, labeller.classes)
-    chosen = draw_classes(
+    classifier = noisy_classifier_of(run, note)
+    labels = parse(asked.classes, classifier.classes)
+    chosen = sample_classes(
         run,
         labels,
         asked.count,
-        labeller=labeller,
+        classifier=classifier,
         guidance=asked.guidance,
         class_guidance=asked.pull,
         start=start,

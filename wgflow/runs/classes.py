@@ -20,7 +20,7 @@ AHEAD_GUIDED = 1.5
 """Draws at a time for each missing point of a class to which draws are guided."""
 
 
-def labeller_of(
+def noisy_classifier_of(
     run: Run, tell: Callable[[str], None] = lambda line: None, *, updates: int = UPDATES
 ) -> NoisyClassifier:
     """The classifier of noisy points of a run's own data: trained once, kept in the run's folder.
@@ -40,7 +40,7 @@ def labeller_of(
     if data.train_labels is None or data.test_labels is None:
         raise ValueError(f"A class needs labels: expected data that have some, got {data.name}.")
     tell(f"Learning the classes of {data.name}, once for {run.path} ...")
-    labeller = NoisyClassifier.fit(
+    classifier = NoisyClassifier.fit(
         data.learned,
         data.train_labels,
         noise=1.0 if paths is None else paths.noise,
@@ -48,9 +48,9 @@ def labeller_of(
         updates=updates,
         seed=run.config.seed,
     ).tested(data.standardise(data.test).to(data.test), data.test_labels)
-    tell(f"Its accuracy on test points is {labeller.accuracy:.2%}.")
-    labeller.save(file)
-    return labeller
+    tell(f"Its accuracy on test points is {classifier.accuracy:.2%}.")
+    classifier.save(file)
+    return classifier
 
 
 def sample_classes(
@@ -58,7 +58,7 @@ def sample_classes(
     labels: list[int],
     count: int,
     *,
-    labeller: LogProb,
+    classifier: LogProb,
     guidance: float = 1.0,
     class_guidance: float = 0.0,
     start: str | None = None,
@@ -76,7 +76,7 @@ def sample_classes(
         run: the density p.
         labels: the classes wanted.
         count: points of each.
-        labeller: ``log p(c|x)`` of standardised points, such as `labeller_of`.
+        classifier: ``log p(c|x)`` of standardised points, such as `noisy_classifier_of`.
         guidance: g ≥ 1 of ``p(x) p(c|x)^g``.
         class_guidance: guidance scale k ≥ 0; 0 is exact.
         start: as of `Run.sample`.
@@ -94,10 +94,12 @@ def sample_classes(
             f"`class_guidance` must be 0 without a flow from noise: got {class_guidance}."
         )
     flow = None if flow is None else flow.configured(**options)
-    find = partial(reject, log_prob=labeller, guidance=guidance, generator=generator, count=count)
+    find = partial(
+        reject, log_prob=classifier, guidance=guidance, generator=generator, count=count
+    )
     legs = [] if flow is None else [_mixed(run, leg) for leg in flow.legs(generator)]
     if class_guidance and flow is not None:
-        guides = [ClassGuidance(labeller, label, class_guidance) for label in labels]
+        guides = [ClassGuidance(classifier, label, class_guidance) for label in labels]
         begins = [partial(_guided, run, flow, guide, generator) for guide in guides]
         parts = [
             find(begin, labels=[label], ahead=AHEAD_GUIDED)
