@@ -358,8 +358,11 @@ ERRORS = [
         r"`masses` must be in \[0, 1\].* got \[1\.5",
     ),
     (lambda: best_temperature(ENERGIES[:0], ENERGIES), r"got \(0,\) and \(3,\)"),
-    (lambda: best_temperature(ENERGIES, ENERGIES, ENERGIES[:2]), r"expected \(3,\), got \(2,\)"),
-    (lambda: best_temperature(ENERGIES * math.nan, ENERGIES), "needs finite energies"),
+    (
+        lambda: best_temperature(ENERGIES, ENERGIES, ENERGIES[:2]),
+        r"shape \(3,\): got \(2,\)",
+    ),
+    (lambda: best_temperature(ENERGIES * math.nan, ENERGIES), "Energies must be finite"),
     (lambda: best_temperature(ENERGIES - 3, ENERGIES), "got -1.0, which is below every particle"),
     (lambda: best_temperature(ENERGIES + 3, ENERGIES), "got 5.0, which is above the average"),
 ]

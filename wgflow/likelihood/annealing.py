@@ -19,6 +19,7 @@ import torch
 from scipy.optimize import root_scalar
 from torch import Tensor
 
+from wgflow._check import check_positive
 from wgflow.data.targets import Gaussian, Target
 from wgflow.energies.base import Energy, Sum, energy_and_grad
 from wgflow.samplers import MALA, Sampler, refresh
@@ -29,7 +30,6 @@ STEP = 1 / 8
 Roberts and Rosenthal (1998).
 """
 
-
 OVERLAP = 3.0
 """Works of either side that must lie among those of the other for an asymptotic error."""
 
@@ -37,7 +37,7 @@ CHANCE = 7.0
 """Nats by which a bound may be on its wrong side by chance.
 
 By Markov's inequality either is by a nats with probability ``exp(-a)`` at most, so one of them by
-7 with ``2 exp(-7)``, .2 %, if the points of the model are of its law.
+7 with ``2 exp(-7)``, .2 %, if the points of the model are samples of it.
 """
 
 
@@ -46,7 +46,7 @@ class LogZ(NamedTuple):
 
     The lower bound is exact whatever the points of the model are. Where it exceeds the upper one
     by more than twice `CHANCE`, or a bound lies beyond the value and its error by more than once,
-    they are not of the model's law: the value is NaN, the error infinite.
+    they are not samples of the model: the value is NaN, the error infinite.
     """
 
     value: float
@@ -65,7 +65,7 @@ def log_z(
     stiffness: float | None = None,
     generator: torch.Generator | None = None,
 ) -> LogZ:
-    """``log Z`` of ``energy`` from equally weighted points of its own law and a reference.
+    """``log Z`` of ``energy`` from equally weighted samples of its distribution and a reference.
 
     A model much narrower than the reference is cooled: with its stiffness κ the path has equal
     steps of ``log(1 + βκ)``, the logarithm of the stiffness at β, and exact MALA steps of
@@ -75,7 +75,7 @@ def log_z(
         energy: E.
         model: points of ``exp(-E)/Z``, (batch, *event); as many chains start from the reference.
         reference: a Gaussian about as wide as the model, or wider if its stiffness is given.
-        temperatures: number of intermediate laws, plus one; 1 is plain importance sampling.
+        temperatures: number of intermediate distributions, plus one; 1 is importance sampling.
         sampler: the transport at each of them; MALA by default.
         stiffness: κ, the curvature of ``E - E_0`` where it is largest, in that of ``E_0``; None
             for a model as wide as the reference.
@@ -85,15 +85,13 @@ def log_z(
         ValueError: for fewer than two points or no temperature, a stiffness that is not positive
             or comes with a sampler, or when a work is not finite.
     """
-    if temperatures < 1:
-        raise ValueError(f"A path has steps: expected temperatures >= 1, got {temperatures}.")
+    check_positive(temperatures=temperatures)
     if len(model) < 2:
-        raise ValueError(f"An error bar needs points: expected at least 2, got {len(model)}.")
-    if stiffness is not None and (sampler is not None or not stiffness > 0):
-        raise ValueError(
-            "A stiffness is positive and chooses the steps itself: expected > 0 and no sampler, "
-            f"got {stiffness} and {sampler}."
-        )
+        raise ValueError(f"`model` must have 2 points or more: got {len(model)}.")
+    if stiffness is not None:
+        check_positive(stiffness=stiffness)
+        if sampler is not None:
+            raise ValueError(f"`sampler` must be None with a stiffness: got {sampler}.")
     flat = reference.sample(len(model), dtype=model.dtype, generator=generator)
     start = flat.to(model.device).reshape(model.shape)
 
@@ -116,13 +114,13 @@ def joined(forward: Tensor, backward: Tensor, base: float = 0.0) -> LogZ:
 
     Args:
         forward, backward: works, (chains,), float64.
-        base: ``log Z`` of what they begin at.
+        base: ``log Z`` of the reference.
 
     Raises:
         ValueError: when a work is not finite.
     """
     if not (forward.isfinite().all() and backward.isfinite().all()):
-        raise ValueError("Annealing needs finite energies: expected finite works, got others.")
+        raise ValueError("Works of annealing must be finite: got others.")
     value, error = bennett(forward, backward)
     lower, upper = sandwich(forward, backward)
     if refuted(value, error, lower, upper):
@@ -175,8 +173,8 @@ def work(
 ) -> Tensor:
     """Log-weights ``W = Σ_j (β_{j+1} - β_j)(E_0 - E)(x_j)`` of annealed chains, float64 (batch,).
 
-    The chains feel each change of β where they stand, then move once under the new law, by a step
-    of the size of its β if there is one.
+    Each change of β is weighed where the chains stand, then they move once at the new β, by a step
+    of the size of that β if there is one.
     """
     state = sampler.init(Sum([start, end], [1 - betas[0], betas[0]]), x, generator=generator)
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
@@ -192,7 +190,7 @@ def work(
 
 
 def changed(start: Energy, energy: Energy, state: Any, old: float, new: float) -> Any:
-    """Chains of ``E_old`` under ``E_new``, without another look at E.
+    """Chains of ``E_old`` under ``E_new``, without another evaluation of E.
 
     Both lie on one line through ``E_0``: ``E_new = E_old + (new - old)/old · (E_old - E_0)``.
     From the reference itself nothing is known of E, and it is evaluated.
@@ -219,7 +217,7 @@ def bennett(forward: Tensor, backward: Tensor) -> tuple[float, float]:
         ValueError: for fewer than two works on a side.
     """
     if min(len(forward), len(backward)) < 2:
-        raise ValueError("Bennett's ratio needs two works a side: expected at least 2 of each.")
+        raise ValueError("`forward` and `backward` must have 2 works each or more: got fewer.")
     # With n works a side; for n ≠ m the root is shifted by log(m/n).
     shift = math.log(len(backward) / len(forward))
 

@@ -1,6 +1,6 @@
-"""Is an energy calibrated? The temperature at which its law fits held-out data best.
+"""The temperature at which an energy fits held-out data best, 1 for a calibrated one.
 
-Of the laws ``p_β ∝ exp(-βE)``, ``β = 1/T``, the likelihood of data is concave in β with slope
+The likelihood of data under ``p_β ∝ exp(-βE)``, ``β = 1/T``, is concave in β with slope
 ``E_β[E] - E_data[E]``. So the best β is the one root of ``E_β[E] = E_data[E]``; it is 1 for a
 calibrated energy. ``T > 1`` says that the energy is too sharp: for data of ``exp(-E)``, the energy
 ``2E`` has ``T = 2``. To first order ``1/T - 1 = (E_1[E] - E_data[E]) / Var_1[E]``.
@@ -26,8 +26,8 @@ def best_temperature(
     """The T with ``E_data[E] = E_{1/T}[E]``, in any dimension, from a population of the model.
 
     ``E_β`` is the self-normalised average with weights ``A_i - (β-1) E(x_i)`` (logarithms): an
-    importance sampling of the law at T from the population at 1, so it is sharp near ``T = 1``
-    and only indicative where few particles carry the weight.
+    importance sampling at T from the population at 1, so it is sharp near ``T = 1`` and only
+    indicative where few particles carry the weight.
 
     Args:
         data_energies: ``E`` at held-out data, shape (data,).
@@ -74,8 +74,8 @@ def _bracket(excess: Callable[[float], float], goal: Tensor) -> tuple[float, flo
     if excess(-limit) <= 0 or excess(limit) >= 0:
         at = "above the average at T = ∞" if excess(-limit) <= 0 else "below every particle"
         raise ValueError(
-            "A temperature must match the energy of the data: expected a mean between those at "
-            f"T = 0 and T = ∞, got {float(goal)}, which is {at}."
+            "The mean energy of the data must be between those at T = 0 and T = ∞: "
+            f"got {float(goal)}, which is {at}."
         )
     width = 0.5
     while width < limit and not excess(-width) > 0 > excess(width):
@@ -85,17 +85,10 @@ def _bracket(excess: Callable[[float], float], goal: Tensor) -> tuple[float, flo
 
 def _check_energies(data: Tensor, model: Tensor, log_weights: Tensor) -> None:
     if data.ndim != 1 or model.ndim != 1 or not len(data) or not len(model):
-        raise ValueError(
-            "A temperature needs energies of data and of the model: expected shapes (data,) and "
-            f"(batch,), got {tuple(data.shape)} and {tuple(model.shape)}."
-        )
+        got = f"{tuple(data.shape)} and {tuple(model.shape)}"
+        raise ValueError(f"Energies must have shapes (data,) and (batch,), none empty: got {got}.")
     if log_weights.shape != model.shape:
-        raise ValueError(
-            "A population needs one log-weight per particle: "
-            f"expected {tuple(model.shape)}, got {tuple(log_weights.shape)}."
-        )
+        expected, got = tuple(model.shape), tuple(log_weights.shape)
+        raise ValueError(f"`model_log_weights` must have shape {expected}: got {got}.")
     if not (data.isfinite().all() and model.isfinite().all() and (log_weights < math.inf).all()):
-        raise ValueError(
-            "A temperature needs finite energies and log-weights below infinity: "
-            "expected finite values, got NaN or infinity."
-        )
+        raise ValueError("Energies must be finite, log-weights below infinity: got others.")

@@ -1,8 +1,8 @@
 """Closed forms on Gaussians: what every sampler and scheme is tested against.
 
-The target is ``N(b, A⁻¹)``, the law of ``E(x) = (x-b)ᵀA(x-b)/2``. Langevin dynamics is
+The target is ``N(b, A⁻¹)``, the distribution of ``E(x) = (x-b)ᵀA(x-b)/2``. Langevin dynamics is
 ``dX = -∇E dt + √2 dW`` and its Euler step, ULA, ``x ← x - ε∇E(x) + √(2ε) ξ``. Give float64
-tensors to get float64 answers; every answer has the dtype and the device of the laws.
+tensors to get float64 answers; every answer has the dtype and the device of its arguments.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wgflow._check import check_nonnegative
+from wgflow._check import check_nonnegative, check_positive
 
 
 @dataclass(frozen=True, eq=False)
 class GaussianLaw:
-    """The law ``N(m, S)`` in R^d; ``S = 0`` is a point.
+    """The distribution ``N(m, S)`` in R^d; ``S = 0`` is a point.
 
     Args:
         mean: ``m``, shape (d,).
@@ -33,10 +33,8 @@ class GaussianLaw:
         expected = (*self.mean.shape, *self.mean.shape)
         got = tuple(self.covariance.shape)
         if self.mean.ndim != 1 or got != expected:
-            raise ValueError(
-                "A Gaussian law needs a mean (d,) and a covariance (d, d): "
-                f"expected covariance {expected} for mean {tuple(self.mean.shape)}, got {got}."
-            )
+            mean = tuple(self.mean.shape)
+            raise ValueError(f"`covariance` must be {expected} for mean {mean}: got {got}.")
         psd_sqrt(self.covariance)
 
 
@@ -58,23 +56,21 @@ def psd_sqrt(matrix: Tensor) -> Tensor:
     rounding = len(matrix) * torch.finfo(matrix.dtype).eps * largest
     if not (matrix - matrix.mT).abs().max() <= 10 * rounding:
         worst = float((matrix - matrix.mT).abs().max())
-        raise ValueError(f"A covariance must be symmetric: expected M = Mᵀ, got a gap of {worst}.")
+        raise ValueError(f"A covariance must be symmetric: got a gap of {worst}.")
     smallest = torch.linalg.eigvalsh(matrix)[0]
     if smallest < -10 * rounding:
-        raise ValueError(
-            "A covariance must be positive semi-definite: expected eigenvalues >= 0, "
-            f"got {float(smallest)}."
-        )
+        got = float(smallest)
+        raise ValueError(f"A covariance must be positive semi-definite: got an eigenvalue {got}.")
     return spectral(matrix, lambda values: values.clamp(min=0).sqrt())
 
 
 def ou_law(start: GaussianLaw, target: GaussianLaw, time: float) -> GaussianLaw:
-    """The law of Langevin dynamics (Ornstein-Uhlenbeck) at a time t.
+    """The distribution of Langevin dynamics (Ornstein-Uhlenbeck) at a time t.
 
     ``m_t = b + e^{-At}(m_0 - b)`` and ``S_t = A⁻¹(I - e^{-2At}) + e^{-At} S_0 e^{-At}``.
 
     Raises:
-        ValueError: for t < 0, laws of different dimension, or a singular target.
+        ValueError: for t < 0, different dimensions, or a singular target.
     """
     _check_pair(start, target)
     _check_definite(target)
@@ -108,7 +104,7 @@ def ula_law(start: GaussianLaw, target: GaussianLaw, step: float, steps: int) ->
 
 
 def ula_stationary(target: GaussianLaw, step: float) -> GaussianLaw:
-    """The law ULA converges to: variance ``2/(λ(2 - ελ))`` per eigenvalue λ of A.
+    """The distribution ULA converges to: variance ``2/(λ(2 - ελ))`` per eigenvalue λ of A.
 
     Raises:
         ValueError: if the target is singular, or ε is outside ``0 < ε < 2/λ_max``, where the
@@ -116,10 +112,7 @@ def ula_stationary(target: GaussianLaw, step: float) -> GaussianLaw:
     """
     smallest = _check_definite(target)
     if not 0 < step < 2 * smallest:
-        raise ValueError(
-            "ULA converges for a step below twice the smallest variance: "
-            f"expected 0 < step < {2 * smallest}, got {step}."
-        )
+        raise ValueError(f"`step` must be between 0 and {2 * smallest}: got {step}.")
     covariance = spectral(target.covariance, lambda s: 2 * s / (2 - step / s))
     return GaussianLaw(target.mean, _symmetric(covariance))
 
@@ -140,10 +133,11 @@ def jko_scale(scale: Tensor, precision: Tensor | float, step: float) -> Tensor:
         ValueError: outside these ranges.
     """
     precision = torch.as_tensor(precision, dtype=scale.dtype, device=scale.device)
-    if not (step > 0 and (precision > 0).all() and (scale >= 0).all()):
+    check_positive(step=step)
+    if not ((precision > 0).all() and (scale >= 0).all()):
         raise ValueError(
-            "A JKO step needs step > 0, precision > 0 and scale >= 0: expected these ranges, "
-            f"got step {step}, precision {precision.tolist()}, scale {scale.tolist()}."
+            f"`precision` must be > 0 and `scale` ≥ 0: got {precision.tolist()} and "
+            f"{scale.tolist()}."
         )
     stiff = 1 + step * precision
     return (scale + torch.sqrt(scale**2 + 4 * step * stiff)) / (2 * stiff)
@@ -154,10 +148,10 @@ def bures(p: GaussianLaw, q: GaussianLaw) -> Tensor:
 
     ``W₂² = |m_p-m_q|² + tr(S_p + S_q - 2(S_p^½ S_q S_p^½)^½)``, computed as the Procrustes
     problem ``min_U ‖S_p^½ - S_q^½ U‖²`` over rotations: never negative, and no digits are lost
-    when the laws are close. Singular covariances are allowed.
+    when they are close. Singular covariances are allowed.
 
     Raises:
-        ValueError: for laws of different dimension.
+        ValueError: for different dimensions.
     """
     _check_pair(p, q)
     root_p, root_q = psd_sqrt(p.covariance), psd_sqrt(q.covariance)
@@ -173,7 +167,7 @@ def optimal_matrix(p: GaussianLaw, q: GaussianLaw) -> Tensor:
     """``T = S_p^-½ (S_p^½ S_q S_p^½)^½ S_p^-½``: symmetric, with ``T S_p T = S_q``; (d, d).
 
     Raises:
-        ValueError: for laws of different dimension, or a singular ``S_p``.
+        ValueError: for different dimensions, or a singular ``S_p``.
     """
     _check_pair(p, q)
     _check_definite(p)
@@ -198,12 +192,9 @@ def gaussian_kl(p: GaussianLaw, q: GaussianLaw) -> Tensor:
     ``Δ = m_p - m_q``.
 
     Raises:
-        ValueError: for laws of different dimension, or a singular one.
+        ValueError: for different dimensions, or a singular one.
     """
-    _check_pair(p, q)
-    _check_definite(p)
-    _check_definite(q)
-    precision = torch.linalg.inv(q.covariance)
+    precision = _precision(p, q)
     gap = p.mean - q.mean
     spread = torch.trace(precision @ p.covariance) - len(gap)
     volumes = torch.logdet(q.covariance) - torch.logdet(p.covariance)
@@ -217,12 +208,9 @@ def gaussian_fisher(p: GaussianLaw, q: GaussianLaw) -> Tensor:
     nats per unit of time.
 
     Raises:
-        ValueError: for laws of different dimension, or a singular one.
+        ValueError: for different dimensions, or a singular one.
     """
-    _check_pair(p, q)
-    _check_definite(p)
-    _check_definite(q)
-    precision = torch.linalg.inv(q.covariance)
+    precision = _precision(p, q)
     gap = precision - torch.linalg.inv(p.covariance)
     drift = precision @ (p.mean - q.mean)
     return torch.trace(gap @ p.covariance @ gap) + drift @ drift
@@ -233,23 +221,25 @@ def _moved(start: GaussianLaw, target: GaussianLaw, decay: Tensor, grown: Tensor
     return GaussianLaw(mean, _symmetric(grown + decay @ start.covariance @ decay))
 
 
+def _precision(p: GaussianLaw, q: GaussianLaw) -> Tensor:
+    """``S_q⁻¹`` of two that can be compared."""
+    _check_pair(p, q)
+    _check_definite(p)
+    _check_definite(q)
+    return torch.linalg.inv(q.covariance)
+
+
 def _symmetric(matrix: Tensor) -> Tensor:
     return (matrix + matrix.mT) / 2
 
 
 def _check_pair(p: GaussianLaw, q: GaussianLaw) -> None:
     if p.mean.shape != q.mean.shape:
-        raise ValueError(
-            "Two laws must live in the same space: "
-            f"expected dimension {len(p.mean)}, got {len(q.mean)}."
-        )
+        raise ValueError(f"Dimensions must be equal: got {len(p.mean)} and {len(q.mean)}.")
 
 
 def _check_definite(law: GaussianLaw) -> float:
     values = torch.linalg.eigvalsh(law.covariance)
     if not values[0] > len(values) * torch.finfo(values.dtype).eps * values[-1]:
-        raise ValueError(
-            "This law must have a density: expected eigenvalues of its covariance > 0, "
-            f"got {float(values[0])}."
-        )
+        raise ValueError(f"A covariance must be nonsingular: got {float(values[0])}.")
     return float(values[0])

@@ -1,9 +1,9 @@
 """Quadrature in one and two dimensions: ``log Z``, KL and Fisher information of any energy.
 
 The midpoint rule on a box. On a smooth integrand that vanishes at the walls it converges faster
-than any power of the spacing, so a box a few scales wider than the law and a spacing of half the
-narrowest scale give more digits than training can use. Energies are evaluated in chunks, in the
-dtype of the nodes; the sums are float64.
+than any power of the spacing, so a box a few scales wider than the distribution and a spacing of
+half the narrowest scale give more digits than training can use. Energies are evaluated in chunks,
+in the dtype of the nodes; the sums are float64.
 """
 
 import math
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wgflow._check import check_positive
 from wgflow.energies.base import Energy, energy_and_grad
 
 LogDensity = Callable[[Tensor], Tensor]
@@ -65,15 +66,9 @@ class Grid:
             ValueError: unless both corners have one length and ``low < high`` on every axis.
         """
         if len(low) != len(high) or not low or any(a >= b for a, b in zip(low, high, strict=True)):
-            raise ValueError(
-                "A box needs two corners of one length: expected low < high on each axis, "
-                f"got low {tuple(low)}, high {tuple(high)}."
-            )
-        if points < 1 or chunk < 1:
-            raise ValueError(
-                "A grid needs cells and a chunk: expected points >= 1 and chunk >= 1, "
-                f"got points {points}, chunk {chunk}."
-            )
+            got = f"{tuple(low)} and {tuple(high)}"
+            raise ValueError(f"`low` must be < `high` on each of the same axes: got {got}.")
+        check_positive(points=points, chunk=chunk)
         steps = [(b - a) / points for a, b in zip(low, high, strict=True)]
         middle = torch.arange(points, dtype=torch.float64, device=device) + 0.5
         axes = [a + h * middle for a, h in zip(low, steps, strict=True)]
@@ -137,16 +132,12 @@ def kl(log_p: Tensor, log_q: Tensor, grid: Grid) -> Tensor:
     """
     expected = (len(grid.nodes),)
     if log_p.shape != expected or log_q.shape != expected:
-        raise ValueError(
-            "KL on a grid needs one log-density per node: "
-            f"expected {expected}, got {tuple(log_p.shape)} and {tuple(log_q.shape)}."
-        )
+        got = f"{tuple(log_p.shape)} and {tuple(log_q.shape)}"
+        raise ValueError(f"`log_p` and `log_q` must have shape {expected}: got {got}.")
     p = log_p.exp() * grid.volume
     if not abs(float(p.sum()) - 1) < 0.01:
-        raise ValueError(
-            "A grid must hold the law: expected mass 1 within 0.01, "
-            f"got {float(p.sum())}; widen the box or refine it."
-        )
+        mass = float(p.sum())
+        raise ValueError(f"The grid must hold p: got mass {mass}; widen the box or refine it.")
     return torch.where(p > 0, p * (log_p - log_q), 0.0).sum()
 
 
@@ -194,7 +185,7 @@ def kl_gap(energy: Energy, target_log_prob: LogDensity, points: Tensor, grid: Gr
         ValueError: for fewer than two points, or as `log_z`.
     """
     if len(points) < 2:
-        raise ValueError(f"A standard error needs points: expected at least 2, got {len(points)}.")
+        raise ValueError(f"`points` must be 2 or more: got {len(points)}.")
     model = -tabulate(energy, points, grid.chunk) - log_z(energy, grid)
     gap = tabulate(target_log_prob, points, grid.chunk) - model
     return Estimate(gap.mean(), gap.std() / len(gap) ** 0.5)
@@ -203,10 +194,7 @@ def kl_gap(energy: Energy, target_log_prob: LogDensity, points: Tensor, grid: Gr
 def _log_sum(log_values: Tensor, grid: Grid) -> Tensor:
     total = log_values.logsumexp(0) + math.log(grid.volume)
     if not total.isfinite():
-        raise ValueError(
-            "An energy must have a normaliser on the grid: "
-            f"expected a finite log Z, got {float(total)}."
-        )
+        raise ValueError(f"log Z on the grid must be finite: got {float(total)}.")
     return total
 
 
@@ -215,21 +203,15 @@ def _fisher_part(p: Energy, q: Energy, weight: Tensor, x: Tensor) -> Tensor:
     squared = gap.double().square().sum(1)
     if not squared[weight > 0].isfinite().all():
         bad = int((~squared[weight > 0].isfinite()).sum())
-        raise ValueError(
-            "Fisher information needs gradients where p > 0: "
-            f"expected finite ones, got {bad} nodes that are not."
-        )
+        raise ValueError(f"Gradients must be finite where p > 0: got {bad} that are not.")
     return torch.where(weight > 0, weight * squared, 0.0).sum()
 
 
 def _check_values(values: Tensor, x: Tensor) -> None:
     if values.shape != (len(x),):
-        raise ValueError(
-            f"A function of points must return one value per point: expected shape {(len(x),)} "
-            f"for x of shape {tuple(x.shape)}, got {tuple(values.shape)}."
-        )
+        expected, got = (len(x),), tuple(values.shape)
+        raise ValueError(f"A function of points must return shape {expected}: got {got}.")
     if values.isnan().any():
         raise ValueError(
-            f"A function of points must be a number: expected {len(x)} numbers, "
-            f"got {int(values.isnan().sum())} NaN."
+            f"A function of points must be a number: got {int(values.isnan().sum())} NaN."
         )
