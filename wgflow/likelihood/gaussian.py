@@ -82,7 +82,7 @@ def ou_law(start: GaussianLaw, target: GaussianLaw, time: float) -> GaussianLaw:
 
 
 def ula_law(start: GaussianLaw, target: GaussianLaw, step: float, steps: int) -> GaussianLaw:
-    """The law after n steps of ULA: an order-one biased Ornstein-Uhlenbeck.
+    """The distribution after n steps of ULA: an order-one biased Ornstein-Uhlenbeck.
 
     With ``M = I - εA`` and ``S_∞`` of `ula_stationary`: ``m_n = b + Mⁿ(m_0 - b)`` and
     ``S_n = (I - M²ⁿ) S_∞ + Mⁿ S_0 Mⁿ``.

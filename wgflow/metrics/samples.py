@@ -161,8 +161,8 @@ def evaluate(x: Tensor, reference: Tensor, metrics: Mapping[str, Metric]) -> dic
 def with_floor(metric: Metric, x: Tensor, reference: Tensor, second_reference: Tensor) -> Scored:
     """The score of x, and the floor: the same metric for as many exact points in the place of x.
 
-    A score at its floor cannot be told from perfection with so many points. Where there is only
-    one reference set, split it with `halves`, score against the first half, and report that the
+    A score at its floor cannot be distinguished from perfection with so many points. Where there
+    is only one reference set, split it with `halves`, score against the first half, and report that the
     reference was halved.
 
     Args:
