@@ -162,8 +162,8 @@ def with_floor(metric: Metric, x: Tensor, reference: Tensor, second_reference: T
     """The score of x, and the floor: the same metric for as many exact points in the place of x.
 
     A score at its floor cannot be distinguished from perfection with so many points. Where there
-    is only one reference set, split it with `halves`, score against the first half, and report that
-    the reference was halved.
+    is only one reference set, split it with `halves`, score against the first half, and report
+    that the reference was halved.
 
     Args:
         metric: the distance.
