@@ -27,7 +27,8 @@ from benchmarks.rows import measured, table
 from wgflow.cli.output import write_images
 from wgflow.config import Config, Data, Training
 from wgflow.data.dataset import Dataset, load as load_data
-from wgflow.energies.image_networks import ImageNoisyUNet, ImageUNet
+from wgflow.energies.noise_unet import NoisyUNetSpec
+from wgflow.energies.unet import UNetSpec
 from wgflow.metrics.fidelity import fidelity
 from wgflow.runs.evaluate import classifier_of
 from wgflow.runs.fit import fit, resume
@@ -54,10 +55,10 @@ FINE = replace(TRAINING, learning_rate=1e-3)
 ADAMW = replace(TRAINING, optimizer="adamw", batch_size=32)
 """The batches that serve AdamW best, at the rate that does."""
 
-NETWORK = ImageUNet(blocks=2, head="distance", attention=True)
-NOISY = ImageNoisyUNet()
+NETWORK = UNetSpec(blocks=2, head="distance", attention=True)
+NOISY = NoisyUNetSpec()
 PLAIN = replace(NETWORK, head="dot")
-SHALLOW = ImageUNet(head="dot")
+SHALLOW = UNetSpec(head="dot")
 
 EVALUATIONS, LEVELED = (40, 20), (21, 13)
 """Of paths, and down levels of noise: two for each step, and one for the mean at the end."""
@@ -92,10 +93,10 @@ def config(
     seed: int,
     scheme: Scheme[Any],
     training: Training = TRAINING,
-    energy: ImageUNet | ImageNoisyUNet = NETWORK,
+    energy: UNetSpec | NoisyUNetSpec = NETWORK,
 ) -> Config:
     """The image settings: those of the recipes images and images-density."""
-    smoothing = energy.lowest if isinstance(energy, ImageNoisyUNet) else 0.0
+    smoothing = energy.lowest if isinstance(energy, NoisyUNetSpec) else 0.0
     return Config(
         seed=seed,
         dtype="auto",
@@ -168,7 +169,7 @@ def published(
     seconds: float,
     out: Path,
     training: Training = ADAMW,
-    energy: ImageUNet = SHALLOW,
+    energy: UNetSpec = SHALLOW,
 ) -> Trained:
     """Energy matching as published, transport without wells: dot-product head, cutoff one.
 

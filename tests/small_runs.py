@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from wgflow.config import Config, Data, Training
-from wgflow.energies.network import Perceptron
+from wgflow.energies.mlp import MLPSpec
 from wgflow.schemes import NearProximal, Population
 from wgflow.storage import folder
 
@@ -15,7 +15,7 @@ STEPS = 16
 CONFIG = Config(
     seed=3,
     data=Data(size=2000),
-    energy=Perceptron(width=16, depth=1, features=8),
+    energy=MLPSpec(width=16, depth=1, features=8),
     scheme=NearProximal(dynamics=SMALL),
     training=Training(
         steps=STEPS, batch_size=100, warmup=4, evaluate_every=4, checkpoint_every=5, patience=None

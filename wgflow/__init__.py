@@ -19,13 +19,9 @@ if TYPE_CHECKING:
         Tempered as Tempered,
         energy_and_grad as energy_and_grad,
     )
-    from wgflow.energies.image_networks import (
-        ImageNoisyUNet as ImageNoisyUNet,
-        ImageResNet as ImageResNet,
-        ImageUNet as ImageUNet,
-    )
-    from wgflow.energies.mlp import MLP as MLP
-    from wgflow.energies.network import Perceptron as Perceptron
+    from wgflow.energies.mlp import MLP as MLP, MLPSpec as MLPSpec
+    from wgflow.energies.noise_unet import NoisyUNetSpec as NoisyUNetSpec
+    from wgflow.energies.unet import ResNetSpec as ResNetSpec, UNetSpec as UNetSpec
     from wgflow.runs.evaluate import evaluate as evaluate
     from wgflow.runs.fit import fit as fit, resume as resume
     from wgflow.runs.load import from_pretrained as from_pretrained, load as load
@@ -63,9 +59,9 @@ _NAMES = {
     "config": "Config Data Training",
     "data.batches": "Batches",
     "energies.base": "Confined Mixture Rescaled Sum Tempered energy_and_grad",
-    "energies.image_networks": "ImageNoisyUNet ImageResNet ImageUNet",
-    "energies.mlp": "MLP",
-    "energies.network": "Perceptron",
+    "energies.mlp": "MLP MLPSpec",
+    "energies.noise_unet": "NoisyUNetSpec",
+    "energies.unet": "ResNetSpec UNetSpec",
     "runs.evaluate": "evaluate",
     "runs.fit": "fit resume",
     "runs.load": "from_pretrained load",

@@ -19,7 +19,8 @@ from wgflow.config import (
     override,
     to_table,
 )
-from wgflow.energies.network import Network, Perceptron
+from wgflow.energies.mlp import MLPSpec
+from wgflow.energies.network import Network
 from wgflow.samplers import HMC, MALA, ULA, Sampler
 from wgflow.schemes import (
     Dynamics,
@@ -67,9 +68,9 @@ def test_every_kind_builds_with_its_defaults_and_returns(name):
 
 def test_every_public_choice_has_a_kind():
     from wgflow import samplers, schemes
-    from wgflow.energies import image_networks as image_architectures, network as architectures
+    from wgflow.energies import mlp, noise_unet, unet
 
-    modules = (samplers, schemes, architectures, image_architectures)
+    modules = (samplers, schemes, mlp, unet, noise_unet)
     names = {m: getattr(m, "__all__", dir(m)) for m in modules}
     classes = [getattr(module, name) for module in names for name in names[module]]
     choices = {
@@ -111,7 +112,7 @@ def test_values_arrive():
     )
     assert (config.seed, config.dtype) == (7, "float64")
     assert config.data == replace(Data(), name='a "b" \\ ü.csv', size=100)
-    assert config.energy == replace(Perceptron(), confined=False)
+    assert config.energy == replace(MLPSpec(), confined=False)
     assert isinstance(config.scheme, NearProximal)
     assert isinstance(config.scheme.dynamics, Population)
     assert config.scheme.form == Reverse()

@@ -10,8 +10,8 @@ from wgflow.config import Config, Data, Training
 from wgflow.data import lazy, moments
 from wgflow.data.dataset import load
 from wgflow.data.moments import covariance_of, leading, spectrum_of
-from wgflow.energies.image_networks import ImageNoisyUNet
-from wgflow.energies.principal import Principal, contrastable, principal_of
+from wgflow.energies.noise_unet import NoisyUNetSpec
+from wgflow.energies.principal import Principal, knows_moments, principal_of
 from wgflow.schemes import DualScoreMatching
 from wgflow.training.learner import Learner
 
@@ -59,13 +59,13 @@ def test_large_images_start_from_their_axes(tmp_path, monkeypatch):
     monkeypatch.setattr(moments, "LARGEST", 63)
     config = Config(
         data=Data("digits", smoothing=0.05, scaling="range"),
-        energy=ImageNoisyUNet(widths=(8,), blocks=1, principal=5),
+        energy=NoisyUNetSpec(widths=(8,), blocks=1, principal=5),
         scheme=DualScoreMatching(),
         training=Training(batch_size=32),
     )
     energy = Learner.build(config).energy
     principal = principal_of(energy)
-    assert contrastable(energy)
+    assert knows_moments(energy)
     u = load("digits", scaling="range", dtype=torch.float32).learned
     exact = spectrum_of(full(u), 5)
     torch.testing.assert_close(principal.variances, exact.variances.float(), rtol=1e-2, atol=0.0)

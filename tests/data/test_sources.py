@@ -15,7 +15,7 @@ from wgflow.data.dataset import load
 from wgflow.data.images import dequantise, resize
 from wgflow.data.moments import covariance_of
 from wgflow.data.sources import read_cifar, read_idx
-from wgflow.energies.network import Perceptron
+from wgflow.energies.mlp import MLPSpec
 from wgflow.schemes import MaximumLikelihood
 from wgflow.training.learner import Learner, load_data
 
@@ -259,7 +259,7 @@ def small(folder, **data):
     options = {"flips": True} | data
     return Config(
         data=Data(str(folder), **options),
-        energy=Perceptron(width=8, depth=1, features=4),
+        energy=MLPSpec(width=8, depth=1, features=4),
         scheme=MaximumLikelihood(),
         training=Training(steps=4, batch_size=8, evaluate_every=2, checkpoint_every=2),
     )

@@ -212,31 +212,31 @@ def test_parameters_of_the_parts_are_found_once():
 ERRORS = [
     (
         lambda: check_energy(lambda x: 0.0, X),
-        r"return a tensor: expected shape \(64,\) for x of shape \(64, 2\), got float\.",
+        r"tensor of shape \(64,\) for x of shape \(64, 2\): got float\.",
     ),
     (
         lambda: check_energy(lambda x: x[:, :1], X),
-        r"one value per point: expected shape \(64,\) for x of shape \(64, 2\), got \(64, 1\)\.",
+        r"tensor of shape \(64,\) for x of shape \(64, 2\): got \(64, 1\)\.",
     ),
     (
         lambda: check_energy(lambda x: x.sum(1).float(), X),
-        r"keep the dtype of its points: expected torch\.float64, got torch\.float32\.",
+        r"keep the dtype of x, torch\.float64: got torch\.float32\.",
     ),
     (
         lambda: check_energy(lambda x: torch.arange(64).to(F64).log(), X),
-        "must be finite: expected 64 finite values, got 1 that are not",
+        "`energy` must be finite: got 1 of 64 that are not",
     ),
-    (lambda: Sum([]), "needs energies: expected at least one, got none"),
-    (lambda: Mixture([]), "needs energies: expected at least one, got none"),
-    (lambda: Sum([P, Q], [1.0]), "one coefficient per energy: expected 2, got 1"),
-    (lambda: Mixture([P, Q], [1.0]), r"one positive weight per energy: expected 2, got \[1\.0\]"),
-    (lambda: Mixture([P, Q], [1.0, 0.0]), r"positive weight .* got \[1\.0, 0\.0\]"),
-    (lambda: Tempered(P, 0.0), r"temperature must be positive: expected > 0, got 0\.0"),
-    (lambda: Tempered(P, math.nan), "temperature must be positive: expected > 0, got nan"),
-    (lambda: Confined(P, -1.0), r"confinement scale must be positive: expected > 0, got -1\.0"),
+    (lambda: Sum([]), "`energies` must be at least one: got none"),
+    (lambda: Mixture([]), "`energies` must be at least one: got none"),
+    (lambda: Sum([P, Q], [1.0]), "`coefficients` must be 2, one per energy: got 1"),
+    (lambda: Mixture([P, Q], [1.0]), r"`weights` must be 2 positive numbers.*: got \[1\.0\]"),
+    (lambda: Mixture([P, Q], [1.0, 0.0]), r"`weights` must .* got \[1\.0, 0\.0\]"),
+    (lambda: Tempered(P, 0.0), r"`temperature` must be > 0 and finite: got 0\.0"),
+    (lambda: Tempered(P, math.nan), "`temperature` must be > 0 and finite: got nan"),
+    (lambda: Confined(P, -1.0), r"`scale` must be > 0 and finite: got -1\.0"),
     (
         lambda: Rescaled(P, MEANS[0], double([1.0, 0.0])),
-        r"Scales must be positive: expected > 0, got 0\.0",
+        r"`scale` must be > 0 and finite: got 0\.0",
     ),
 ]
 
@@ -285,5 +285,5 @@ def test_the_reference_of_a_confinement_is_its_law(correlated):
 
 
 def test_a_confinement_refuses_what_is_not_a_covariance():
-    with pytest.raises(ValueError, match="expected a positive definite matrix"):
+    with pytest.raises(ValueError, match="`covariance` must be a positive definite matrix"):
         Confined(lambda x: x.sum(1), 1.0, 0.0, -torch.eye(2))

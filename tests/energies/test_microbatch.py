@@ -10,9 +10,9 @@ from torch import nn
 from wgflow.config import Config, Data, Training
 from wgflow.data.batches import Batches
 from wgflow.energies.base import energy_and_grad
-from wgflow.energies.image_networks import ImageResNet, ImageUNet
-from wgflow.energies.microbatch import Parts, parted
-from wgflow.energies.network import Perceptron
+from wgflow.energies.microbatch import MicroBatched, microbatched
+from wgflow.energies.mlp import MLPSpec
+from wgflow.energies.unet import ResNetSpec, UNetSpec
 from wgflow.samplers import MALA, ULA
 from wgflow.schemes import (
     EnergyMatching,
@@ -46,7 +46,7 @@ SCHEMES = {
 
 def network(seed=0):
     """A network that is not zero; its points have three coordinates."""
-    energy = Perceptron(width=9, depth=2, features=5).build((3,), generator=seeded(seed)).double()
+    energy = MLPSpec(width=9, depth=2, features=5).build((3,), generator=seeded(seed)).double()
     disturb(energy, seed)
     return energy
 
@@ -64,7 +64,7 @@ def batch(n=32, shape=(3,), seed=1):
 
 def gradients(scheme, energy, carry, count):
     energy.zero_grad()
-    loss = scheme.loss(parted(energy, count), carry, generator=seeded(3))
+    loss = scheme.loss(microbatched(energy, count), carry, generator=seeded(3))
     loss.value.backward()
     zeros = torch.zeros(())
     grads = [zeros if p.grad is None else p.grad.clone() for p in energy.parameters()]
@@ -89,7 +89,7 @@ def test_a_loss_in_parts_is_that_of_the_whole(name, count):
     assert_same([one.value, *one.metrics.values()], [loss.value, *loss.metrics.values()])
 
 
-@pytest.mark.parametrize("kind", [ImageUNet, ImageResNet])
+@pytest.mark.parametrize("kind", [UNetSpec, ResNetSpec])
 @pytest.mark.parametrize("name", ["matching", "near-proximal"])
 def test_images_in_parts_are_those_of_the_whole(kind, name):
     scheme = SCHEMES[name]
@@ -122,7 +122,7 @@ def test_learning_in_parts_takes_the_same_steps(name):
 @pytest.mark.parametrize("graph", [False, True])
 def test_energies_and_gradients_in_parts(graph):
     energy, x = network(), batch(7)
-    split = Parts(energy, 3, energy.parameters())
+    split = MicroBatched(energy, 3, energy.parameters())
     expected = energy_and_grad(energy, x, create_graph=graph)
     found = energy_and_grad(split, x, create_graph=graph)
     assert_same(expected, found)
@@ -136,7 +136,7 @@ def test_energies_and_gradients_in_parts(graph):
 def test_a_derivative_too_many_is_refused_and_not_left_out():
     energy = network()
     x = batch(4).requires_grad_()
-    value = parted(energy, 2)(x)
+    value = microbatched(energy, 2)(x)
     twice = (value * x[:, 0]).sum()
     (grad,) = torch.autograd.grad(twice, x, create_graph=True)
     with pytest.raises(RuntimeError, match="differentiate twice"):
@@ -146,7 +146,7 @@ def test_a_derivative_too_many_is_refused_and_not_left_out():
 def test_parameters_that_do_not_take_part_have_no_gradient():
     energy = nn.Linear(3, 1, dtype=F64)
     energy.register_parameter("idle", nn.Parameter(double([1.0])))
-    split = Parts(lambda x: energy(x)[:, 0], 2, energy.parameters())
+    split = MicroBatched(lambda x: energy(x)[:, 0], 2, energy.parameters())
     split(batch(5)).sum().backward()
     assert energy.idle.grad is None
     torch.testing.assert_close(energy.weight.grad, batch(5).sum(0, keepdim=True))
@@ -228,4 +228,4 @@ def test_settings_out_of_range_are_refused():
     with pytest.raises(ValueError, match="`accumulate` must be > 0 and finite: got 0"):
         Training(accumulate=0)
     with pytest.raises(ValueError, match=r"training.accumulate 1 with energy.spectral, got 2"):
-        Config(energy=ImageUNet(spectral=True), training=Training(accumulate=2))
+        Config(energy=UNetSpec(spectral=True), training=Training(accumulate=2))

@@ -8,28 +8,28 @@ from problems import F64, seeded
 from torch.autograd import gradcheck, gradgradcheck
 
 from wgflow.energies.base import check_energy, energy_and_grad
-from wgflow.energies.mlp import ACTIVATIONS, MLP
+from wgflow.energies.mlp import ACTIVATIONS, MLP, MLPSpec
 
 NETS = {
-    "points": {"event_shape": (2,), "width": 12, "features": 5},
-    "deep": {"event_shape": (3,), "width": 6, "depth": 4, "features": 3, "activation": "tanh"},
-    "plain": {"event_shape": (2,), "width": 12, "depth": 1, "features": 0},
-    "image": {"event_shape": (1, 4, 4), "width": 8, "features": 6, "frequency": 0.5},
+    "points": ((2,), MLPSpec(width=12, features=5)),
+    "deep": ((3,), MLPSpec(width=6, depth=4, features=3, activation="tanh")),
+    "plain": ((2,), MLPSpec(width=12, depth=1, features=0)),
+    "image": ((1, 4, 4), MLPSpec(width=8, features=6, frequency=0.5)),
 }
 
 
 @pytest.fixture(params=NETS)
 def net(request):
     """A network with a head that is not zero, in float64, and points for it."""
-    mlp = MLP(**NETS[request.param], generator=seeded(0)).double()
+    mlp = MLP(*NETS[request.param], generator=seeded(0)).double()
     torch.nn.init.normal_(mlp.head, generator=seeded(1))
-    return mlp, torch.randn(7, *NETS[request.param]["event_shape"], dtype=F64, generator=seeded(2))
+    return mlp, torch.randn(7, *NETS[request.param][0], dtype=F64, generator=seeded(2))
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_the_first_energy_is_zero(name):
-    x = torch.randn(7, *NETS[name]["event_shape"])
-    mlp = MLP(**NETS[name], generator=seeded(0))
+    x = torch.randn(7, *NETS[name][0])
+    mlp = MLP(*NETS[name], generator=seeded(0))
     check_energy(mlp, x)
     value, grad = energy_and_grad(mlp, x)
     assert not value.any()
@@ -37,13 +37,13 @@ def test_the_first_energy_is_zero(name):
 
 
 def test_the_head_learns_from_zero():
-    mlp = MLP(**NETS["points"], generator=seeded(0))
+    mlp = MLP(*NETS["points"], generator=seeded(0))
     mlp(torch.randn(7, 2, generator=seeded(1))).sum().backward()
     assert mlp.head.grad.abs().min() > 0
 
 
 def test_the_formula_of_the_docstring():
-    mlp = MLP((2,), width=12, depth=2, features=5, generator=seeded(0)).double()
+    mlp = MLP((2,), MLPSpec(width=12, depth=2, features=5), generator=seeded(0)).double()
     torch.nn.init.normal_(mlp.head, generator=seeded(1))
     x = torch.randn(7, 2, dtype=F64, generator=seeded(2))
     b, a = mlp.frequencies, mlp.head
@@ -66,7 +66,8 @@ def test_gradient_agrees_with_differences(net):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_energies_are_smooth_to_the_second_derivative(activation):
-    mlp = MLP((2,), width=4, features=2, activation=activation, generator=seeded(0)).double()
+    spec = MLPSpec(width=4, features=2, activation=activation)
+    mlp = MLP((2,), spec, generator=seeded(0)).double()
     torch.nn.init.normal_(mlp.head, generator=seeded(1))
     x = torch.randn(3, 2, dtype=F64, generator=seeded(2)).requires_grad_()
     assert gradcheck(mlp, (x,))
@@ -84,7 +85,9 @@ def test_points_of_a_batch_do_not_see_each_other(net):
 
 def test_a_seed_is_a_network_and_leaves_the_global_one_alone():
     before = torch.get_rng_state()
-    first, again, other = (MLP((2,), 8, generator=seeded(s)).state_dict() for s in (1, 1, 2))
+    first, again, other = (
+        MLP((2,), MLPSpec(width=8), generator=seeded(s)).state_dict() for s in (1, 1, 2)
+    )
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not any(torch.equal(first[key], other[key]) for key in first if key != "head")
@@ -92,7 +95,7 @@ def test_a_seed_is_a_network_and_leaves_the_global_one_alone():
 
 def test_initial_weights_have_the_law_of_the_docstring():
     frequency, features, width = 3.0, 2000, 400
-    mlp = MLP((2,), width, 1, features, frequency, generator=seeded(0))
+    mlp = MLP((2,), MLPSpec(None, True, width, 1, features, frequency), generator=seeded(0))
     # E = 1, Var = 2; the dimension is 2.
     squares = 2 * mlp.frequencies.detach().flatten() ** 2 / frequency**2
     assert abs(float(squares.mean() - 1)) < 4 * math.sqrt(2 / len(squares))
@@ -104,14 +107,14 @@ def test_initial_weights_have_the_law_of_the_docstring():
 
 
 ERRORS = [
-    ({"activation": "relu"}, "is smooth: expected one of silu, gelu, softplus, tanh, got 'relu'"),
-    ({"width": 0}, "width ≥ 1, depth ≥ 1 and features ≥ 0: got 0, 2 and 64"),
-    ({"depth": 0}, "got 128, 0 and 64"),
-    ({"features": -1}, "got 128, 2 and -1"),
+    ({"activation": "relu"}, "`activation` must be one of silu, gelu, softplus, tanh: got 'relu'"),
+    ({"width": 0}, "`width` must be > 0 and finite: got 0"),
+    ({"depth": 0}, "`depth` must be > 0 and finite: got 0"),
+    ({"features": -1}, "`features` must be ≥ 0 and finite: got -1"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "match"), ERRORS)
 def test_errors_name_rule_expected_and_got(arguments, match):
     with pytest.raises(ValueError, match=match):
-        MLP((2,), **arguments)
+        MLPSpec(**arguments)

@@ -7,8 +7,8 @@ import torch
 
 from wgflow.config import Config, Data, Training, build, dumps, loads, schema as settings
 from wgflow.energies import precision
-from wgflow.energies.image_networks import ImageUNet
 from wgflow.energies.precision import fast_bfloat16, halved
+from wgflow.energies.unet import UNetSpec
 from wgflow.runs.fit import fit
 from wgflow.runs.load import load
 from wgflow.schemes import EnergyMatching
@@ -58,7 +58,7 @@ def test_a_run_keeps_what_it_began_with(monkeypatch, tmp_path, fast, dtype):
     monkeypatch.setattr(settings, "fast_bfloat16", lambda device: fast)
     config = Config(
         data=Data("digits", smoothing=0.05, scaling="range"),
-        energy=ImageUNet(widths=(8, 8)),
+        energy=UNetSpec(widths=(8, 8)),
         scheme=EnergyMatching(),
         training=Training(steps=2, batch_size=16),
     )

@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import partial
 
 import pytest
 import torch
@@ -10,12 +11,11 @@ from torch.nn import functional as F
 
 from wgflow.config import to_table
 from wgflow.energies.base import Confined, check_energy, energy_and_grad
-from wgflow.energies.image_networks import ImageResNet, ImageUNet
 from wgflow.energies.layers import BOUND, Block, Convolutions, bounded, pad, squash
-from wgflow.energies.noise_levels import Levels, derivatives
-from wgflow.energies.noise_unet import NoisyUNet, clipped
+from wgflow.energies.noise_levels import derivatives
+from wgflow.energies.noise_unet import NoisyUNet, NoisyUNetSpec, clipped
 from wgflow.energies.principal import Principal
-from wgflow.energies.unet import HEADS, Mixed, ResNet, UNet, distance
+from wgflow.energies.unet import HEADS, Mixed, ResNet, ResNetSpec, UNet, UNetSpec, distance
 from wgflow.flows.path import follow
 
 
@@ -26,23 +26,33 @@ def axes(count):
 
 
 SMALL = {"widths": (4, 6), "blocks": 1, "patch": 2}
+SHAPE = (1, 8, 8)
+NOISY = {"lowest": 0.3, "highest": 5.0}
+
+
+def unet(shape=SHAPE, generator=None, **settings):
+    return UNet(shape, UNetSpec(**SMALL | settings), generator=generator)
+
+
+def resnet(shape=SHAPE, generator=None, **settings):
+    return ResNet(shape, ResNetSpec(**SMALL | settings), generator=generator)
+
+
 NETS = {
-    "unet": lambda **k: UNet((1, 8, 8), **SMALL, **k),
-    "distance": lambda **k: UNet((1, 8, 8), **SMALL, head="distance", **k),
-    "norm": lambda **k: UNet((1, 8, 8), **SMALL, head="norm", **k),
-    "attention": lambda **k: UNet((1, 8, 8), **SMALL, attention=True, **k),
-    "resnet": lambda **k: ResNet((1, 8, 8), **SMALL, **k),
-    "resnet attention": lambda **k: ResNet((1, 8, 8), **SMALL, attention=True, **k),
-    "noisy": lambda **k: NoisyUNet((1, 8, 8), Levels(0.3, 5.0), **SMALL, bounded=False, **k),
-    "principal": lambda **k: NoisyUNet(
-        (1, 8, 8), Levels(0.3, 5.0), **SMALL, principal=axes(5), **k
-    ),
+    "unet": unet,
+    "distance": partial(unet, head="distance"),
+    "norm": partial(unet, head="norm"),
+    "attention": partial(unet, attention=True),
+    "resnet": resnet,
+    "resnet attention": partial(resnet, attention=True),
+    "noisy": lambda **k: NoisyUNet(SHAPE, NoisyUNetSpec(**SMALL | NOISY, bounded=False), **k),
+    "principal": lambda **k: NoisyUNet(SHAPE, NoisyUNetSpec(**SMALL | NOISY), axes(5), **k),
 }
 POTENTIALS = [name for name in NETS if name not in ("noisy", "principal")]
 """Nets that want a confinement: bounded, and zero at first."""
 
 SHIFTS = {"out.bias", "fine.bias", "coarse.bias", "drift.weight", "drift.bias"}
-SHIFTS |= {"level.weight", "level.bias", "overview.worth.bias"}
+SHIFTS |= {"level.weight", "level.bias", "overview.energy.bias"}
 """Parameters that shift E, by a constant or by a function of the level alone."""
 
 
@@ -118,7 +128,7 @@ def test_mixed_precision_is_close_and_keeps_the_dtype(name):
 
 @pytest.mark.parametrize("head", HEADS)
 def test_heads_are_their_definitions(head):
-    net = UNet((1, 8, 8), **SMALL, head=head, generator=seeded(0)).to(F64)
+    net = unet(head=head, generator=seeded(0)).to(F64)
     torch.nn.init.normal_(net.out.weight, generator=seeded(1))
     x = images(3)
     y = BOUND * torch.tanh(x / BOUND)
@@ -160,16 +170,16 @@ def test_far_out_the_network_is_constant(name):
 
 @pytest.mark.parametrize("shape", [(1, 7, 7), (3, 9, 12), (1, 28, 28)])
 def test_any_size_of_image(shape):
-    for net in (UNet(shape, **SMALL), ResNet(shape, **SMALL)):
+    for net in (unet(shape), resnet(shape)):
         check_energy(net, images(2, shape, dtype=torch.float32))
 
 
 def test_an_odd_side_is_halved_upwards():
-    net = UNet((1, 28, 28), **SMALL)
+    net = unet((1, 28, 28))
     fine, coarse = net.features(images(2, (1, 28, 28), dtype=torch.float32))
     assert fine.shape[-2:] == (14, 14)
     assert coarse.shape[-2:] == (7, 7)
-    fine, coarse = UNet((1, 10, 14), **SMALL).features(torch.zeros(2, 1, 10, 14))
+    fine, coarse = unet((1, 10, 14)).features(torch.zeros(2, 1, 10, 14))
     assert fine.shape[-2:] == (5, 7)
     assert coarse.shape[-2:] == (3, 4)
 
@@ -177,7 +187,7 @@ def test_an_odd_side_is_halved_upwards():
 def test_sides_may_be_padded_to_other_multiples():
     x = images(2, (1, 10, 12), dtype=torch.float32)
     found, wide = (
-        UNet(shape, **SMALL, multiple=m, generator=seeded(0))
+        unet(shape, multiple=m, generator=seeded(0))
         for shape, m in (((1, 10, 12), 8), ((1, 16, 16), 1))
     )
     for net in (found, wide):
@@ -189,7 +199,7 @@ def test_sides_may_be_padded_to_other_multiples():
 
 def test_patches_and_back_are_the_image():
     x = images(2, (3, 7, 9), dtype=torch.float32)
-    net = UNet((3, 7, 9), **SMALL)
+    net = unet((3, 7, 9))
     patches = F.pixel_unshuffle(pad(x, net.patch), net.patch)
     assert patches.shape[-2:] == (4, 5)
     assert torch.equal(net.image(patches, x), x)
@@ -205,10 +215,10 @@ def test_padding_repeats_the_border():
     assert pad(x, 1) is x
 
 
-@pytest.mark.parametrize("net", [UNet, ResNet])
+@pytest.mark.parametrize("net", [unet, resnet])
 def test_spectral_normalisation_bounds_every_inner_convolution(net):
-    energy = net((1, 8, 8), **SMALL, spectral=True, generator=seeded(0))
-    twin = net((1, 8, 8), **SMALL, spectral=True, generator=seeded(0))
+    energy = net(spectral=True, generator=seeded(0))
+    twin = net(spectral=True, generator=seeded(0))
     for a, b in zip(energy.parameters(), twin.parameters(), strict=True):
         assert torch.equal(a, b)
     for _ in range(200):  # the power iteration converges as it is used
@@ -219,7 +229,7 @@ def test_spectral_normalisation_bounds_every_inner_convolution(net):
         assert float(torch.linalg.matrix_norm(w.flatten(1), 2)) == pytest.approx(1, abs=0.01)
 
 
-@pytest.mark.parametrize("kind", [ImageUNet, ImageResNet])
+@pytest.mark.parametrize("kind", [UNetSpec, ResNetSpec])
 def test_an_architecture_builds_its_energy(kind):
     settings = kind(temperature=0.1, widths=(4, 6), confinement=1.5)
     energy = settings.build((1, 8, 8), generator=seeded(0))
@@ -238,7 +248,7 @@ def test_an_architecture_builds_its_energy(kind):
 
 def test_sizes_go_up_to_fifty_million():
     def size(**settings):
-        net = ImageUNet(**settings).potential((3, 32, 32), None)
+        net = UNetSpec(**settings).potential((3, 32, 32), None)
         return sum(p.numel() for p in net.parameters())
 
     assert 1e5 < size(widths=(32, 64), patch=2) < 2e5
@@ -248,19 +258,15 @@ def test_sizes_go_up_to_fifty_million():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: UNet((2,)), "expected events of shape (channels, height, width), got (2,)"),
-        (lambda: UNet((1, 8, 8), widths=()), "widths, blocks and patch of at least 1"),
         (
-            lambda: UNet((1, 8, 8), head="sum"),
-            "expected one of ('distance', 'dot', 'norm'), got 'sum'",
+            lambda: unet((2,)),
+            "`event_shape` must be (channels, height, width)",
         ),
-        (lambda: ResNet((1, 8, 8), blocks=0), "of at least 1: got (32, 128, 128), 0 and 2"),
-        (
-            lambda: ImageUNet(head="sum"),
-            "`head` must be one of distance, dot, norm: got 'sum'",
-        ),
-        (lambda: ImageUNet(temperature=0.0), "`temperature` must be > 0"),
-        (lambda: ImageResNet(widths=(4, 0)), "`widths` must be > 0"),
+        (lambda: UNetSpec(widths=()), "`widths` must be > 0 and finite: got 0"),
+        (lambda: UNetSpec(head="sum"), "`head` must be one of distance, dot, norm: got 'sum'"),
+        (lambda: ResNetSpec(blocks=0), "`blocks` must be > 0 and finite: got 0"),
+        (lambda: UNetSpec(temperature=0.0), "`temperature` must be > 0"),
+        (lambda: ResNetSpec(widths=(4, 0)), "`widths` must be > 0"),
     ],
 )
 def test_bad_settings_are_refused(make, message):
@@ -290,11 +296,11 @@ def test_the_energy_of_noise_is_its_definition(name):
     net, x = made(name), images(3)
     level = torch.tensor([-2.0, 0.0, 2.0], dtype=F64)
     sigma = (level / 2).exp()[:, None, None, None]
-    told, drift, seen = net.of_level(x, level)
-    fine, coarse = net.features(squash(x / (1 + sigma)), told)
+    condition, drift, free = net.condition(x, level)
+    fine, coarse = net.features(squash(x / (1 + sigma)), condition)
     f = net.image(net.out(fine) + sigma * net.noise(fine), x)
     f = clipped(f) if net.bounded else f
-    free = seen + sum(
+    free = free + sum(
         layer(h.flatten(2).sum(2))[:, 0] for layer, h in ((net.fine, fine), (net.coarse, coarse))
     )
     expected = ((x - f) / sigma).square().flatten(1).sum(1) / 2 + free
@@ -358,41 +364,41 @@ def test_without_a_covariance_there_are_no_axes_but_a_mean():
     assert float(principal.center.mean()) == pytest.approx(0.3)
 
 
-def test_what_is_seen_of_a_whole_image_tells_the_blocks_and_has_a_worth():
+def test_principal_coordinates_condition_the_blocks_and_have_an_energy():
     net, x = made("principal"), images(2)
     level, waves = torch.zeros(2, dtype=F64), torch.tensor([[0.0, 1.0]], dtype=F64)
     waves = waves.repeat_interleave(16, 1).expand(2, -1)
-    told, worth = net.overview(net.principal(x, level), waves)
+    vector, energy = net.overview(net.principal(x, level), waves)
     h = torch.cat([net.principal(x, level), waves], 1)
     for layer in (net.overview.first, net.overview.second):
         h = torch.nn.functional.silu(layer(h))
-    torch.testing.assert_close(told, net.overview.told(h))
-    torch.testing.assert_close(worth, net.overview.worth(h)[:, 0])
-    bare = net.tell(torch.nn.functional.silu(net.told(waves)))
-    found, _, seen = net.of_level(x, level)
-    torch.testing.assert_close(found, bare + told)
-    torch.testing.assert_close(seen, worth)
-    assert min(told.abs().min(), worth.abs().min()) > 1e-4
+    torch.testing.assert_close(vector, net.overview.conditioning(h))
+    torch.testing.assert_close(energy, net.overview.energy(h)[:, 0])
+    bare = net.conditioning(torch.nn.functional.silu(net.embedding(waves)))
+    found, _, free = net.condition(x, level)
+    torch.testing.assert_close(found, bare + vector)
+    torch.testing.assert_close(free, energy)
+    assert min(vector.abs().min(), energy.abs().min()) > 1e-4
 
 
-def test_a_block_is_told_gains_and_biases():
+def test_conditioning_gives_a_block_gains_and_biases():
     block = Block(Convolutions(seeded(0), False), 4, 3).to(F64)
     with torch.no_grad():
         for p in block.parameters():
             p.normal_(generator=seeded(p.numel()))
-    h, told = images(2, (4, 5, 5)), torch.randn(2, 3, generator=seeded(5), dtype=F64)
-    gain, bias = block.told(told)[:, :, None, None].chunk(2, 1)
+    h, vector = images(2, (4, 5, 5)), torch.randn(2, 3, generator=seeded(5), dtype=F64)
+    gain, bias = block.conditioning(vector)[:, :, None, None].chunk(2, 1)
     inner = (1 + gain) * block.first(h) + bias
-    torch.testing.assert_close(block(h, told), h + block.second(torch.nn.functional.silu(inner)))
+    torch.testing.assert_close(block(h, vector), h + block.second(torch.nn.functional.silu(inner)))
 
 
 def test_levels_matter_to_every_block_of_a_noisy_network():
     net, x = made("noisy"), images(2)
     level = torch.zeros(2, dtype=F64)
     _, _, rate = derivatives(net, x, level, create_graph=True)
-    told = {name: p for name, p in net.named_parameters() if ".told." in name}
-    assert len(told) == 2 * 3
-    grads = torch.autograd.grad(rate.sum(), list(told.values()))
+    of_blocks = {name: p for name, p in net.named_parameters() if ".conditioning." in name}
+    assert len(of_blocks) == 2 * 3
+    grads = torch.autograd.grad(rate.sum(), list(of_blocks.values()))
     assert all(g.abs().sum() > 0 for g in grads)
 
 

@@ -7,11 +7,11 @@ import torch
 from problems import F64, double, seeded
 from torch import nn
 
-from wgflow.energies.noise_levels import Levels
+from wgflow.energies.noise_levels import NoiseLevels
 from wgflow.flows import HeatFlow, MatchedPath, StraightPaths, flow_of
 from wgflow.flows.base import TIMES
 
-LEVELS = Levels(0.1, 5.0)
+LEVELS = NoiseLevels(0.1, 5.0)
 LIKE = torch.empty(7, 3, dtype=F64)
 
 

@@ -9,9 +9,9 @@ from problems import F64, double, seeded, z_score
 from torch import nn
 
 from wgflow.energies.base import energy_and_grad
-from wgflow.energies.microbatch import Parts
-from wgflow.energies.noise_levels import At, Levels, denoised, derivatives
-from wgflow.energies.principal import CONTRAST, Principal, contrastable, contrasted, principal_of
+from wgflow.energies.microbatch import MicroBatched
+from wgflow.energies.noise_levels import At, NoiseLevels, denoised, derivatives
+from wgflow.energies.principal import AUTOGUIDANCE, Principal, autoguided, knows_moments, principal_of
 from wgflow.flows import HeatFlow, heat_flow
 from wgflow.flows.heat import (
     Start,
@@ -24,7 +24,7 @@ from wgflow.flows.log_z import drift, log_z, moved, works_down, works_up
 from wgflow.schemes import DualScoreMatching, EnergyMatching, FromData, Joint, NearProximal
 from wgflow.schemes.dual import expected_noise
 
-LEVELS = Levels(0.1, 5.0)
+LEVELS = NoiseLevels(0.1, 5.0)
 NOISY = FromData(noisy=True)
 MEAN = double([0.7, -0.3, 0.2])
 
@@ -54,7 +54,7 @@ def draws(n, variance, seed=0):
 @pytest.mark.parametrize("bad", [(0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (1.0, math.inf)])
 def test_levels_rise_from_above_zero(bad):
     with pytest.raises(ValueError, match=f"0 < lowest < highest, got {bad[0]} and {bad[1]}"):
-        Levels(*bad)
+        NoiseLevels(*bad)
 
 
 def test_grids_fall_in_equal_steps_of_their_power():
@@ -88,7 +88,7 @@ def test_derivatives_in_parts_are_those_of_the_whole():
         loss = sum((part**2).sum() for part in found)
         return torch.autograd.grad(loss, list(energy.parameters()))
 
-    parted = gradients(Parts(energy, 2, energy.parameters()))
+    parted = gradients(MicroBatched(energy, 2, energy.parameters()))
     for a, b in zip(parted, gradients(energy), strict=True):
         torch.testing.assert_close(a, b)
 
@@ -350,9 +350,9 @@ def test_a_contrast_is_linear_in_both_energies():
     ]
     reference = -torch.stack([law.log_prob(y) for law, y in zip(laws, x, strict=True)])
     expected = 1.3 * energy(x, level) - 0.3 * reference
-    found = contrasted(energy, 0.3)(x, level)
+    found = autoguided(energy, 0.3)(x, level)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
-    assert contrasted(energy, 0.0) is energy
+    assert autoguided(energy, 0.0) is energy
 
 
 def test_a_contrast_to_itself_changes_nothing():
@@ -401,8 +401,8 @@ def test_a_contrast_says_what_it_needs(energy, contrast, message):
 def test_without_a_covariance_there_is_nothing_to_contrast_with():
     energy = Blurred(0.4)
     energy.principal = Principal((3,), 2, None, MEAN).to(F64)
-    assert not contrastable(energy)
-    assert contrastable(known(0.4))
+    assert not knows_moments(energy)
+    assert knows_moments(known(0.4))
 
 
 def test_chains_that_stay_do_not_drift_and_others_do():
@@ -640,6 +640,6 @@ def test_langevin_steps_are_not_autoguided_unless_asked_to_be():
         flow = HeatFlow(energy, LEVELS, autoguidance=autoguidance, **options)
         return flow.sample(like, generator=seeded(1))
 
-    assert torch.equal(drawn(None), drawn(CONTRAST))
+    assert torch.equal(drawn(None), drawn(AUTOGUIDANCE))
     assert torch.equal(drawn(None, langevin=1), drawn(0.0, langevin=1))
-    assert not torch.equal(drawn(None, langevin=1), drawn(CONTRAST, langevin=1))
+    assert not torch.equal(drawn(None, langevin=1), drawn(AUTOGUIDANCE, langevin=1))

@@ -13,8 +13,8 @@ from wgflow.config import Config, Data, Training
 from wgflow.data.dataset import Dataset, load
 from wgflow.data.targets import Gaussian, GaussianMixture
 from wgflow.energies.base import Tempered
-from wgflow.energies.image_networks import ImageUNet
-from wgflow.energies.network import Perceptron
+from wgflow.energies.mlp import MLPSpec
+from wgflow.energies.unet import UNetSpec
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.quadrature import box, log_density, log_z, tabulate
 from wgflow.metrics.samples import Wasserstein
@@ -40,7 +40,7 @@ from wgflow.storage import folder
 TINY = Config(
     seed=3,
     data=Data(size=2000),
-    energy=Perceptron(width=16, depth=1, features=8),
+    energy=MLPSpec(width=16, depth=1, features=8),
     scheme=NearProximal(dynamics=Population(size=256, held_out=128)),
     training=Training(steps=3, batch_size=100, evaluate_every=3),
 )
@@ -349,7 +349,7 @@ def test_images_are_scored_by_features_of_their_classifier(tmp_path, monkeypatch
     monkeypatch.setenv("WGFLOW_DATA", str(tmp_path / "cache"))
     config = Config(
         data=Data(str(labelled(tmp_path / "images")), smoothing=0.05),
-        energy=ImageUNet(widths=(8,)),
+        energy=UNetSpec(widths=(8,)),
         scheme=EnergyMatching(),
         training=Training(steps=2, batch_size=32),
     )

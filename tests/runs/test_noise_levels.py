@@ -12,9 +12,10 @@ from torch import nn
 from wgflow.config import Config, Data, Training
 from wgflow.energies.base import Rescaled, Sum, Tempered
 from wgflow.energies.conditional import Conditional
-from wgflow.energies.image_networks import ImageNoisyUNet, ImageUNet
-from wgflow.energies.noise_levels import Levels, denoised
-from wgflow.energies.principal import CONTRAST, principal_of
+from wgflow.energies.noise_levels import NoiseLevels, denoised
+from wgflow.energies.noise_unet import NoisyUNetSpec
+from wgflow.energies.principal import AUTOGUIDANCE, principal_of
+from wgflow.energies.unet import UNetSpec
 from wgflow.flows import HeatFlow, heat, heat_flow, log_z as heat_likelihood
 from wgflow.likelihood.annealing import LogZ
 from wgflow.report import gather
@@ -39,7 +40,7 @@ from wgflow.training.warm_start import inherit, initialise, trunk_of
 SMALL = {"widths": (8, 8), "blocks": 1}
 CONFIG = Config(
     data=Data("digits", smoothing=0.05, scaling="range"),
-    energy=ImageNoisyUNet(**SMALL),
+    energy=NoisyUNetSpec(**SMALL),
     scheme=DualScoreMatching(),
     training=Training(steps=6, batch_size=32, evaluate_every=3, checkpoint_every=2, warmup=2),
 )
@@ -51,7 +52,7 @@ BALANCE = Joint(CONFIG.scheme, DetailedBalance(EQUILIBRIUM.equilibrium.dynamics)
 FIRST = replace(
     CONFIG,
     data=replace(CONFIG.data, smoothing=0.0),
-    energy=ImageUNet(head="distance", attention=True, **SMALL),
+    energy=UNetSpec(head="distance", attention=True, **SMALL),
     scheme=EnergyMatching(),
 )
 
@@ -95,7 +96,7 @@ def test_samples_are_contrasted_unless_they_are_draws(run):
     def drawn(run, **options):
         return run.sample(4, generator=seeded(1), steps=4, **options)
 
-    plain, usual = drawn(run, autoguidance=0.0), drawn(run, autoguidance=CONTRAST)
+    plain, usual = drawn(run, autoguidance=0.0), drawn(run, autoguidance=AUTOGUIDANCE)
     assert not torch.equal(plain, usual)
     assert torch.equal(drawn(run), usual)
     assert torch.equal(drawn(run, langevin=2), drawn(run, langevin=2, autoguidance=0.0))
@@ -141,7 +142,7 @@ def test_levels_are_those_that_are_scored():
         ValueError, match=r"must be the lowest noise level, energy.lowest = 0.05: got 0.1"
     ):
         Learner.build(other)
-    with pytest.raises(ValueError, match=r"energy.kind noisy-unet, got ImageUNet"):
+    with pytest.raises(ValueError, match=r"energy.kind noisy-unet, got UNetSpec"):
         Learner.build(replace(CONFIG, energy=FIRST.energy))
 
 
@@ -189,7 +190,7 @@ def test_moments_of_other_data_are_not_taken_over(run):
 
 def test_u_nets_of_other_widths_are_refused(tmp_path):
     first = fit(FIRST, tmp_path / "first")
-    other = Learner.build(replace(CONFIG, energy=ImageNoisyUNet(widths=(8, 16), blocks=1)))
+    other = Learner.build(replace(CONFIG, energy=NoisyUNetSpec(widths=(8, 16), blocks=1)))
     with pytest.raises(ValueError, match="belongs to its configuration"):
         initialise(other, first.energy)
 
@@ -204,13 +205,13 @@ def test_u_nets_that_pad_otherwise_are_refused(tmp_path):
 def test_samples_are_of_the_heat_flow(run):
     x = run.sample(3, generator=seeded(4), steps=5, autoguidance=0.0)
     like = torch.empty(3, 1, 8, 8)
-    flow = HeatFlow(run.energy.energy, Levels(), steps=5, autoguidance=0.0)
+    flow = HeatFlow(run.energy.energy, NoiseLevels(), steps=5, autoguidance=0.0)
     u = flow.sample(like, generator=seeded(4))
     torch.testing.assert_close(x, run.dataset.unstandardise(u))
     stages = list(run.trajectory(3, generator=seeded(4), steps=5, autoguidance=0.0))
     assert len(stages) == 7
     torch.testing.assert_close(stages[-1], x)
-    begun = heat.start(run.energy.energy, Levels(), like).sample(3, generator=seeded(4))
+    begun = heat.start(run.energy.energy, NoiseLevels(), like).sample(3, generator=seeded(4))
     torch.testing.assert_close(stages[0], run.dataset.unstandardise(begun / 11))
     assert gather(run).film.x.shape[1:] == (200, 1, 8, 8)
 
@@ -222,7 +223,7 @@ def test_tempered_samples_are_of_the_lowest_level(run):
     with pytest.raises(ValueError, match="`temperature` must be 1"):
         sample_classes(hot, [1], 2, classifier=sure, class_guidance=1.0, langevin=3)
     x = hot.sample(3, steps=3, langevin=5, generator=seeded(4))
-    energy, levels, like = run.energy.energy, Levels(), run.like(3)
+    energy, levels, like = run.energy.energy, NoiseLevels(), run.like(3)
     generator = seeded(4)
     u = heat.start(energy, levels, like).sample(3, generator=generator)
     *_, u = heat.probability_flow(energy, u, levels.grid(3))
@@ -270,13 +271,13 @@ def test_few_steps_visit_ten_levels_before_they_visit_any_twice(
     run, monkeypatch, approach, steps, visits
 ):
     asked = []
-    grid = Levels.grid
+    grid = NoiseLevels.grid
 
     def spy(levels, steps, power):
         asked.append(steps)
         return grid(levels, steps, power)
 
-    monkeypatch.setattr(Levels, "grid", spy)
+    monkeypatch.setattr(NoiseLevels, "grid", spy)
     seen = []
     monkeypatch.setattr(
         heat_flow, "ancestral_sampling", lambda energy, x, *_, **__: seen.append(x) or iter([x])
@@ -337,11 +338,11 @@ def test_a_pull_down_the_levels_is_guidance_at_each(run):
     law = Conditional(run.energy.energy, sure, 1, 2.0)
 
     def drawn(autoguidance):
-        flow = HeatFlow(law, Levels(), steps=4, autoguidance=autoguidance)
+        flow = HeatFlow(law, NoiseLevels(), steps=4, autoguidance=autoguidance)
         u = flow.sample(run.like(6), generator=seeded(4))
         return run.dataset.unstandardise(u)[:4]
 
-    torch.testing.assert_close(chosen.x[0], drawn(CONTRAST))
+    torch.testing.assert_close(chosen.x[0], drawn(AUTOGUIDANCE))
     plain = sample_classes(
         run,
         [1],
@@ -394,7 +395,7 @@ def test_log_z_is_annealed_along_the_levels(run, monkeypatch):
 
     monkeypatch.setattr(heat_likelihood, "log_z", annealed)
     assert replace(run).normaliser.value == 1.0
-    assert seen == [(Levels(), (heat_flow.CHAINS, 1, 8, 8))]
+    assert seen == [(NoiseLevels(), (heat_flow.CHAINS, 1, 8, 8))]
 
 
 @pytest.mark.parametrize(("moved", "settled"), [(-2.9, True), (3.1, False), (-3.1, False)])
@@ -422,7 +423,7 @@ def test_a_first_energy_has_log_z_of_zero(tmp_path, monkeypatch):
 def test_what_is_published_draws_the_same(run, tmp_path):
     publish(run, tmp_path / "out")
     again = load(tmp_path / "out")
-    assert again.flow.levels == Levels()
+    assert again.flow.levels == NoiseLevels()
     drawn = [r.sample(3, generator=seeded(4), steps=3) for r in (run, again)]
     torch.testing.assert_close(*drawn, rtol=0, atol=0.02)
 

@@ -19,7 +19,7 @@ from torch import nn
 from wgflow.config import Data, loads
 from wgflow.data.dataset import TOYS, load as load_data
 from wgflow.energies.base import Confined
-from wgflow.energies.network import Perceptron
+from wgflow.energies.mlp import MLPSpec
 from wgflow.errors import Diverged, Interrupted
 from wgflow.likelihood.quadrature import kl, log_density
 from wgflow.runs.fit import _anchored, fit, resume
@@ -247,7 +247,7 @@ class Fragile(nn.Module):
 
 
 def use_fragile(monkeypatch, kind, bad):
-    make, made = Perceptron.build, itertools.count()
+    make, made = MLPSpec.build, itertools.count()
 
     def fragile(*args, **options):
         # Inside the confinement, from whose law the particles start.
@@ -256,7 +256,7 @@ def use_fragile(monkeypatch, kind, bad):
         confined.energy = Fragile(confined.energy, kind if learns else "none", bad)
         return confined
 
-    monkeypatch.setattr(Perceptron, "build", fragile)
+    monkeypatch.setattr(MLPSpec, "build", fragile)
 
 
 @pytest.mark.parametrize(("kind", "call"), [("loss", 0), ("values", 5), ("values", 9)])

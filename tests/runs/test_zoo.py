@@ -10,7 +10,7 @@ from command_line import refused, succeed
 from problems import seeded
 
 from wgflow.config import Config, Data, Training
-from wgflow.energies.image_networks import ImageUNet
+from wgflow.energies.unet import UNetSpec
 from wgflow.runs import zoo
 from wgflow.runs.evaluate import evaluate
 from wgflow.runs.fit import fit
@@ -20,7 +20,7 @@ from wgflow.storage import folder
 
 CONFIG = Config(
     data=Data("digits", scaling="range"),
-    energy=ImageUNet(widths=(8, 8)),
+    energy=UNetSpec(widths=(8, 8)),
     scheme=EnergyMatching(),
     training=Training(steps=4, batch_size=32),
 )

@@ -9,13 +9,13 @@ from torch import nn
 from torch.distributions import Normal
 
 from wgflow.energies.base import energy_and_grad
-from wgflow.energies.microbatch import Parts
-from wgflow.energies.noise_levels import At, Levels
+from wgflow.energies.microbatch import MicroBatched
+from wgflow.energies.noise_levels import At, NoiseLevels
 from wgflow.samplers import CrankNicolson
 from wgflow.schemes import DetailedBalance, FromData, Population
 from wgflow.schemes.detailed_balance import residuals
 
-LEVELS = Levels(0.1, 5.0)
+LEVELS = NoiseLevels(0.1, 5.0)
 MEAN = double([0.5, -1.0, 0.25])
 CHAINS = FromData(CrankNicolson(0.0025, width=0.1), steps=2, life=4, noisy=True)
 
@@ -162,7 +162,7 @@ def test_parts_have_the_gradient_of_the_whole_and_the_size_of_a_part():
     for count in (1, 4):
         energy, seen = Well(20.0), []
         energy.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(len(inputs[0])))
-        parts = energy if count == 1 else Parts(energy, count, energy.parameters())
+        parts = energy if count == 1 else MicroBatched(energy, count, energy.parameters())
         carry = carried(energy, MEAN + 2 + noise(16, 0.1), MEAN.expand(16, 3))
         seen.clear()
         DetailedBalance(CHAINS).loss(parts, carry, generator=seeded(1)).value.backward()

@@ -10,8 +10,8 @@ from problems import F64, double, seeded, z_score
 from torch import nn
 
 from wgflow.config import Config, Data, Training
-from wgflow.energies.image_networks import ImageUNet
-from wgflow.energies.network import Perceptron
+from wgflow.energies.mlp import MLPSpec
+from wgflow.energies.unet import UNetSpec
 from wgflow.flows import path as flow_path
 from wgflow.flows.path import follow
 from wgflow.likelihood.annealing import LogZ
@@ -210,7 +210,7 @@ def test_particles_settle_before_they_count():
 
 CONFIG = Config(
     data=Data("digits", smoothing=0.05, scaling="range"),
-    energy=ImageUNet(widths=(8, 8)),
+    energy=UNetSpec(widths=(8, 8)),
     scheme=JOINT,
     training=Training(steps=6, batch_size=32, evaluate_every=3, checkpoint_every=2, warmup=2),
 )
@@ -253,7 +253,7 @@ def test_a_run_begins_with_the_energy_of_another(tmp_path):
 
 def test_an_energy_that_does_not_fit_is_refused(tmp_path):
     first = fit(replace(CONFIG, scheme=EnergyMatching()), tmp_path / "first")
-    other = Learner.build(replace(CONFIG, energy=ImageUNet(widths=(8, 16))))
+    other = Learner.build(replace(CONFIG, energy=UNetSpec(widths=(8, 16))))
     with pytest.raises(ValueError, match="belongs to its configuration"):
         initialise(other, first.energy)
     scaled = replace(CONFIG, data=replace(CONFIG.data, scaling="coordinate"))
@@ -265,7 +265,7 @@ def test_where_samples_start(tmp_path):
     run = fit(replace(CONFIG, scheme=EnergyMatching()), tmp_path / "matched")
     with pytest.raises(ValueError, match="expected a scheme that has some"):
         run.sample(2, start="population")
-    plain = replace(CONFIG, scheme=JOINT.equilibrium, energy=Perceptron(width=8, depth=1))
+    plain = replace(CONFIG, scheme=JOINT.equilibrium, energy=MLPSpec(width=8, depth=1))
     other = fit(plain, tmp_path / "plain")
     with pytest.raises(ValueError, match="energy-matching, joint or dual-score-matching"):
         other.sample(2, start="noise")
@@ -283,7 +283,7 @@ WIDE = EnergyMatching(temperature=0.5, cutoff=0.2)  # wells to which cooling is 
 )
 def test_log_z_of_wells_is_cooled_from_the_confinement(tmp_path, monkeypatch, scheme):
     monkeypatch.setattr(flow_path, "SETTLING", 5)
-    energy, still = ImageUNet(widths=(8, 8)), replace(CONFIG.training, steps=1)
+    energy, still = UNetSpec(widths=(8, 8)), replace(CONFIG.training, steps=1)
     still = replace(still, learning_rate=1e-12, evaluate_every=1, checkpoint_every=1, warmup=0)
     config = replace(CONFIG, energy=energy, scheme=scheme, training=still)
     found = fit(config, tmp_path / "run").normaliser  # of |u|²/2: the network is still zero

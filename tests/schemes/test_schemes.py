@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from wgflow.energies.base import energy_and_grad
-from wgflow.energies.noise_levels import Levels
+from wgflow.energies.noise_levels import NoiseLevels
 from wgflow.likelihood.gaussian import GaussianLaw, ula_law
 from wgflow.likelihood.quadrature import Grid, log_density, log_z
 from wgflow.samplers import MALA, ULA, Info, Sampler
@@ -745,7 +745,7 @@ def test_old_chains_have_the_law_of_their_age():
 
 def test_noisy_chains_start_and_are_compared_with_noise_of_the_lowest_level():
     class Leveled(nn.Module):
-        levels = Levels(0.3, 5.0)
+        levels = NoiseLevels(0.3, 5.0)
 
         def forward(self, x):
             return x.flatten(1).square().sum(1) / 2

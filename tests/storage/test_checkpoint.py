@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wgflow.data.batches import Batches
-from wgflow.energies.mlp import MLP
+from wgflow.energies.mlp import MLP, MLPSpec
 from wgflow.samplers import HMC, MALA
 from wgflow.schemes import InnerDescent, MaximumLikelihood, NearProximal, Population
 from wgflow.storage.checkpoint import load, save
@@ -75,7 +75,7 @@ SCHEMES = {
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
 def test_carry_comes_back_with_its_types(tmp_path, scheme):
-    energy = MLP((2,), 8, 1, 4, generator=generator())
+    energy = MLP((2,), MLPSpec(width=8, depth=1, features=4), generator=generator())
     batch = torch.randn(10, 2, generator=generator())
     carry = scheme.init(energy, batch, generator=generator())
     carry = scheme.advance(energy, batch, carry, generator=generator())
@@ -86,7 +86,7 @@ def test_everything_that_learning_changes_goes_on_bit_for_bit(tmp_path):
     """Saved after three updates and restored into fresh objects, the next three are the same."""
 
     def build():
-        model = MLP((2,), 8, 1, 4, generator=generator())
+        model = MLP((2,), MLPSpec(width=8, depth=1, features=4), generator=generator())
         optimizer = Adam(model.parameters(), lr=0.1, betas=(0.9, 0.99))
         scheduler = LambdaLR(optimizer, lambda k: 1 / (k + 1))
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))

@@ -9,7 +9,7 @@ import torch
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import load
 from wgflow.energies.base import Confined
-from wgflow.energies.mlp import MLP
+from wgflow.energies.mlp import MLP, MLPSpec
 from wgflow.samplers.langevin import LangevinState
 from wgflow.samplers.particles import Particles
 from wgflow.schemes import GradientNorm, MaximumLikelihood, NearProximal, Population
@@ -177,7 +177,7 @@ def test_a_healthy_run_passes_and_a_diverging_one_does_not(scheme, name):
 def first_trouble(scheme, name, rate, steps=40):
     seed = torch.Generator().manual_seed(0)
     data = load(name, size=2000)
-    energy = Confined(MLP((2,), 16, 2, 16, generator=seed), 2.0)
+    energy = Confined(MLP((2,), MLPSpec(width=16, features=16), generator=seed), 2.0)
     batches = Batches(data.standardise(data.train), 256, generator=seed)
     optimizer = torch.optim.Adam(energy.parameters(), lr=rate, betas=(0.9, 0.99))
     learning = train(energy, scheme, batches, optimizer, generator=seed)

@@ -8,7 +8,8 @@ import torch
 
 from wgflow._check import check_choice, check_fraction, check_nonnegative, check_positive
 from wgflow.data.images import SCALINGS
-from wgflow.energies.network import Network, Perceptron
+from wgflow.energies.mlp import MLPSpec
+from wgflow.energies.network import Network
 from wgflow.energies.precision import fast_bfloat16
 from wgflow.schemes import NearProximal, Scheme
 
@@ -154,7 +155,7 @@ class Config:
     dtype: str = "float32"
     init: str | None = None
     data: Data = field(default_factory=Data)
-    energy: Network = field(default_factory=Perceptron)
+    energy: Network = field(default_factory=MLPSpec)
     scheme: Scheme = field(default_factory=NearProximal)
     training: Training = field(default_factory=Training)
 

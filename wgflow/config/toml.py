@@ -18,8 +18,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from wgflow._version import __version__
 from wgflow.config.schema import Config, join, unknown
-from wgflow.energies.image_networks import ImageNoisyUNet, ImageResNet, ImageUNet
-from wgflow.energies.network import Perceptron
+from wgflow.energies.mlp import MLPSpec
+from wgflow.energies.noise_unet import NoisyUNetSpec
+from wgflow.energies.unet import ResNetSpec, UNetSpec
 from wgflow.samplers import HMC, MALA, ULA, CrankNicolson, Underdamped
 from wgflow.schemes import (
     DetailedBalance,
@@ -39,10 +40,10 @@ from wgflow.schemes import (
 )
 
 KINDS: dict[str, type] = {
-    "mlp": Perceptron,
-    "unet": ImageUNet,
-    "resnet": ImageResNet,
-    "noisy-unet": ImageNoisyUNet,
+    "mlp": MLPSpec,
+    "unet": UNetSpec,
+    "resnet": ResNetSpec,
+    "noisy-unet": NoisyUNetSpec,
     "near-proximal": NearProximal,
     "maximum-likelihood": MaximumLikelihood,
     "gradient-norm": GradientNorm,

@@ -1,10 +1,10 @@
 """Energies ``p(x) ∝ exp(-E(x))``: the one gradient in x, and how energies compose.
 
 An energy is any callable ``(batch, *event) -> (batch,)``. There is no base class: a function, a
-lambda or an `nn.Module` will do. Some take a level of noise besides,
-`wgflow.energies.noise_levels`, and so do sums, tempered and rescaled ones of them. The
-compositions below are modules, so that the parameters of their parts are found by an optimiser and
-follow ``.to(...)``. Their constants are kept in double precision and follow the dtype of x.
+lambda or an `nn.Module` will do. Noise-conditional ones, `wgflow.energies.noise_levels`, take a
+noise level λ as well, and so do their sums, tempered and rescaled. The compositions below are
+modules, so that the parameters of their parts are found by an optimiser and follow ``.to(...)``.
+Their constants are kept in double precision and follow the dtype of x.
 """
 
 import math
@@ -14,8 +14,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from wgflow._check import check_positive
 from wgflow._tensor import Points, Values
-from wgflow.energies.microbatch import Parts
+from wgflow.energies.microbatch import MicroBatched
 
 Energy = Callable[[Tensor], Tensor]
 
@@ -24,23 +25,16 @@ def check_energy(energy: Energy, x: Tensor) -> None:
     """Raise ValueError unless ``energy`` gives one finite, floating value per point of ``x``."""
     with torch.no_grad():
         value = energy(x)
-    expected = f"expected shape {(len(x),)} for x of shape {tuple(x.shape)}"
-    if not isinstance(value, Tensor):
+    if not isinstance(value, Tensor) or value.shape != (len(x),):
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(
-            f"An energy must return a tensor: {expected}, got {type(value).__name__}."
+            f"`energy` must return a tensor of shape {(len(x),)} for x of shape "
+            f"{tuple(x.shape)}: got {got}."
         )
-    if value.shape != (len(x),):
-        got = tuple(value.shape)
-        raise ValueError(f"An energy must return one value per point: {expected}, got {got}.")
     if value.dtype != x.dtype:
-        raise ValueError(
-            f"An energy must keep the dtype of its points: expected {x.dtype}, got {value.dtype}."
-        )
-    if not value.isfinite().all():
-        bad = int((~value.isfinite()).sum())
-        raise ValueError(
-            f"An energy must be finite: expected {len(x)} finite values, got {bad} that are not."
-        )
+        raise ValueError(f"`energy` must keep the dtype of x, {x.dtype}: got {value.dtype}.")
+    if infinite := int((~value.isfinite()).sum()):
+        raise ValueError(f"`energy` must be finite: got {infinite} of {len(x)} that are not.")
 
 
 def energy_and_grad(
@@ -51,15 +45,20 @@ def energy_and_grad(
     Without ``create_graph`` both are detached and parameters receive nothing; with it both stay
     in the graph of the parameters, for losses that contain ``∇E``.
     """
-    if isinstance(energy, Parts):
+    if isinstance(energy, MicroBatched):
         evaluate = partial(energy_and_grad, create_graph=create_graph)
-        value, grad = energy.each(evaluate, x.detach(), differentiable=create_graph)
+        value, grad = energy.evaluate(evaluate, x.detach(), differentiable=create_graph)
         return value, grad
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         value = energy(x)
         (grad,) = torch.autograd.grad(value.sum(), x, create_graph=create_graph)
     return (value, grad) if create_graph else (value.detach(), grad)
+
+
+def energy_at(energy: Callable[..., Values], x: Points, level: Values | None) -> Values:
+    """``E(x, λ)``, or ``E(x)`` without a level, which any energy gives."""
+    return energy(x) if level is None else energy(x, level)
 
 
 class Sum(nn.Module):
@@ -70,26 +69,26 @@ class Sum(nn.Module):
         coefficients: ``c_j``, default all one.
     """
 
-    def __init__(self, energies: Sequence[Energy], coefficients: Sequence[float] | None = None):
+    def __init__(
+        self, energies: Sequence[Energy], coefficients: Sequence[float] | None = None
+    ) -> None:
         super().__init__()
         self.energies = _parts(energies)
         self.coefficients = tuple(coefficients or [1.0] * len(energies))
         if len(self.coefficients) != len(energies):
-            raise ValueError(
-                "A sum needs one coefficient per energy: "
-                f"expected {len(energies)}, got {len(self.coefficients)}."
-            )
+            got = len(self.coefficients)
+            raise ValueError(f"`coefficients` must be {len(energies)}, one per energy: got {got}.")
 
-    def forward(self, x: Points, *level: Values) -> Values:
+    def forward(self, x: Points, level: Values | None = None) -> Values:
         """``Σ_j c_j E_j(x)``."""
         parts = zip(self.coefficients, self.energies, strict=True)
-        return torch.stack([c * energy(x, *level) for c, energy in parts]).sum(0)
+        return torch.stack([c * energy_at(energy, x, level) for c, energy in parts]).sum(0)
 
 
 class Mixture(nn.Module):
     """Mixture of experts: ``E(x) = -log Σ_j a_j exp(-E_j(x))``.
 
-    With normalised parts (``log Z_j = 0``) the law is ``Σ_j a_j p_j`` itself.
+    With normalised parts (``log Z_j = 0``) this is the density ``Σ_j a_j p_j`` itself.
 
     Args:
         energies: the parts ``E_j``.
@@ -98,13 +97,13 @@ class Mixture(nn.Module):
 
     log_weights: Tensor
 
-    def __init__(self, energies: Sequence[Energy], weights: Sequence[float] | None = None):
+    def __init__(self, energies: Sequence[Energy], weights: Sequence[float] | None = None) -> None:
         super().__init__()
         self.energies = _parts(energies)
         a = torch.tensor(weights or [1.0] * len(energies), dtype=torch.float64)
         if len(a) != len(energies) or not (a > 0).all():
             raise ValueError(
-                f"A mixture needs one positive weight per energy: expected {len(energies)}, "
+                f"`weights` must be {len(energies)} positive numbers, one per energy: "
                 f"got {a.tolist()}."
             )
         self.register_buffer("log_weights", (a / a.sum()).log())
@@ -118,22 +117,21 @@ class Mixture(nn.Module):
 class Tempered(nn.Module):
     """Tempering: ``E(x)/T``, that is ``p^{1/T}``; ``T > 1`` flattens, ``T < 1`` sharpens."""
 
-    def __init__(self, energy: Energy, temperature: float):
+    def __init__(self, energy: Energy, temperature: float) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"A temperature must be positive: expected > 0, got {temperature}.")
+        check_positive(temperature=temperature)
         self.energy = _module(energy)
         self.temperature = temperature
 
-    def forward(self, x: Points, *level: Values) -> Values:
+    def forward(self, x: Points, level: Values | None = None) -> Values:
         """``E(x)/T``."""
-        return self.energy(x, *level) / self.temperature
+        return energy_at(self.energy, x, level) / self.temperature
 
 
 class Confined(nn.Module):
     """Confinement: ``E(x) + (x-m)ᵀ C⁻¹ (x-m)/(2s²)``, so that ``Z`` is finite from the first step.
 
-    While E is zero it is the law ``N(m, s²C)``, which `reference` draws from.
+    While E is zero this is the energy of ``N(m, s²C)``, which `reference` draws from.
 
     Args:
         energy: the free part, growing slower than quadratically.
@@ -151,10 +149,9 @@ class Confined(nn.Module):
         scale: float,
         center: Tensor | float = 0.0,
         covariance: Tensor | None = None,
-    ):
+    ) -> None:
         super().__init__()
-        if not scale > 0:
-            raise ValueError(f"A confinement scale must be positive: expected > 0, got {scale}.")
+        check_positive(scale=scale)
         self.energy = _module(energy)
         self.scale = scale
         self.register_buffer("center", torch.as_tensor(center, dtype=torch.float64))
@@ -188,7 +185,7 @@ def _whitener(covariance: Tensor) -> Tensor:
     factor, info = torch.linalg.cholesky_ex(torch.as_tensor(covariance, dtype=torch.float64))
     if int(info) or covariance.ndim != 2:
         raise ValueError(
-            "A confinement needs a covariance: expected a positive definite matrix, "
+            "`covariance` must be a positive definite matrix: "
             f"got one of shape {tuple(covariance.shape)} that is not."
         )
     eye = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
@@ -196,7 +193,7 @@ def _whitener(covariance: Tensor) -> Tensor:
 
 
 class Rescaled(nn.Module):
-    """The same law in other units: ``E(x) = E_u((x - m)/s) + Σ log s`` where ``u = (x - m)/s``.
+    """The same distribution in other units: ``E(x) = E_u(u) + Σ log s`` with ``u = (x - m)/s``.
 
     The log-Jacobian makes ``log Z`` the same in both units.
 
@@ -209,37 +206,36 @@ class Rescaled(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, energy: Energy, shift: Tensor, scale: Tensor):
+    def __init__(self, energy: Energy, shift: Tensor, scale: Tensor) -> None:
         super().__init__()
         self.energy = _module(energy)
         self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float64))
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float64))
-        if not (self.scale > 0).all():
-            smallest = float(self.scale.min())
-            raise ValueError(f"Scales must be positive: expected > 0, got {smallest}.")
+        check_positive(scale=float(self.scale.min()))
 
-    def forward(self, x: Points, *level: Values) -> Values:
+    def forward(self, x: Points, level: Values | None = None) -> Values:
         """``E_u((x - m)/s) + Σ log s``; a level λ = log σ² is ``λ - 2 log s`` in those units."""
         shift, scale = self.shift.to(x.dtype), self.scale.to(x.dtype)
-        if level and scale.ndim:
+        if level is not None and scale.ndim:
             raise ValueError(
-                "A level of noise is one for all coordinates: expected one scale, as of images "
-                f"scaled by range, got scales of shape {tuple(scale.shape)}."
+                "`scale` must be one number for an energy with a noise level, as for images "
+                f"scaled by range: got shape {tuple(scale.shape)}."
             )
-        inner = [each - 2 * scale.log() for each in level]
-        return self.energy((x - shift) / scale, *inner) + scale.log().expand(x.shape[1:]).sum()
+        inner = None if level is None else level - 2 * scale.log()
+        value = energy_at(self.energy, (x - shift) / scale, inner)
+        return value + scale.log().expand(x.shape[1:]).sum()
 
 
 class Callback(nn.Module):
     """A plain function as a module, so that compositions hold modules only."""
 
-    def __init__(self, function: Callable[..., Values]):
+    def __init__(self, function: Callable[..., Values]) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, x: Points, *level: Values) -> Values:
+    def forward(self, x: Points, level: Values | None = None) -> Values:
         """The function's value."""
-        return self.function(x, *level)
+        return energy_at(self.function, x, level)
 
 
 def _module(energy: Energy) -> nn.Module:
@@ -248,5 +244,5 @@ def _module(energy: Energy) -> nn.Module:
 
 def _parts(energies: Sequence[Energy]) -> nn.ModuleList:
     if not energies:
-        raise ValueError("A composition needs energies: expected at least one, got none.")
+        raise ValueError("`energies` must be at least one: got none.")
     return nn.ModuleList(_module(energy) for energy in energies)

@@ -1,4 +1,9 @@
-"""Conditional energies: given some coordinates, a noisy observation, or a class."""
+"""Conditional distributions of an energy, as energies: by known coordinates, by noisy
+observations, and by a class.
+
+An energy that was trained without any conditioning gives all three by Bayes' rule, up to a
+constant in what is known.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -7,17 +12,16 @@ from torch import Tensor, nn
 
 from wgflow._check import check_positive
 from wgflow._tensor import Points, Values, per_point, sum_event
-from wgflow.energies.base import Energy
+from wgflow.energies.base import Energy, energy_at
 
 LogProb = Callable[[Tensor], Tensor]
 """Points (batch, *event) to ``log p(c|x)``, (batch, classes)."""
 
 
 class Conditioned(nn.Module):
-    """Conditioning: ``E(v | x) = E(x with its hidden coordinates replaced by v)``.
+    """Known coordinates: ``E(v | x) = E(x with its hidden coordinates replaced by v)``.
 
-    ``exp(-E(v | x))`` is the conditional law of the hidden coordinates up to a constant, exactly.
-    It is bound to its points: row i of v belongs to row i of x.
+    Exact up to a constant. Row i of v belongs to row i of x.
 
     Args:
         energy: E.
@@ -31,7 +35,7 @@ class Conditioned(nn.Module):
     known: Tensor
     index: Tensor
 
-    def __init__(self, energy: Energy, x: Points, mask: Tensor):
+    def __init__(self, energy: Energy, x: Points, mask: Tensor) -> None:
         super().__init__()
         check_mask(mask, x)
         self.energy = energy
@@ -52,9 +56,9 @@ class Conditioned(nn.Module):
 
 
 class Observed(nn.Module):
-    """Bayes: ``E(x | y) = E(x) + |y - x|²/(2σ²)``, for y = x plus noise N(0, σ²I).
+    """Noisy observations: ``E(x | y) = E(x) + |y - x|²/(2σ²)``, for y = x plus noise N(0, σ²I).
 
-    It is bound to its observations: row i of x belongs to row i of y.
+    Row i of x belongs to row i of y.
 
     Args:
         energy: E, of the prior.
@@ -68,14 +72,12 @@ class Observed(nn.Module):
     y: Tensor
     sigma: Tensor
 
-    def __init__(self, energy: Energy, y: Points, sigma: float | Tensor):
+    def __init__(self, energy: Energy, y: Points, sigma: float | Tensor) -> None:
         super().__init__()
         self.energy = energy
         self.register_buffer("y", y.detach())
         self.register_buffer("sigma", torch.as_tensor(sigma, dtype=y.dtype, device=y.device))
-        if not (self.sigma > 0).all():
-            smallest = float(self.sigma.min())
-            raise ValueError(f"Noise must have a scale: expected sigma > 0, got {smallest}.")
+        check_positive(sigma=float(self.sigma.min()))
 
     def forward(self, x: Points) -> Values:
         """``E(x) + |y - x|²/(2σ²)``."""
@@ -83,26 +85,26 @@ class Observed(nn.Module):
 
 
 class Conditional(nn.Module):
-    """Bayes' rule: ``E_c(x) = E(x) - g log p(c|x)``, that is ``p(x|c) ∝ p(x) p(c|x)^g``.
+    """A class: ``E_c(x) = E(x) - g log p(c|x)``, that is ``p(x|c) ∝ p(x) p(c|x)^g``.
 
-    Exact with g = 1. With g > 1 it is another law, sharper: further from the other classes and
-    less varied.
+    Bayes' rule with guidance scale g = 1. With g > 1 the distribution is sharper: further from
+    the other classes and less varied.
 
     A sampler at temperature one draws from it as it stands. Along paths from noise it is not
-    enough: there ``dx/dt = -ε∇E`` moves by order one, beside which ``ε∇log p(c|x)`` is nothing.
-    For paths ``x_t = (1-t) s ξ + t x_1``, with ξ independent of ``x_1`` and p of the law of
+    enough: there ``dx/dt = -ε∇E`` moves by order one, and ``ε∇log p(c|x)`` is negligible.
+    For paths ``x_t = (1-t) s ξ + t x_1``, with ξ independent of ``x_1`` and p the density of
     ``x_t``, the velocity is ``x/t + s²(1-t)/t ∇log p(x)``, so that of class c has the extra term
-    ``s²(1-t)/t ∇log p(c|x)``. In E_c it is a guidance that falls along the path,
+    ``s²(1-t)/t ∇log p(c|x)``. In E_c it is a guidance scale that falls along the path,
 
         ``g(t) = s²(1-t)/(εt)``,
 
     80 half-way when ε = 0.0125, with a classifier that knows the noise of time t. Paths coupled
     by optimal transport are not independent of their noise, which then decides part of the class,
-    and this g(t) is too small for them. Of an energy of levels of noise g = 1 is exact at every
-    level, with a classifier that knows the noise of paths, which sees ``x/(1+σ)``.
+    and this g(t) is too small for them. For a noise-conditional energy g = 1 is exact at every
+    level, with a classifier of noisy points, which is given ``x/(1+σ)``.
 
     Args:
-        energy: E.
+        energy: E, noise-conditional if a level is to be given.
         log_prob: ``log p(c|x)`` of all classes.
         label: c.
         guidance: g > 0.
@@ -111,39 +113,37 @@ class Conditional(nn.Module):
         ValueError: when the guidance is not positive.
     """
 
-    def __init__(self, energy: Energy, log_prob: LogProb, label: int, guidance: float = 1.0):
+    def __init__(
+        self, energy: Energy, log_prob: LogProb, label: int, guidance: float = 1.0
+    ) -> None:
         super().__init__()
         check_positive(guidance=guidance)
-        self.energy = energy
-        self.log_prob = log_prob
+        self.energy, self.log_prob = energy, log_prob
         self.label, self.guidance = label, guidance
 
-    def forward(self, x: Points, *level: Values) -> Values:
+    def forward(self, x: Points, level: Values | None = None) -> Values:
         """``E(x) - g log p(c|x)``; ValueError when there is no such class."""
-        seen = x
-        for each in level:
-            seen = x / (1 + per_point((each / 2).exp(), x))
-        p = self.log_prob(seen)
-        check_labels([self.label], p.shape[1])
-        return self.energy(x, *level) - self.guidance * p[:, self.label]
+        scaled = x if level is None else x / (1 + per_point((level / 2).exp(), x))
+        log_p = self.log_prob(scaled)
+        check_labels([self.label], log_p.shape[1])
+        return energy_at(self.energy, x, level) - self.guidance * log_p[:, self.label]
 
 
 def check_mask(mask: Tensor, x: Points) -> None:
     """Raise ValueError unless it is of bools, of the shape of a point, and hides something."""
     if mask.dtype != torch.bool or mask.shape != x.shape[1:]:
         raise ValueError(
-            "A mask says of each coordinate whether it is hidden: expected bools of shape "
-            f"{tuple(x.shape[1:])}, got {mask.dtype} of shape {tuple(mask.shape)}."
+            f"`mask` must be of bools of shape {tuple(x.shape[1:])}, True where a coordinate is "
+            f"hidden: got {mask.dtype} of shape {tuple(mask.shape)}."
         )
     if not mask.any():
-        raise ValueError("A mask hides something: expected at least one True, got none.")
+        raise ValueError("`mask` must hide at least one coordinate: got none that is True.")
 
 
 def check_labels(labels: Sequence[int], classes: int) -> None:
     """Raise ValueError unless the labels are some of ``classes`` classes, each once."""
-    known = set(range(classes))
-    if not known.issuperset(labels) or len(set(labels)) < len(labels):
+    if not set(range(classes)).issuperset(labels) or len(set(labels)) < len(labels):
         raise ValueError(
-            f"Classes are counted from 0, and each is asked for once: expected some of 0 to "
-            f"{classes - 1}, got {', '.join(map(str, labels))}."
+            f"`labels` must be different classes from 0 to {classes - 1}: "
+            f"got {', '.join(map(str, labels))}."
         )

@@ -2,7 +2,7 @@
 
 All are smooth (SiLU throughout, no max-pooling), since samplers and schemes use ``∇E`` and its
 derivatives. The second derivative of a group norm costs more than its convolutions, and blocks
-that begin as the identity train without.
+that are the identity at initialisation train without.
 """
 
 import math
@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 BOUND = 6.0
-"""R, in standardised units: noise of the start law stays within, up to one pixel in 10⁹."""
+"""R, in standardised units: white noise stays within, up to one pixel in 10⁹."""
 
 
 class Convolutions:
     """Makes 3×3 convolutions whose weights come from one generator (He et al. 2015)."""
 
-    def __init__(self, generator: torch.Generator | None, spectral: bool):
+    def __init__(self, generator: torch.Generator | None, spectral: bool) -> None:
         self.generator = generator
         self.spectral = spectral
 
@@ -34,7 +34,7 @@ class Convolutions:
         return self.normalised(layer)
 
     def zero(self, fan_in: int, fan_out: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
-        """A convolution that begins as zero."""
+        """A convolution that is zero at first."""
         layer = cast(Callable[..., nn.Conv2d], nn.utils.skip_init)(
             nn.Conv2d, fan_in, fan_out, kernel, stride, kernel // 2
         )
@@ -55,20 +55,20 @@ class Convolutions:
 class Block(nn.Module):
     """``h + W₂ σ((1 + g) W₁ h + b)``, the identity at first.
 
-    Gain g and bias b per channel are linear in the vector that the block is told, zero at first.
+    Gain g and bias b per channel are linear in the conditioning vector, zero at first.
     """
 
-    def __init__(self, conv: Convolutions, width: int, conditions: int = 0):
+    def __init__(self, conv: Convolutions, width: int, conditions: int = 0) -> None:
         super().__init__()
         self.first = conv(width, width)
         self.second = conv.zero(width, width)
-        self.told = linear_zero(conditions, 2 * width) if conditions else None
+        self.conditioning = linear_zero(conditions, 2 * width) if conditions else None
 
-    def forward(self, h: Tensor, told: Tensor | None = None) -> Tensor:
-        """The block."""
+    def forward(self, h: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The block; condition is (batch, conditions)."""
         inner = self.first(h)
-        if self.told is not None:
-            gain, bias = self.told(told)[:, :, None, None].chunk(2, 1)
+        if self.conditioning is not None:
+            gain, bias = self.conditioning(condition)[:, :, None, None].chunk(2, 1)
             inner = inner * (1 + gain) + bias
         return h + self.second(F.silu(inner))
 
@@ -80,7 +80,7 @@ class Attention(nn.Module):
     the curvature of the softmax (Henry et al. 2020). Fused kernels lack second derivatives.
     """
 
-    def __init__(self, conv: Convolutions, width: int):
+    def __init__(self, conv: Convolutions, width: int) -> None:
         super().__init__()
         self.project = conv(width, 3 * width, kernel=1)
         self.out = conv.zero(width, width, kernel=1)
@@ -98,15 +98,17 @@ def bounded(q: Tensor) -> Tensor:
     return q * (1 + q.square().mean(1, keepdim=True)).rsqrt()
 
 
-def stack(conv: Convolutions, width: int, blocks: int, conditions: int = 0) -> nn.Sequential:
+def residual_blocks(
+    conv: Convolutions, width: int, count: int, conditions: int = 0
+) -> nn.Sequential:
     """Several blocks in a row."""
-    return nn.Sequential(*(Block(conv, width, conditions) for _ in range(blocks)))
+    return nn.Sequential(*(Block(conv, width, conditions) for _ in range(count)))
 
 
-def through(blocks: nn.Module, h: Tensor, told: Tensor | None) -> Tensor:
-    """h through several blocks, each of which is told the same."""
+def through(blocks: nn.Module, h: Tensor, condition: Tensor | None) -> Tensor:
+    """h through several blocks, all with the same conditioning vector."""
     for block in blocks.children():
-        h = block(h, told)
+        h = block(h, condition)
     return h
 
 
@@ -118,7 +120,7 @@ def linear(fan_in: int, fan_out: int, generator: torch.Generator | None) -> nn.L
 
 
 def linear_zero(fan_in: int, fan_out: int) -> nn.Linear:
-    """A linear layer that begins as zero."""
+    """A linear layer that is zero at first."""
     layer = cast(Callable[..., nn.Linear], nn.utils.skip_init)(nn.Linear, fan_in, fan_out)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -136,17 +138,10 @@ def pad(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, width, 0, height), mode="replicate") if height or width else x
 
 
-def check_image(
-    event_shape: tuple[int, ...], widths: tuple[int, ...], blocks: int, patch: int
-) -> None:
-    """Raise ValueError unless a convolutional energy can be made of these."""
+def check_image(event_shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless points of this shape are images."""
     if len(event_shape) != 3:
         raise ValueError(
-            "A convolutional energy is of images: expected events of shape (channels, height, "
-            f"width), got {event_shape}."
-        )
-    if not widths or min(*widths, blocks, patch) < 1:
-        raise ValueError(
-            "A convolutional energy needs widths, blocks and patch of at least 1: "
-            f"got {widths}, {blocks} and {patch}."
+            "`event_shape` must be (channels, height, width) for a convolutional energy: "
+            f"got {event_shape}."
         )

@@ -1,6 +1,5 @@
-"""Architectures: records of hyper-parameters that build the energy of points of a given shape."""
+"""The contract of networks: frozen records of hyper-parameters that build an energy."""
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,12 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from wgflow._check import check_choice, check_nonnegative, check_positive
+from wgflow._check import check_positive
 from wgflow.data.dataset import Dataset
 from wgflow.data.moments import Spectrum
-from wgflow.energies.base import Confined
-from wgflow.energies.mlp import ACTIVATIONS, MLP
-from wgflow.energies.noise_levels import Levels
+from wgflow.energies.noise_levels import NoiseLevels
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Network(ABC):
         return False
 
     @property
-    def noise_levels(self) -> Levels | None:
+    def noise_levels(self) -> NoiseLevels | None:
         """The noise levels that its energy takes; None where it takes the point alone."""
         return None
 
@@ -57,19 +54,23 @@ class Network(ABC):
         mixed: bool = False,
         generator: torch.Generator | None = None,
     ) -> nn.Module:
-        """The energy; covariance (of flattened points) and center are the standardised data's.
+        """The energy of points of a shape, initialised.
 
-        `ImageNoisyUNet` makes do with leading axes in its place, of images of many numbers.
-        ``mixed`` asks for convolutions in bfloat16, of architectures that have some.
+        Args:
+            event_shape: shape of one point.
+            covariance: of the flattened standardised data, or its leading axes in its place.
+            center: mean of the standardised data.
+            mixed: whether convolutions, if there are any, run in bfloat16.
+            generator: source of the initial weights.
         """
 
 
 @dataclass(frozen=True)
-class Confinable(Network):
-    """A free part plus a confinement ``uᵀC⁻¹u/(2s²)``.
+class ConfinedNetwork(Network):
+    """A free part, zero at first, plus a confinement ``uᵀC⁻¹u/(2s²)``.
 
     Args:
-        confinement: s; None for the architecture's own.
+        confinement: s; None for the network's own.
         confined: whether there is a confinement; without it Z may be infinite.
 
     Raises:
@@ -79,80 +80,6 @@ class Confinable(Network):
     confinement: float | None = None
     confined: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.confinement is not None:
             check_positive(confinement=self.confinement)
-
-    def build(
-        self, event_shape, covariance=None, center=None, *, mixed=False, generator=None
-    ) -> nn.Module:
-        """The free part, confined unless it is not to be."""
-        free = self.free(event_shape, mixed, generator)
-        if not self.confined:
-            return free
-        full = covariance if isinstance(covariance, Tensor) else None
-        return self.confine(free, event_shape, full, center)
-
-    @abstractmethod
-    def free(
-        self, event_shape: tuple[int, ...], mixed: bool, generator: torch.Generator | None
-    ) -> nn.Module:
-        """The free part, zero at first."""
-
-    @abstractmethod
-    def confine(
-        self,
-        free: nn.Module,
-        event_shape: tuple[int, ...],
-        covariance: Tensor | None,
-        center: Tensor | None,
-    ) -> Confined:
-        """The free part with its confinement."""
-
-
-@dataclass(frozen=True)
-class Perceptron(Confinable):
-    """An `MLP`, confined with the covariance C of the standardised data.
-
-    With ``s = 1 + √(2/d)`` the confinement is wider than a Gaussian of that covariance by 0.6
-    (d = 2) to 2 nats of relative entropy, so the start does not move away from the data as the
-    dimension d grows.
-
-    Args:
-        confinement, confined: see `Confinable`.
-        width, depth, features, frequency, activation: see `wgflow.energies.mlp.MLP`.
-
-    Raises:
-        ValueError: when a setting is out of its range.
-    """
-
-    needs_moments: ClassVar[bool] = True
-
-    width: int = 128
-    depth: int = 2
-    features: int = 64
-    frequency: float = 4.0
-    activation: str = "silu"
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_positive(width=self.width, depth=self.depth, frequency=self.frequency)
-        check_nonnegative(features=self.features)
-        check_choice("activation", self.activation, ACTIVATIONS)
-
-    def free(self, event_shape, mixed, generator) -> nn.Module:
-        """The perceptron."""
-        return MLP(
-            event_shape,
-            self.width,
-            self.depth,
-            self.features,
-            self.frequency,
-            self.activation,
-            generator=generator,
-        )
-
-    def confine(self, free, event_shape, covariance, center) -> Confined:
-        """``E(u) + uᵀC⁻¹u/(2s²)``."""
-        scale = self.confinement or 1 + math.sqrt(2 / math.prod(event_shape))
-        return Confined(free, scale, 0.0 if center is None else center, covariance)

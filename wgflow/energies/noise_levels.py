@@ -1,30 +1,29 @@
-"""Energies of levels of noise: of the law of data along the heat flow.
+"""Noise-conditional energies: of the distribution of data at every level of Gaussian noise.
 
 The heat flow ``p_σ = p * N(0, σ²I)`` is the Wasserstein gradient flow of the entropy: it leads any
-law to one that is known, a wide Gaussian. Such an energy ``E(x, λ)``, λ = log σ², is one function
-of all laws on the way, any callable ``((batch, *event), (batch,)) -> (batch,)``. As a function of
-x alone it is the energy of the lowest level.
+distribution to a wide Gaussian. A noise-conditional energy ``E(x, λ)``, λ = log σ², is one
+function of all distributions on the way. As a function of x alone it is that of the lowest level.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from wgflow._tensor import Points, Values
+from wgflow._tensor import Points, Values, per_point
 from wgflow.energies.base import energy_and_grad
-from wgflow.energies.microbatch import Parts, whole
+from wgflow.energies.microbatch import full_batch, microbatched_like
 
 
 @dataclass(frozen=True)
-class Levels:
-    """The levels σ of noise at which an energy is known, in units of x.
+class NoiseLevels:
+    """The noise levels σ at which an energy is known, in units of x.
 
     Args:
-        lowest: that of the law that is learned; images have this noise.
-        highest: where the law is a Gaussian for all purposes.
+        lowest: that of the distribution that is learned; images have this noise.
+        highest: where the distribution is a Gaussian for all purposes.
 
     Raises:
         ValueError: unless ``0 < lowest < highest``.
@@ -33,10 +32,10 @@ class Levels:
     lowest: float = 0.05
     highest: float = 10.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.lowest < self.highest < math.inf:
             raise ValueError(
-                "Levels of noise rise from above zero: expected 0 < lowest < highest, "
+                "`lowest` and `highest` must be 0 < lowest < highest and finite: "
                 f"got {self.lowest} and {self.highest}."
             )
 
@@ -56,6 +55,17 @@ class Levels:
         return [self.highest, *inner, self.lowest]
 
 
+@runtime_checkable
+class NoiseConditionalEnergy(Protocol):
+    """``E(x, λ)`` of points and levels λ = log σ², (batch,); without a level, of the lowest."""
+
+    levels: NoiseLevels
+
+    def __call__(self, x: Points, level: Values | None = None) -> Values:
+        """``E(x, λ)``, (batch,)."""
+        ...
+
+
 class At(nn.Module):
     """The energy of one level: ``x -> E(x, log σ²)``.
 
@@ -64,7 +74,7 @@ class At(nn.Module):
         sigma: σ > 0; a tensor has one for each point.
     """
 
-    def __init__(self, energy: Any, sigma: float | Tensor):
+    def __init__(self, energy: Any, sigma: float | Tensor) -> None:
         super().__init__()
         self.energy = energy
         self.sigma = sigma
@@ -75,12 +85,9 @@ class At(nn.Module):
         return self.energy(x, 2 * sigma.log().expand(len(x)))
 
 
-def leveled(energy: Any, sigma: float | Tensor) -> Any:
-    """The energy of one level, in as many parts as the energy of all."""
-    law = At(whole(energy), sigma)
-    if isinstance(energy, Parts):
-        return Parts(law, energy.count, energy.parameters)
-    return law
+def at_level(energy: Any, sigma: float | Tensor) -> Any:
+    """The energy of one level, in as many microbatches as the energy of all."""
+    return microbatched_like(energy, At(full_batch(energy), sigma), learned=True)
 
 
 def derivatives(
@@ -94,11 +101,9 @@ def derivatives(
     shape = x.shape[1:]
 
     def extended(z: Tensor) -> Tensor:
-        return whole(energy)(z[:, :-1].reshape(-1, *shape), z[:, -1])
+        return full_batch(energy)(z[:, :-1].reshape(-1, *shape), z[:, -1])
 
-    function = extended
-    if isinstance(energy, Parts):
-        function = Parts(extended, energy.count, energy.parameters)
+    function = microbatched_like(energy, extended, learned=True)
     z = torch.cat([x.flatten(1), level[:, None]], 1)
     value, grad = energy_and_grad(function, z, create_graph=create_graph)
     return value, grad[:, :-1].reshape(x.shape), grad[:, -1]
@@ -114,19 +119,15 @@ def denoised(energy: Any, x: Points, sigma: float | Tensor) -> Points:
     """
     _, grad = energy_and_grad(At(energy, sigma), x)
     variance = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).square()
-    return x - variance.reshape(-1, *[1] * (x.ndim - 1)) * grad
+    return x - per_point(variance, x) * grad
 
 
-def levels_of(energy: Any) -> Levels:
-    """The levels of noise that an energy knows.
-
-    Raises:
-        ValueError: it knows none.
-    """
-    found = getattr(whole(energy), "levels", None)
-    if not isinstance(found, Levels):
+def levels_of(energy: Any) -> NoiseLevels:
+    """The noise levels of a noise-conditional energy; ValueError for any other."""
+    found = full_batch(energy)
+    if not isinstance(found, NoiseConditionalEnergy):
         raise ValueError(
-            "Noise of a level belongs to energies of levels of noise: expected an energy with "
-            f"levels, such as kind noisy-unet, got {type(whole(energy)).__name__}."
+            "`energy` must be noise-conditional, with `levels`, such as energy.kind noisy-unet: "
+            f"got {type(found).__name__}."
         )
-    return found
+    return found.levels

@@ -7,24 +7,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wgflow._check import check_nonnegative
 from wgflow._tensor import Points, Values
 from wgflow.data.moments import Spectrum, spectrum_of
 from wgflow.energies.base import Callback, Sum
 from wgflow.energies.layers import linear, linear_zero, squash
-from wgflow.energies.microbatch import whole
+from wgflow.energies.microbatch import full_batch
 
 WIDTH = 256
 """Hidden units."""
 
-CONTRAST = 0.15
-"""c of `contrasted` that serves images."""
+AUTOGUIDANCE = 0.15
+"""c of `autoguided` that suits images."""
 
 
 class Principal(nn.Module):
     """Mean m, orthonormal axes a_k and variances v_k of the data along them, the largest.
 
-    And r, the mean of the variances along all other axes: what of a covariance can be kept for
-    little (probabilistic principal components, Tipping and Bishop 1999).
+    And r, the mean of the variances along all other axes: a covariance in little memory
+    (probabilistic principal components, Tipping and Bishop 1999).
 
     Args:
         event_shape: of a point.
@@ -44,7 +45,7 @@ class Principal(nn.Module):
         count: int,
         covariance: Tensor | Spectrum | None,
         center: Tensor | None,
-    ):
+    ) -> None:
         super().__init__()
         variances, axes = torch.zeros(count), torch.zeros(count, *event_shape)
         rest = torch.zeros(())
@@ -62,7 +63,7 @@ class Principal(nn.Module):
     def forward(self, x: Points, level: Values) -> Tensor:
         """``⟨a_k, x - m⟩/√(v_k + σ²)``, (batch, count), of unit variance at every level λ.
 
-        Squashed as pixels are, so that all that is told of it is bounded.
+        Squashed as pixels are, so that what the network sees is bounded.
         """
         along = (x - self.center).flatten(1) @ self.axes.flatten(1).T
         return squash(along / (self.variances + level.exp()[:, None]).sqrt())
@@ -87,76 +88,80 @@ class Principal(nn.Module):
 
     @property
     def deviations(self) -> Tensor:
-        """``√(v_k - r) a_k``, (count, *event): what the axes have more than the others."""
-        # Of few images some axes have no more than the others, and less by rounding.
+        """``√(v_k - r) a_k``, (count, *event): the excess over the variance of other axes."""
+        # With few images some axes have no more variance than the others, and less by rounding.
         more = (self.variances - self.rest).clamp(min=0).sqrt()
         return torch.einsum("k,k...->k...", more, self.axes)
 
 
-class Overview(nn.Module):
-    """What is seen of a whole image at a glance, however much noise it has: a perceptron.
+class PrincipalEmbedding(nn.Module):
+    """A perceptron of the principal coordinates of an image and of its noise level.
 
-    Where there is more noise than image, all that can be told are a few numbers that sum over
-    every pixel with its own weight: matched filters.
+    Where there is more noise than image, all that is known about the image are a few sums over
+    all pixels, each with its own weight: matched filters.
 
     Args:
-        coordinates: how many it sees.
-        waves: in which it is told the level.
-        told: what it tells the blocks of a U-Net.
+        coordinates: their number.
+        waves: numbers that the level is embedded in.
+        conditions: length of the conditioning vector of a U-Net.
         generator: source of the initial weights.
     """
 
     def __init__(
-        self, coordinates: int, waves: int, told: int, generator: torch.Generator | None = None
-    ):
+        self,
+        coordinates: int,
+        waves: int,
+        conditions: int,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         self.first = linear(coordinates + waves, WIDTH, generator)
         self.second = linear(WIDTH, WIDTH, generator)
-        self.told, self.worth = linear_zero(WIDTH, told), linear_zero(WIDTH, 1)
+        self.conditioning, self.energy = linear_zero(WIDTH, conditions), linear_zero(WIDTH, 1)
 
     def forward(self, z: Tensor, waves: Tensor) -> tuple[Tensor, Values]:
-        """What blocks are told, (batch, told), and a term of the energy; zero at first."""
+        """Part of the conditioning vector, (batch, conditions), and of the energy; both zero at
+        first.
+        """
         h = F.silu(self.second(F.silu(self.first(torch.cat([z, waves], 1)))))
-        return self.told(h), self.worth(h).squeeze(1)
+        return self.conditioning(h), self.energy(h).squeeze(1)
 
 
 def principal_of(energy: Any) -> Principal | None:
-    """The principal axes that an energy knows, a product's first; None if there are none."""
-    if not isinstance(energy, nn.Module):
-        return None
-    return next((part for part in energy.modules() if isinstance(part, Principal)), None)
+    """The principal axes that an energy knows, of a product the first; None if there are none."""
+    plain = full_batch(energy)
+    modules = plain.modules() if isinstance(plain, nn.Module) else ()
+    return next((part for part in modules if isinstance(part, Principal)), None)
 
 
-def contrasted(energy: Any, contrast: float) -> Any:
+def knows_moments(energy: Any) -> bool:
+    """Whether an energy knows the principal moments of its data."""
+    principal = principal_of(energy)
+    return principal is not None and principal.known
+
+
+def autoguided(energy: Any, scale: float) -> Any:
     """``(1+c) E - c E_0`` at every level, E_0 of the Gaussian of the data's principal moments.
 
-    A network that still learns is between what it learns first, which are the moments, and what it
-    should learn; so this goes on a little further in the same direction. It is what autoguidance
-    does with a worse network of the same kind (Karras et al. 2024), by the worst one, which is
-    known without learning and asks for no evaluation.
+    A network that still learns lies between the moments, which it learns first, and what it
+    should learn; so this extrapolates in the same direction. It is autoguidance (Karras et al.
+    2024), which guides by a worse network of the same kind, with the Gaussian as the worst one: it
+    needs no learning and no evaluation of a network.
 
     Args:
         energy: E of x and the level.
-        contrast: c ≥ 0; 0 for E itself.
+        scale: c ≥ 0; 0 for E itself.
 
     Raises:
         ValueError: c is negative, or the energy knows no principal moments.
     """
-    if not 0 <= contrast < math.inf:
-        raise ValueError(f"A contrast must not be negative: expected ≥ 0, got {contrast}.")
-    if not contrast:
+    check_nonnegative(autoguidance=scale)
+    if not scale:
         return energy
-    if not contrastable(energy):
+    principal = principal_of(energy)
+    if principal is None or not principal.known:
         raise ValueError(
-            "A contrast is to the Gaussian of the data's principal moments: expected an energy "
-            f"that knows them, as kind noisy-unet with principal > 0 does, or 0, got {contrast}."
+            "`autoguidance` must be 0 for an energy that does not know the data's principal "
+            f"moments, as kind noisy-unet with principal > 0 does: got {scale}."
         )
-    principal = principal_of(whole(energy))
-    assert principal is not None
-    return Sum([energy, Callback(principal.gaussian)], [1 + contrast, -contrast])
-
-
-def contrastable(energy: Any) -> bool:
-    """Whether an energy knows the principal moments of its data."""
-    principal = principal_of(whole(energy))
-    return principal is not None and principal.known
+    return Sum([energy, Callback(principal.gaussian)], [1 + scale, -scale])

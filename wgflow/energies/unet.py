@@ -1,30 +1,38 @@
 """Neural energies of images: one scalar from a U-Net or from a residual convolutional network.
 
-Both are made of the layers of `wgflow.energies.layers`. All but the distance head begin as zero:
-the first energy is then the confinement alone, whose law is known and sampled exactly.
+Both are made of the layers of `wgflow.energies.layers`. All but the distance head are zero at
+first: the first energy is the confinement alone, whose distribution is known and sampled exactly.
 
 Pixels pass through ``x̃ = R tanh(x/R)`` first. It hardly changes the range of data and noise, and
-beyond it the network is bounded: whatever the weights are, the confinement wins far out, and Z is
-finite by construction.
+beyond it the network is bounded: whatever the weights are, the confinement dominates far out, and
+Z is finite by construction.
 """
 
 import itertools
 import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wgflow._check import check_choice, check_positive
 from wgflow._tensor import Points, Values
+from wgflow.data.dataset import Dataset
+from wgflow.data.moments import Spectrum
+from wgflow.energies.base import Confined, Tempered, energy_at
 from wgflow.energies.layers import (
     Attention,
     Convolutions,
     check_image,
     pad,
+    residual_blocks,
     squash,
-    stack,
     through,
 )
+from wgflow.energies.network import ConfinedNetwork, Network
 
 HEADS = ("distance", "dot", "norm")
 """Kinds of the head of a `UNet`."""
@@ -33,57 +41,185 @@ BRAKE = 0.2
 """s of the distance: over this last share of the unit time of a path its speed falls to zero."""
 
 
+@dataclass(frozen=True)
+class ConvolutionalSpec(Network):
+    """Sizes of a convolutional network of images.
+
+    Args:
+        widths: channels per stage; each stage has half the resolution of the one before, rounded
+            up.
+        patch: side of the square of pixels that the first layer sees as one.
+        attention: self-attention at the last stage.
+        spectral: whether convolutions are normalised to spectral norm one.
+        blocks: residual blocks per stage; of a U-Net, down and up.
+        multiple: sides are padded to multiples of it and of ``patch``, by repeating the border.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    is_expensive: ClassVar[bool] = True
+
+    widths: tuple[int, ...] = (32, 128, 128)
+    patch: int = 2
+    attention: bool = False
+    spectral: bool = False
+    blocks: int = 1
+    multiple: int = 1
+
+    def __post_init__(self) -> None:
+        check_positive(patch=self.patch, blocks=self.blocks, multiple=self.multiple)
+        for width in self.widths or (0,):
+            check_positive(widths=width)
+
+    @property
+    def keeps_state(self) -> bool:
+        """With spectral normalisation, whose power iteration continues at every evaluation."""
+        return self.spectral
+
+    @property
+    def padding(self) -> int:
+        """Of which sides are padded to be multiples."""
+        return math.lcm(self.patch, self.multiple)
+
+    def check_data(self, dataset: Dataset) -> None:
+        """Images of one or several channels."""
+        check_image(dataset.event_shape)
+
+
+@dataclass(frozen=True)
+class PotentialSpec(ConvolutionalSpec, ConfinedNetwork):
+    """A potential of images at a temperature: ``E(u) = V(u)/ε + |u|²/(2s²)``, with s = 1.
+
+    V is of the order of squared distances between images, ε of the variance of the finest detail
+    that the density resolves. The confinement alone is the energy of white noise, from which
+    transport starts.
+
+    Args:
+        confinement, confined: see `ConfinedNetwork`.
+        widths, patch, attention, spectral, blocks, multiple: see `ConvolutionalSpec`.
+        temperature: ε > 0, in squared standardised units.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    temperature: float = 0.0125
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ConfinedNetwork.__post_init__(self)
+        check_positive(temperature=self.temperature)
+
+    def build(
+        self,
+        event_shape: tuple[int, ...],
+        covariance: Tensor | Spectrum | None = None,
+        center: Tensor | None = None,
+        *,
+        mixed: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> nn.Module:
+        """``V(u)/ε + |u|²/(2s²)``."""
+        free = Tempered(Mixed(self.potential(event_shape, generator), mixed), self.temperature)
+        return Confined(free, self.confinement or 1.0) if self.confined else free
+
+    @abstractmethod
+    def potential(
+        self, event_shape: tuple[int, ...], generator: torch.Generator | None
+    ) -> nn.Module:
+        """V."""
+
+
+@dataclass(frozen=True)
+class UNetSpec(PotentialSpec):
+    """A scalar `UNet`.
+
+    Args:
+        confinement, confined, temperature: see `PotentialSpec`.
+        widths, patch, attention, spectral, blocks, multiple: see `ConvolutionalSpec`.
+        head: ``distance``, ``dot`` or ``norm``, see `UNet`.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    head: str = "dot"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("head", self.head, HEADS)
+
+    def potential(
+        self, event_shape: tuple[int, ...], generator: torch.Generator | None
+    ) -> nn.Module:
+        """V."""
+        return UNet(event_shape, self, generator=generator)
+
+
+@dataclass(frozen=True)
+class ResNetSpec(PotentialSpec):
+    """A residual convolutional `ResNet`; arguments as of `PotentialSpec`."""
+
+    blocks: int = 2
+
+    def potential(
+        self, event_shape: tuple[int, ...], generator: torch.Generator | None
+    ) -> nn.Module:
+        """V."""
+        return ResNet(event_shape, self, generator=generator)
+
+
 class Trunk(nn.Module):
     """The layers of a U-Net: from an image to features of its patches.
 
     Args:
         event_shape: (channels, height, width).
-        widths, blocks, patch, attention, spectral, multiple: see `UNet`.
-        conditions: length of the vector that every block is told besides; 0 for none.
+        spec: its sizes.
+        conditions: length of the conditioning vector of every block; 0 for none.
         generator: source of the initial weights.
+
+    Raises:
+        ValueError: the event is not an image.
     """
 
     def __init__(
         self,
         event_shape: tuple[int, ...],
-        widths: tuple[int, ...],
-        blocks: int,
-        patch: int,
-        attention: bool,
-        spectral: bool,
+        spec: ConvolutionalSpec,
         conditions: int = 0,
         *,
-        multiple: int = 1,
         generator: torch.Generator | None = None,
-    ):
+    ) -> None:
         super().__init__()
-        check_image(event_shape, widths, blocks, patch)
-        self.patch, self.multiple = patch, math.lcm(patch, multiple)
-        self.pixels = event_shape[0] * patch**2
-        levels = list(itertools.pairwise(widths))
-        conv = Convolutions(generator, spectral)
+        check_image(event_shape)
+        widths, blocks = spec.widths, spec.blocks
+        self.patch, self.multiple = spec.patch, spec.padding
+        self.pixels = event_shape[0] * spec.patch**2
+        steps = list(itertools.pairwise(widths))
+        conv = Convolutions(generator, spec.spectral)
         self.stem = conv(self.pixels, widths[0])
-        self.down = nn.ModuleList(stack(conv, width, blocks, conditions) for width in widths)
-        self.shrink = nn.ModuleList(conv(a, b, stride=2) for a, b in levels)
-        self.attention = Attention(conv, widths[-1]) if attention else nn.Identity()
-        self.grow = nn.ModuleList(conv(b, a, kernel=1) for a, b in levels)
-        self.up = nn.ModuleList(stack(conv, a, blocks, conditions) for a, _ in levels)
+        self.down = nn.ModuleList(residual_blocks(conv, w, blocks, conditions) for w in widths)
+        self.shrink = nn.ModuleList(conv(a, b, stride=2) for a, b in steps)
+        self.attention = Attention(conv, widths[-1]) if spec.attention else nn.Identity()
+        self.grow = nn.ModuleList(conv(b, a, kernel=1) for a, b in steps)
+        self.up = nn.ModuleList(residual_blocks(conv, a, blocks, conditions) for a, _ in steps)
         self.out = conv.zero(widths[0], self.pixels)
 
-    def features(self, x: Tensor, told: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Of the patches, for ``out``, and those of the lowest resolution."""
+    def features(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Of the patches, for ``out``, and those of the last stage."""
         h = self.stem(F.pixel_unshuffle(pad(x, self.multiple), self.patch))
         h = h.contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
-        for level, down in enumerate(self.down):
-            h = through(down, h, told)
-            if level < len(self.shrink):
+        for stage, down in enumerate(self.down):
+            h = through(down, h, condition)
+            if stage < len(self.shrink):
                 skips.append(h)
-                h = self.shrink[level](h)
+                h = self.shrink[stage](h)
         coarse = h = self.attention(h)
-        for level in reversed(range(len(self.grow))):
-            grown = F.interpolate(self.grow[level](h), scale_factor=2.0)
-            h = through(self.up[level], cropped(grown, skips[level]) + skips[level], told)
+        for stage in reversed(range(len(self.grow))):
+            grown = F.interpolate(self.grow[stage](h), scale_factor=2.0)
+            h = through(self.up[stage], cropped(grown, skips[stage]) + skips[stage], condition)
         return F.silu(h), F.silu(coarse)
 
     def image(self, patches: Tensor, x: Tensor) -> Tensor:
@@ -102,52 +238,28 @@ class UNet(Trunk):
     - ``distance``: ``V(x) = h(|x̃ - f(x̃)|)``, see `distance`: how far x is from where f puts it.
       Its gradient flow takes straight paths of unit time to a constant f, so that f learns only
       where the paths end; with f = 0 at first all lead to the grey image. For energy matching:
-      particles with weights want an energy that begins as zero.
+      particles with weights need an energy that is zero at first.
     - ``dot``: ``V(x) = ⟨x̃, f(x̃)⟩``
     - ``norm``: ``V(x) = |x̃ - f(x̃)|²/2 - |x̃|²/2``, how well f reconstructs the image.
 
     Args:
-        event_shape: (channels, height, width); sides that ``patch`` does not divide are padded by
-            repeating the border.
-        widths: channels per level; each level halves the resolution, rounded up.
-        blocks: residual blocks per level, down and up.
-        patch: side of the square of pixels that the first layer sees as one.
-        head: ``distance``, ``dot`` or ``norm``.
-        attention: self-attention at the lowest level.
-        spectral: whether convolutions are normalised to spectral norm one.
-        multiple: of which sides are padded to be multiples, besides of ``patch``.
+        event_shape: (channels, height, width).
+        spec: its sizes and its head.
         generator: source of the initial weights.
 
     Raises:
-        ValueError: the event is not an image, or a setting is unknown or out of its range.
+        ValueError: the event is not an image.
     """
 
     def __init__(
         self,
         event_shape: tuple[int, ...],
-        widths: tuple[int, ...] = (32, 128, 128),
-        blocks: int = 1,
-        patch: int = 2,
-        head: str = "dot",
-        attention: bool = False,
-        spectral: bool = False,
+        spec: UNetSpec,
         *,
-        multiple: int = 1,
         generator: torch.Generator | None = None,
-    ):
-        super().__init__(
-            event_shape,
-            widths,
-            blocks,
-            patch,
-            attention,
-            spectral,
-            multiple=multiple,
-            generator=generator,
-        )
-        if head not in HEADS:
-            raise ValueError(f"A head makes a scalar: expected one of {HEADS}, got {head!r}.")
-        self.head = head
+    ) -> None:
+        super().__init__(event_shape, spec, generator=generator)
+        self.head = spec.head
 
     def forward(self, x: Points) -> Values:
         """``V(x)``."""
@@ -169,43 +281,36 @@ class ResNet(nn.Module):
 
     Args:
         event_shape: (channels, height, width).
-        widths: channels per level; each level halves the resolution.
-        blocks: residual blocks per level.
-        patch: side of the square of pixels that the first layer sees as one.
-        attention: self-attention at the lowest level.
-        spectral: whether convolutions are normalised to spectral norm one.
+        spec: its sizes.
         generator: source of the initial weights.
 
     Raises:
-        ValueError: the event is not an image, or a setting is out of its range.
+        ValueError: the event is not an image.
     """
 
     def __init__(
         self,
         event_shape: tuple[int, ...],
-        widths: tuple[int, ...] = (32, 128, 128),
-        blocks: int = 2,
-        patch: int = 2,
-        attention: bool = False,
-        spectral: bool = False,
+        spec: ResNetSpec,
         *,
         generator: torch.Generator | None = None,
-    ):
+    ) -> None:
         super().__init__()
-        check_image(event_shape, widths, blocks, patch)
-        self.patch = patch
-        conv = Convolutions(generator, spectral)
+        check_image(event_shape)
+        widths, patch = spec.widths, spec.patch
+        self.patch, self.multiple = patch, spec.padding
+        conv = Convolutions(generator, spec.spectral)
         layers: list[nn.Module] = [conv(event_shape[0] * patch**2, widths[0])]
         for a, b in zip(widths, [*widths[1:], None], strict=True):
-            layers.append(stack(conv, a, blocks))
+            layers.append(residual_blocks(conv, a, spec.blocks))
             layers += [] if b is None else [conv(a, b, stride=2)]
-        layers += [Attention(conv, widths[-1])] if attention else []
+        layers += [Attention(conv, widths[-1])] if spec.attention else []
         self.layers = nn.Sequential(*layers)
         self.out = conv.zero(widths[-1], 1, kernel=1)
 
     def forward(self, x: Points) -> Values:
         """``V(x)``."""
-        h = F.pixel_unshuffle(pad(squash(x), self.patch), self.patch)
+        h = F.pixel_unshuffle(pad(squash(x), self.multiple), self.patch)
         h = self.layers(h.contiguous(memory_format=torch.channels_last))
         return self.out(F.silu(h)).to(x.dtype).flatten(1).sum(1)
 
@@ -221,26 +326,25 @@ class Mixed(nn.Module):
         enabled: whether it is mixed; otherwise this is the network itself.
     """
 
-    def __init__(self, energy: nn.Module, enabled: bool = True):
+    def __init__(self, energy: nn.Module, enabled: bool = True) -> None:
         super().__init__()
         self.energy = energy
         self.enabled = enabled
-        self.levels = getattr(energy, "levels", None)
 
-    def forward(self, x: Points, *level: Tensor) -> Values:
+    def forward(self, x: Points, level: Values | None = None) -> Values:
         """The network's value."""
         if not self.enabled:  # not a disabled context: a caller's own autocast goes on
-            return self.energy(x, *level)
+            return energy_at(self.energy, x, level)
         with torch.autocast(x.device.type, torch.bfloat16):
-            return self.energy(x, *level)
+            return energy_at(self.energy, x, level)
 
 
 def distance(r: Tensor) -> Values:
     """``h(|r|) = R²s (√(1 + |r|²/(Rs)²) - 1)`` with ``R = √(2d)``, s = `BRAKE`, (batch, *event).
 
     Noise and an image of d coordinates of unit mean square are about R apart. Far away h is
-    ``R|r|``, descended at the speed R, in unit time; within ``Rs`` it is ``|r|²/(2s)``, the well
-    in which the paths of `wgflow.schemes.EnergyMatching` with cutoff ``1 - s`` end.
+    ``R|r|``, descended at the speed R, in unit time; within ``Rs`` it is ``|r|²/(2s)``, the
+    minimum at which the paths of `wgflow.schemes.EnergyMatching` with cutoff ``1 - s`` end.
     """
     square = r.flatten(1).square().sum(1)
     scale = 2 * math.prod(r.shape[1:])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from wgflow.energies.noise_levels import Levels
+from wgflow.energies.noise_levels import NoiseLevels
 from wgflow.flows.base import Flow
 from wgflow.flows.heat_flow import HeatFlow
 from wgflow.flows.path import MatchedPath, StraightPaths
@@ -11,7 +11,7 @@ __all__ = ["Flow", "HeatFlow", "MatchedPath", "StraightPaths", "flow_of"]
 
 
 def flow_of(
-    energy: Any, levels: Levels | None, paths: StraightPaths | None, **heat: Any
+    energy: Any, levels: NoiseLevels | None, paths: StraightPaths | None, **heat: Any
 ) -> Flow | None:
     """The flow of an energy: by its noise levels, or the paths that it was matched to.
 

@@ -15,8 +15,7 @@ from torch.distributions import LowRankMultivariateNormal
 from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points, Values
 from wgflow.energies.base import energy_and_grad
-from wgflow.energies.microbatch import whole
-from wgflow.energies.noise_levels import At, Levels, denoised
+from wgflow.energies.noise_levels import At, NoiseLevels, denoised
 from wgflow.energies.principal import principal_of
 from wgflow.likelihood.annealing import STEP
 from wgflow.samplers.langevin import MALA, LangevinState
@@ -49,14 +48,14 @@ class Start(NamedTuple):
         return LowRankMultivariateNormal(center, factor, diagonal).log_prob(x.double().flatten(1))
 
 
-def start(energy: Any, levels: Levels, like: Points) -> Start:
+def start(energy: Any, levels: NoiseLevels, like: Points) -> Start:
     """The Gaussian nearest to the highest level, in the shape and dtype of the points ``like``.
 
     Its mean and variances are those of the data along their principal axes, and in the mean along
     all others, where the energy knows them; otherwise those of the noise, around the denoised
     origin, which is nearly the mean of the data.
     """
-    principal = principal_of(whole(energy))
+    principal = principal_of(energy)
     if principal is not None:
         sigma = math.sqrt(levels.highest**2 + float(principal.rest))
         return Start(principal.center.to(like), principal.deviations.to(like), sigma)

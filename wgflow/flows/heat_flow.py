@@ -15,8 +15,8 @@ from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points, sum_event
 from wgflow.energies.base import Tempered
 from wgflow.energies.conditional import Conditional, check_mask
-from wgflow.energies.noise_levels import At, Levels, denoised
-from wgflow.energies.principal import CONTRAST, contrastable, contrasted
+from wgflow.energies.noise_levels import At, NoiseLevels, denoised
+from wgflow.energies.principal import AUTOGUIDANCE, autoguided, knows_moments
 from wgflow.flows import log_z as annealing
 from wgflow.flows.base import CHUNK, TIMES, ClassGuidance, Flow
 from wgflow.flows.heat import ancestral_sampling, probability_flow, start
@@ -29,7 +29,7 @@ DETERMINISTIC, STOCHASTIC = 10, 40
 """Steps down all levels, of two gradients and of one."""
 
 POWER = 3.0
-"""Exponent of `Levels.grid` for stochastic steps, which need more steps at high noise."""
+"""Exponent of `NoiseLevels.grid` for stochastic steps, which need more steps at high noise."""
 
 VISITS = 8
 """Visits of each level where some coordinates are known."""
@@ -54,7 +54,7 @@ TEMPERATURE = 10.0
 class HeatFlow(Flow):
     """From ``N(m, C + σ²I)`` at the highest noise level down to the data.
 
-    By `probability_flow` on ten steps of `Levels.grid`, two gradients each, or by
+    By `probability_flow` on ten steps of `NoiseLevels.grid`, two gradients each, or by
     `ancestral_sampling` on forty, one each; and one gradient more for the mean of what is under
     the noise of the lowest level. With ``langevin`` steps samples are draws of the lowest level
     itself, by as many steps of ULA of ``σ²/8``.
@@ -67,8 +67,8 @@ class HeatFlow(Flow):
         steps: from the highest level to the lowest; None for 10, or 40 if stochastic.
         stochastic: whether with fresh noise at each level.
         langevin: steps at the lowest.
-        autoguidance: c of `contrasted`, for the energies on the way; None for `CONTRAST`, or for 0
-            with Langevin steps or where the energy does not know the data's moments.
+        autoguidance: c of `autoguided`, for the energies on the way; None for `AUTOGUIDANCE`, or
+            for 0 with Langevin steps or where the energy does not know the data's moments.
 
     Raises:
         ValueError: when an option is out of its range.
@@ -76,7 +76,7 @@ class HeatFlow(Flow):
 
     options: ClassVar[tuple[str, ...]] = ("steps", "stochastic", "langevin", "autoguidance")
 
-    levels: Levels
+    levels: NoiseLevels
     temperature: float = 1.0
     steps: int | None = None
     stochastic: bool = False
@@ -276,10 +276,10 @@ class HeatFlow(Flow):
     def _autoguidance(self) -> float:
         if self.autoguidance is not None:
             return self.autoguidance
-        return CONTRAST if not self.langevin and contrastable(self.energy) else 0.0
+        return AUTOGUIDANCE if not self.langevin and knows_moments(self.energy) else 0.0
 
     def _down(self, x: Points, generator: Rng) -> Iterator[Points]:
-        energy = contrasted(self._leading, self._autoguidance)
+        energy = autoguided(self._leading, self._autoguidance)
         if self.stochastic:
             grid = self.levels.grid(self._steps, POWER)
             return ancestral_sampling(energy, x, grid, generator=generator)

@@ -10,7 +10,7 @@ from torch import Tensor
 from wgflow._check import check_positive
 from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points, Values, sum_event
-from wgflow.energies.noise_levels import At, Levels
+from wgflow.energies.noise_levels import At, NoiseLevels
 from wgflow.flows.heat import Start, ancestral_posterior, chains_at, start
 from wgflow.likelihood.annealing import STEP, LogZ, joined
 from wgflow.samplers import MALA
@@ -19,7 +19,7 @@ from wgflow.samplers.langevin import LangevinState
 
 def log_z(
     energy: Any,
-    levels: Levels,
+    levels: NoiseLevels,
     model: Points,
     *,
     steps: int = 500,
@@ -66,7 +66,7 @@ WIDE = 4.0
 
 
 def drift(
-    energy: Any, levels: Levels, start: Points, end: Points, *, generator: Rng = None
+    energy: Any, levels: NoiseLevels, start: Points, end: Points, *, generator: Rng = None
 ) -> tuple[float, float]:
     """Mean of ``E(x_end + τξ, log σ²) - E(x_start + τξ, log σ²)`` and its error, ``σ = 4 σ_min``.
 

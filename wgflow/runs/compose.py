@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import nn
 
 from wgflow._tensor import Points, Values
-from wgflow.energies.base import Energy, Rescaled, Sum, Tempered
+from wgflow.energies.base import Energy, Rescaled, Sum, Tempered, energy_at
 from wgflow.runs.run import Run
 
 
@@ -22,10 +22,10 @@ class Counted(nn.Module):
         self.energy = energy
         self.points = 0
 
-    def forward(self, x: Points, *level: Values) -> Values:
+    def forward(self, x: Points, level: Values | None = None) -> Values:
         """``E(x)``."""
         self.points += len(x)
-        return self.energy(x, *level)
+        return energy_at(self.energy, x, level)
 
 
 def compose(

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from wgflow._check import check_positive
 from wgflow._random import noise_like
 from wgflow.energies.base import Energy
-from wgflow.energies.noise_levels import Levels, leveled, levels_of
+from wgflow.energies.noise_levels import NoiseLevels, at_level, levels_of
 from wgflow.flows.heat import ancestral_posterior
 from wgflow.flows.log_z import log_normal
 from wgflow.samplers import ULA
@@ -98,7 +98,7 @@ class DetailedBalance(Scheme[Carry]):
         """The chains after a few moves under the new energy."""
         return self.dynamics.advance(energy, batch, carry, generator=generator)
 
-    def draw(self, levels: Levels, like: Tensor, generator) -> tuple[float, float]:
+    def draw(self, levels: NoiseLevels, like: Tensor, generator) -> tuple[float, float]:
         """a and b."""
         u, v = torch.rand(2, generator=generator, device=like.device, dtype=torch.float64).tolist()
         highest = max(self.highest, levels.lowest)
@@ -109,11 +109,11 @@ class DetailedBalance(Scheme[Carry]):
 def residuals(energy: Energy, x: Tensor, a: float, b: float, generator=None) -> Tensor:
     """``r(x)`` of `DetailedBalance`, (batch,), in the graph of ``E(x, a)`` alone."""
     y = noised(x, math.sqrt(b**2 - a**2), generator)
-    above = ULA().init(leveled(energy, b), y)
+    above = ULA().init(at_level(energy, b), y)
     mean, variance = ancestral_posterior(above, b, a)
     balance = above.energy.double() - log_normal(x - mean, variance)
     balance = balance + log_normal(y - x, b**2 - a**2)
-    return leveled(energy, a)(x) - balance.to(x)
+    return at_level(energy, a)(x) - balance.to(x)
 
 
 def noised(x: Tensor, sigma: float, generator: torch.Generator | None) -> Tensor:

@@ -11,7 +11,7 @@ from wgflow._check import check_fraction, check_nonnegative, check_positive
 from wgflow._random import noise_like
 from wgflow._tensor import per_point, sum_event
 from wgflow.energies.base import Energy
-from wgflow.energies.noise_levels import Levels, derivatives, levels_of
+from wgflow.energies.noise_levels import NoiseLevels, derivatives, levels_of
 from wgflow.schemes.base import Loss, Scheme
 
 
@@ -107,7 +107,7 @@ class DualScoreMatching(Scheme[Recent]):
         count = max(self.recent, len(batch))
         return Recent(batch, torch.cat([batch, carry.seen])[:count], {})
 
-    def draw(self, levels: Levels, x: Tensor, *, generator=None) -> Tensor:
+    def draw(self, levels: NoiseLevels, x: Tensor, *, generator=None) -> Tensor:
         """Levels λ for the points of x, (batch,), the uniform ones first."""
         z = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype)
         count = round(self.uniform * len(x))

@@ -10,7 +10,7 @@ from torch import Tensor
 from wgflow._check import check_fraction, check_nonnegative, check_positive
 from wgflow._tensor import sum_event
 from wgflow.energies.base import Confined, Energy
-from wgflow.energies.microbatch import whole
+from wgflow.energies.microbatch import full_batch
 from wgflow.samplers import MALA, Independence, Sampler
 from wgflow.samplers.independence import silverman
 from wgflow.samplers.particles import Particles, populate, react, resample, temper, transport
@@ -276,7 +276,7 @@ def start_law(
     They are of the reference of a `Confined` energy, which is its law while the free part is
     zero; of ``N(0, scale²)`` for any other energy.
     """
-    law = whole(energy)
+    law = full_batch(energy)
     if not isinstance(law, Confined):
         law = Confined(_zero, scale)
     return law.reference(like, count, generator=generator)

@@ -25,7 +25,7 @@ from torch.func import functional_call
 from wgflow._check import check_fraction, check_positive
 from wgflow._tensor import sum_event
 from wgflow.energies.base import Energy, energy_and_grad
-from wgflow.energies.microbatch import alike, whole
+from wgflow.energies.microbatch import full_batch, microbatched_like
 from wgflow.samplers.particles import effective_fraction
 from wgflow.schemes.base import Loss, Scheme
 from wgflow.schemes.dynamics import Carry, Dynamics, Population
@@ -129,7 +129,11 @@ class InnerDescent(Envelope):
     def cost(self, energy, carry, values, h) -> Tensor:
         """``Σ w_i [ψ(x_i) - ψ(x̂_i) - |x̂_i - x_i|²/(2h)]``."""
 
-        frozen = alike(lambda x: functional_call(_module(energy), carry.frozen, (x,)), energy)
+        frozen = microbatched_like(
+            energy,
+            lambda x: functional_call(_module(energy), carry.frozen, (x,)),
+            learned=False,
+        )
 
         def change(x: Tensor) -> Tensor:
             return energy(x) - frozen(x)
@@ -144,7 +148,7 @@ class InnerDescent(Envelope):
 
 
 def _module(energy: Energy) -> nn.Module:
-    energy = whole(energy)
+    energy = full_batch(energy)
     if not isinstance(energy, nn.Module):
         raise ValueError(
             "The exact envelope keeps a copy of the parameters: expected an nn.Module energy, "

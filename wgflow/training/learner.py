@@ -19,7 +19,7 @@ from wgflow.data.dataset import Dataset
 from wgflow.data.lazy import PointSource
 from wgflow.data.moments import center_of, covariance_of, leading
 from wgflow.distributed.ranks import ALONE, Ranks
-from wgflow.energies.microbatch import parted
+from wgflow.energies.microbatch import microbatched
 from wgflow.samplers.kinetic import KineticState
 from wgflow.samplers.langevin import LangevinState
 from wgflow.samplers.particles import Particles
@@ -85,7 +85,7 @@ class Learner:
 
     def start(self) -> Any:
         """The first carry."""
-        energy = parted(self.energy, self.config.training.accumulate)
+        energy = microbatched(self.energy, self.config.training.accumulate)
         return self.config.scheme.init(energy, next(self.batches), generator=self.generator)
 
     def steps(self, carry: Any) -> Iterator[Step]:

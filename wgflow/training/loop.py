@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from wgflow.distributed.ranks import ALONE, Ranks
-from wgflow.energies.microbatch import parted
+from wgflow.energies.microbatch import microbatched
 from wgflow.schemes.base import Scheme
 
 
@@ -64,7 +64,7 @@ def train(
         FloatingPointError: when the loss is not finite, on all ranks if it is so on any; the
             parameters are those before it.
     """
-    seen = parted(energy, accumulate)
+    seen = microbatched(energy, accumulate)
     if carry is None:
         carry = scheme.init(seen, next(batches), generator=generator)
     while True:

@@ -15,7 +15,7 @@ import torch
 from wgflow.config import Training
 from wgflow.distributed.islands import combine, own
 from wgflow.distributed.ranks import Ranks
-from wgflow.energies.microbatch import parted
+from wgflow.energies.microbatch import microbatched
 from wgflow.errors import Diverged, Interrupted, Lost
 from wgflow.storage import checkpoint, folder
 from wgflow.training.health import Limits, Trouble, examine, leaves, reach, risen
@@ -145,7 +145,7 @@ class Runner:
         average = self.learner.average.module
         found, trouble = {}, None
         try:
-            energy = parted(self.learner.energy, self.training.accumulate)
+            energy = microbatched(self.learner.energy, self.training.accumulate)
             found = self.validate(energy, average, populations(carry)[1])
         except ValueError as error:
             trouble = Trouble(progress.step, f"validation: {error}", math.nan, math.inf)

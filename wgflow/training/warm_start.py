@@ -40,16 +40,16 @@ def inherit(module: nn.Module, learned: nn.Module) -> None:
             "U-Nets that pad images otherwise are other functions at the same weights: expected "
             f"energy.multiple {other.multiple}, as learned, got {own.multiple}."
         )
-    if own is None or other is None or (type(own) is type(other) and alike(own, other)):
+    if own is None or other is None or (type(own) is type(other) and same_moments(own, other)):
         load_state(module, learned.state_dict())
         return
     state, found = own.state_dict(), other.state_dict()
-    if not alike(own, other):
+    if not same_moments(own, other):
         found = {name: w for name, w in found.items() if name.split(".")[0] not in OF_MOMENTS}
     load_state(own, state | {name: w for name, w in found.items() if name in state})
 
 
-def alike(own: Trunk, other: Trunk) -> bool:
+def same_moments(own: Trunk, other: Trunk) -> bool:
     """Whether both know moments of the same data, though of other parts, or not both know some.
 
     Means within a twentieth of the range of pixels, and variances within a fifth.
