@@ -18,7 +18,7 @@ from wgflow.energies.base import (
     check_energy,
     energy_and_grad,
 )
-from wgflow.energies.mlp import MLP
+from wgflow.energies.mlp import MLP, MLPSpec
 from wgflow.likelihood.quadrature import Grid, log_z
 
 MEANS = double([[0.5, -1.0], [-0.4, 0.3]])
@@ -128,7 +128,7 @@ def test_one_scale_counts_once_per_pixel():
 
 
 def net(shape):
-    mlp = MLP(shape, width=8, features=4, generator=seeded(3)).double()
+    mlp = MLP(shape, MLPSpec(width=8, features=4), generator=seeded(3)).double()
     nn.init.normal_(mlp.head, generator=seeded(4))
     return mlp
 
