@@ -53,7 +53,9 @@ def draws(n, variance, seed=0):
 
 @pytest.mark.parametrize("bad", [(0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (1.0, math.inf)])
 def test_levels_rise_from_above_zero(bad):
-    with pytest.raises(ValueError, match=f"0 < lowest < highest, got {bad[0]} and {bad[1]}"):
+    with pytest.raises(
+        ValueError, match=f"0 < lowest < highest and finite: got {bad[0]} and {bad[1]}"
+    ):
         NoiseLevels(*bad)
 
 
@@ -262,7 +264,7 @@ def test_it_shares_its_data_with_schemes_that_add_noise_too(pair, own, other):
 
 
 def test_only_energies_of_levels_are_matched():
-    with pytest.raises(ValueError, match=r"expected an energy with levels.*got Linear"):
+    with pytest.raises(ValueError, match=r"`energy` must be noise-conditional.*got Linear"):
         DualScoreMatching().init(nn.Linear(3, 1), draws(4, 1.0))
 
 
@@ -337,7 +339,7 @@ def known(v, count=2):
     return energy
 
 
-def test_a_contrast_is_linear_in_both_energies():
+def test_autoguidance_is_linear_in_both_energies():
     covariance = double([[9.0, 4.0, 0.0], [4.0, 9.0, 0.0], [0.0, 0.0, 0.5]])
     energy = Blurred(0.4)
     energy.principal = Principal((3,), 2, covariance, MEAN).to(F64)
@@ -355,7 +357,7 @@ def test_a_contrast_is_linear_in_both_energies():
     assert autoguided(energy, 0.0) is energy
 
 
-def test_a_contrast_to_itself_changes_nothing():
+def test_autoguidance_to_itself_changes_nothing():
     """Of data that are Gaussian to begin with, samples are the same."""
     energy, like = known(0.4), torch.empty(100, 3, dtype=F64)
     for stochastic in (False, True):
@@ -369,7 +371,7 @@ def test_a_contrast_to_itself_changes_nothing():
 
 
 @pytest.mark.parametrize("stochastic", [False, True])
-def test_a_contrast_leads_away_from_the_moments(stochastic):
+def test_autoguidance_leads_away_from_the_moments(stochastic):
     """Of an energy that is narrower than the moments say, samples get narrower still."""
     energy, like = Blurred(0.4), torch.empty(4000, 3, dtype=F64)
     energy.principal = Principal((3,), 3, 0.9 * torch.eye(3, dtype=F64), MEAN).to(F64)
@@ -386,19 +388,19 @@ def test_a_contrast_leads_away_from_the_moments(stochastic):
 
 
 @pytest.mark.parametrize(
-    ("energy", "contrast", "message"),
+    ("energy", "scale", "message"),
     [
         (known(0.4), -0.1, r"≥ 0.*got -0.1"),
         (known(0.4), math.inf, r"≥ 0.*got inf"),
-        (Blurred(0.4), 0.1, r"expected an energy that knows them.*got 0.1"),
+        (Blurred(0.4), 0.1, r"`autoguidance` must be 0 .*got 0.1"),
     ],
 )
-def test_a_contrast_says_what_it_needs(energy, contrast, message):
+def test_autoguidance_says_what_it_needs(energy, scale, message):
     with pytest.raises(ValueError, match=message):
-        HeatFlow(energy, LEVELS, autoguidance=contrast).sample(torch.empty(2, 3, dtype=F64))
+        HeatFlow(energy, LEVELS, autoguidance=scale).sample(torch.empty(2, 3, dtype=F64))
 
 
-def test_without_a_covariance_there_is_nothing_to_contrast_with():
+def test_without_a_covariance_there_is_no_autoguidance():
     energy = Blurred(0.4)
     energy.principal = Principal((3,), 2, None, MEAN).to(F64)
     assert not knows_moments(energy)
