@@ -227,5 +227,5 @@ def test_a_learner_takes_parts_from_its_configuration(act):
 def test_settings_out_of_range_are_refused():
     with pytest.raises(ValueError, match="`accumulate` must be > 0 and finite: got 0"):
         Training(accumulate=0)
-    with pytest.raises(ValueError, match="`training.accumulate` must be 1 with energy.spectral"):
+    with pytest.raises(ValueError, match=r"`training.accumulate` must be 1 with"):
         Config(energy=UNetSpec(spectral=True), training=Training(accumulate=2))

@@ -260,7 +260,7 @@ def test_stages_leave_the_precision_of_the_caller_alone(run, monkeypatch):
 def test_a_mask_is_checked_before_the_bridge(run):
     x = torch.zeros(2, 1, 8, 8)
     for mask in (torch.ones(8, 8, dtype=torch.bool), torch.ones(1, 4, 4, dtype=torch.bool)):
-        with pytest.raises(ValueError, match="A mask says"):
+        with pytest.raises(ValueError, match="`mask` must be of bools"):
             run.flow.bridge(x, mask)
 
 
