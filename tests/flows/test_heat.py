@@ -11,7 +11,13 @@ from torch import nn
 from wgflow.energies.base import energy_and_grad
 from wgflow.energies.microbatch import MicroBatched
 from wgflow.energies.noise_levels import At, NoiseLevels, denoised, derivatives
-from wgflow.energies.principal import AUTOGUIDANCE, Principal, autoguided, knows_moments, principal_of
+from wgflow.energies.principal import (
+    AUTOGUIDANCE,
+    Principal,
+    autoguided,
+    knows_moments,
+    principal_of,
+)
 from wgflow.flows import HeatFlow, heat_flow
 from wgflow.flows.heat import (
     Start,
