@@ -230,8 +230,8 @@ def test_pull_reaches_the_path(runs, tmp_path):
         ("3,x", "or all, got '3,x'"),
         ("-1", "or all, got '-1'"),
         ("", "or all, got ''"),
-        ("10", "expected some of 0 to 9, got 10"),
-        ("1,1", "asked for once: expected some of 0 to 9, got 1, 1"),
+        ("10", "different classes from 0 to 9: got 10"),
+        ("1,1", "different classes from 0 to 9: got 1, 1"),
     ],
 )
 def test_classes_that_are_none_are_refused(classes, match):

@@ -181,9 +181,9 @@ def test_seeds_repeat():
 ERRORS = [
     ([0], {"guidance": 0.5}, "`guidance` must be ≥ 1 for rejection: got 0.5"),
     ([0], {"guidance": math.nan}, "`guidance` must be ≥ 1 for rejection: got nan"),
-    ([3], {}, "expected some of 0 to 2, got 3"),
-    ([-1], {}, "expected some of 0 to 2, got -1"),
-    ([1, 1], {}, "asked for once: expected some of 0 to 2, got 1, 1"),
+    ([3], {}, "different classes from 0 to 2: got 3"),
+    ([-1], {}, "different classes from 0 to 2: got -1"),
+    ([1, 1], {}, "different classes from 0 to 2: got 1, 1"),
     ([], {}, "labels"),
     ([0], {"slack": 0.0}, "slack"),
 ]
@@ -207,5 +207,5 @@ def test_a_class_that_never_comes_ends_the_wait():
 def test_an_energy_of_a_class_checks_its_numbers():
     with pytest.raises(ValueError, match="guidance"):
         Conditional(TARGET, log_prob, 0, guidance=0.0)
-    with pytest.raises(ValueError, match="expected some of 0 to 2, got 7"):
+    with pytest.raises(ValueError, match="different classes from 0 to 2: got 7"):
         Conditional(TARGET, log_prob, 7)(MEANS)

@@ -68,8 +68,8 @@ def test_the_mode_is_the_one_below_the_start():
 
 REFUSED = {
     "place to start: expected shape .1, 2., got .2, 2.": {"start": Y.expand(2, 2)},
-    "expected sigma > 0, got 0": {"sigma": 0.0},
-    "expected sigma > 0, got -1": {"sigma": double([1.0, -1.0])},
+    "`sigma` must be > 0 and finite: got 0": {"sigma": 0.0},
+    "`sigma` must be > 0 and finite: got -1": {"sigma": double([1.0, -1.0])},
     "`steps` must be > 0 and finite: got 0": {"steps": 0},
     "`draws` must be > 0 and finite: got 0": {"draws": 0},
     "`burn_in` must be ≥ 0 and finite: got -1": {"burn_in": -1},
