@@ -16,7 +16,7 @@ ROOMS = {
     "storage": "folder checkpoint",
     "data": "download images lazy tables sources targets toys batches dataset moments",
     "energies": "precision microbatch base conditional noise_levels network layers principal mlp "
-    "unet noise_unet",
+    "trunk unet noise_unet",
     "samplers": "base langevin kinetic independence particles descent population",
     "likelihood": "quadrature gaussian calibration annealing from_particles",
     "flows": "base path heat log_z heat_flow",

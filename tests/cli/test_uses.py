@@ -72,9 +72,7 @@ def test_only_densities_of_the_same_points_are_multiplied(runs):
     assert "one shape of points" in refused(
         "sample", runs["moons"].path, "--times", runs["digits"].path
     )
-    assert "`temperature` must be > 0" in refused(
-        "sample", runs["moons"].path, "--temperature", 0
-    )
+    assert "`temperature` must be > 0" in refused("sample", runs["moons"].path, "--temperature", 0)
 
 
 def test_units_there_and_back(runs):

@@ -15,7 +15,8 @@ from wgflow.data.moments import Spectrum
 from wgflow.energies.layers import Convolutions, linear, linear_zero, squash
 from wgflow.energies.noise_levels import NoiseLevels
 from wgflow.energies.principal import Principal, PrincipalEmbedding
-from wgflow.energies.unet import ConvolutionalSpec, Mixed, Trunk
+from wgflow.energies.trunk import ConvolutionalSpec, Trunk
+from wgflow.energies.unet import Mixed
 
 WAVES = 16
 """Frequencies that a level is embedded in, from a tenth to two per unit of log σ."""

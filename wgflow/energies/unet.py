@@ -8,11 +8,9 @@ beyond it the network is bounded: whatever the weights are, the confinement domi
 Z is finite by construction.
 """
 
-import itertools
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +18,6 @@ from torch.nn import functional as F
 
 from wgflow._check import check_choice, check_positive
 from wgflow._tensor import Points, Values
-from wgflow.data.dataset import Dataset
 from wgflow.data.moments import Spectrum
 from wgflow.energies.base import Confined, Tempered, energy_at
 from wgflow.energies.layers import (
@@ -30,61 +27,15 @@ from wgflow.energies.layers import (
     pad,
     residual_blocks,
     squash,
-    through,
 )
-from wgflow.energies.network import ConfinedNetwork, Network
+from wgflow.energies.network import ConfinedNetwork
+from wgflow.energies.trunk import ConvolutionalSpec, Trunk
 
 HEADS = ("distance", "dot", "norm")
 """Kinds of the head of a `UNet`."""
 
 BRAKE = 0.2
 """s of the distance: over this last share of the unit time of a path its speed falls to zero."""
-
-
-@dataclass(frozen=True)
-class ConvolutionalSpec(Network):
-    """Sizes of a convolutional network of images.
-
-    Args:
-        widths: channels per stage; each stage has half the resolution of the one before, rounded
-            up.
-        patch: side of the square of pixels that the first layer sees as one.
-        attention: self-attention at the last stage.
-        spectral: whether convolutions are normalised to spectral norm one.
-        blocks: residual blocks per stage; of a U-Net, down and up.
-        multiple: sides are padded to multiples of it and of ``patch``, by repeating the border.
-
-    Raises:
-        ValueError: when a setting is out of its range.
-    """
-
-    is_expensive: ClassVar[bool] = True
-
-    widths: tuple[int, ...] = (32, 128, 128)
-    patch: int = 2
-    attention: bool = False
-    spectral: bool = False
-    blocks: int = 1
-    multiple: int = 1
-
-    def __post_init__(self) -> None:
-        check_positive(patch=self.patch, blocks=self.blocks, multiple=self.multiple)
-        for width in self.widths or (0,):
-            check_positive(widths=width)
-
-    @property
-    def keeps_state(self) -> bool:
-        """With spectral normalisation, whose power iteration continues at every evaluation."""
-        return self.spectral
-
-    @property
-    def padding(self) -> int:
-        """Of which sides are padded to be multiples."""
-        return math.lcm(self.patch, self.multiple)
-
-    def check_data(self, dataset: Dataset) -> None:
-        """Images of one or several channels."""
-        check_image(dataset.event_shape)
 
 
 @dataclass(frozen=True)
@@ -168,68 +119,6 @@ class ResNetSpec(PotentialSpec):
     ) -> nn.Module:
         """V."""
         return ResNet(event_shape, self, generator=generator)
-
-
-class Trunk(nn.Module):
-    """The layers of a U-Net: from an image to features of its patches.
-
-    Args:
-        event_shape: (channels, height, width).
-        spec: its sizes.
-        conditions: length of the conditioning vector of every block; 0 for none.
-        generator: source of the initial weights.
-
-    Raises:
-        ValueError: the event is not an image.
-    """
-
-    def __init__(
-        self,
-        event_shape: tuple[int, ...],
-        spec: ConvolutionalSpec,
-        conditions: int = 0,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__()
-        check_image(event_shape)
-        widths, blocks = spec.widths, spec.blocks
-        self.patch, self.multiple = spec.patch, spec.padding
-        self.pixels = event_shape[0] * spec.patch**2
-        steps = list(itertools.pairwise(widths))
-        conv = Convolutions(generator, spec.spectral)
-        self.stem = conv(self.pixels, widths[0])
-        self.down = nn.ModuleList(residual_blocks(conv, w, blocks, conditions) for w in widths)
-        self.shrink = nn.ModuleList(conv(a, b, stride=2) for a, b in steps)
-        self.attention = Attention(conv, widths[-1]) if spec.attention else nn.Identity()
-        self.grow = nn.ModuleList(conv(b, a, kernel=1) for a, b in steps)
-        self.up = nn.ModuleList(residual_blocks(conv, a, blocks, conditions) for a, _ in steps)
-        self.out = conv.zero(widths[0], self.pixels)
-
-    def features(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Of the patches, for ``out``, and those of the last stage."""
-        h = self.stem(F.pixel_unshuffle(pad(x, self.multiple), self.patch))
-        h = h.contiguous(memory_format=torch.channels_last)
-        skips: list[Tensor] = []
-        for stage, down in enumerate(self.down):
-            h = through(down, h, condition)
-            if stage < len(self.shrink):
-                skips.append(h)
-                h = self.shrink[stage](h)
-        coarse = h = self.attention(h)
-        for stage in reversed(range(len(self.grow))):
-            grown = F.interpolate(self.grow[stage](h), scale_factor=2.0)
-            h = through(self.up[stage], cropped(grown, skips[stage]) + skips[stage], condition)
-        return F.silu(h), F.silu(coarse)
-
-    def image(self, patches: Tensor, x: Tensor) -> Tensor:
-        """Patches as an image of the size of x."""
-        return cropped(F.pixel_shuffle(patches, self.patch), x)
-
-
-def cropped(h: Tensor, like: Tensor) -> Tensor:
-    """h without the rows and columns at its end that ``like`` lacks."""
-    return h[..., : like.shape[-2], : like.shape[-1]]
 
 
 class UNet(Trunk):

@@ -5,7 +5,7 @@ from torch import nn
 
 from wgflow.energies.base import Rescaled
 from wgflow.energies.principal import principal_of
-from wgflow.energies.unet import Trunk
+from wgflow.energies.trunk import Trunk
 from wgflow.training.learner import Learner, load_state
 
 OF_MOMENTS = ("principal", "overview")
