@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wgflow.cli.output import write_images
+from wgflow.data.arrays import write_points
 from wgflow.metrics.classifier import NoisyClassifier
 from wgflow.metrics.features import extract
 from wgflow.metrics.fidelity import frechet_distance, kernel_distance
@@ -87,7 +87,7 @@ def row(
     ).x
     cost = f"{counter.points / x[:, :, 0, 0, 0].numel():.0f} | {time.process_time() - began:.0f}"
     file = out / f"conditional-{name.translate(str.maketrans('', '', ' ,='))}.png"
-    write_images(file, x[:, :10].flatten(0, 1).numpy(), across=min(10, count))
+    write_points(file, x[:, :10].flatten(0, 1).numpy(), across=min(10, count))
     return f"| {name} | {cost} | {scores.of_samples(x)} |"
 
 

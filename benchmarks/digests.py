@@ -154,7 +154,7 @@ def uses(run: Path | str, folder: Path, *, labels: str = "3,5") -> Digests:
         "denoise": ("-n", "2", "--noise", "0.1", "--steps", "5", "--burn-in", "2"),
         "interpolate": ("-n", "1", "--points", "4", "--steps", "4"),
         "sample-class": ("-n", "1", "--class", labels, "--steps", "6"),
-        "sample-guided": ("-n", "2", "--class", "3", "--pull", "2", "--steps", "6"),
+        "sample-guided": ("-n", "2", "--class", "3", "--class-guidance", "2", "--steps", "6"),
     }
     found = {}
     for name, options in verbs.items():

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.rows import measured, table
-from wgflow.cli.output import write_images
 from wgflow.config import Config, Data, Training
+from wgflow.data.arrays import write_points
 from wgflow.data.dataset import Dataset, load as load_data
 from wgflow.energies.noise_unet import NoisyUNetSpec
 from wgflow.energies.unet import UNetSpec
@@ -233,7 +233,7 @@ def measure(name: str, data: str, seed: int, minutes: float, count: int, out: Pa
     stem = f"{data}-{name.replace(' ', '-')}-{minutes:g}-{seed}"
     trained = COMPETITORS[name](data, seed, 60 * minutes, out / stem)
     x = trained.sample(100, 1000 + seed, trained.evaluations[0])
-    write_images(out / f"{stem}.png", x.numpy())
+    write_points(out / f"{stem}.png", x.numpy())
     return scored(trained, load_data(data), seed, count)
 
 

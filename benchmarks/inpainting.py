@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.rows import line, table
-from wgflow.cli.output import write_images
+from wgflow.data.arrays import write_points
 from wgflow.flows import HeatFlow
 from wgflow.metrics.fidelity import fidelity
 from wgflow.runs.evaluate import classifier_of, sharp
@@ -80,7 +80,7 @@ def main() -> None:
         start, steps = time.process_time(), max(1, GRADIENTS // visits)
         images = filled(run, x, mask, steps, visits)
         tell(f"{steps} × {visits}", images, time.process_time() - start)
-        write_images(a.out / f"inpainted-{visits}.png", images[:64].numpy())
+        write_points(a.out / f"inpainted-{visits}.png", images[:64].numpy())
     tell("test images", x, 0.0)
 
 

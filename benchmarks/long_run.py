@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.rows import line, table
-from wgflow.cli.output import write_images
 from wgflow.config import MIXED
+from wgflow.data.arrays import write_points
 from wgflow.energies.noise_levels import denoised
 from wgflow.energies.precision import halved
 from wgflow.flows import HeatFlow, MatchedPath
@@ -136,7 +136,7 @@ def chains(run: Run, start: str, kind: str, count: int, steps: int, out: Path) -
         cells = (start, taken, f"{accepted / taken:.2f}", energies, f"{outside:.1e}", *kernels)
         print(line(cells), flush=True)
         pictures.append(images[:16].numpy())
-    write_images(out / f"long-{start}.png", np.concatenate(pictures), across=16)
+    write_points(out / f"long-{start}.png", np.concatenate(pictures), across=16)
 
 
 def main() -> None:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
+from wgflow.cli.output import read_array, write_images, write_table
+from wgflow.cli.tables import differences, score_table
+from wgflow.cli.training import free_folder
 
 from wgflow import __version__
 from wgflow.cli import app
-from wgflow.cli.output import read_array, write_images, write_table
 from wgflow.cli.progress import Progress, waiting
-from wgflow.cli.tables import differences, score_table
-from wgflow.cli.training import free_folder
 from wgflow.config import Config, Data, dumps, loads
 from wgflow.schemes import DualScoreMatching, EnergyMatching, NearProximal
 

@@ -11,8 +11,8 @@ import torch
 from command_line import SMALL, TINY, fit, refused, succeed, told
 from PIL import Image
 from problems import seeded
-
 from wgflow.cli.classes import parse
+
 from wgflow.energies.base import Rescaled
 from wgflow.flows.path import LOOKS
 from wgflow.metrics.classifier import NoisyClassifier

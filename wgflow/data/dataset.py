@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from wgflow._check import check_choice
 from wgflow._tensor import Points
-from wgflow.data.download import SETS, local
+from wgflow.data.download import SETS, is_fetched, local
 from wgflow.data.images import SCALINGS
 from wgflow.data.lazy import LazyPoints, PointSource, in_parts, mean_of
 from wgflow.data.sources import HUB, Source, open_digits, open_source
@@ -135,6 +135,11 @@ def load(
     return Dataset(
         name, known, points, shift, scale, held.columns, None, train_labels, test_labels
     )
+
+
+def available() -> dict[str, bool]:
+    """Names of the data sets that `load` knows, and whether their files are on this machine."""
+    return dict.fromkeys([*TOYS, "digits"], True) | {name: is_fetched(name) for name in SETS}
 
 
 def are_images(source: str | Path) -> bool:

@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 
 from wgflow.config import Config, dumps
-from wgflow.data.dataset import TOYS
-from wgflow.data.download import SETS
+from wgflow.data.dataset import available
 from wgflow.distributed.islands import share
 from wgflow.distributed.ranks import ALONE, Ranks
 from wgflow.runs import zoo
@@ -30,16 +29,17 @@ from wgflow.training.warm_start import initialise
 
 def fit(
     config: Config,
-    out: Path | str,
+    out: Path | str | None = None,
     *,
     listener: Listener | None = None,
     ranks: Ranks = ALONE,
 ) -> Run:
-    """Learn an energy as ``config`` says, into the new folder ``out``.
+    """Learn an energy as ``config`` says, into a new folder.
 
     Args:
         config: what to learn; its counts are totals over the ranks.
-        out: the folder, which all ranks see and the first alone writes to.
+        out: the folder, which all ranks see and the first alone writes to; None for
+            ``runs/DATA-SEED``, numbered where that exists.
         listener: called after every learning step.
         ranks: the processes that learn together; every one of them calls `fit`.
 
@@ -48,7 +48,8 @@ def fit(
         Diverged: after more rollbacks than a run may take.
         Interrupted: a signal came; the run can be resumed.
     """
-    path, clock = Path(out), Clock.start()
+    clock = Clock.start()
+    path = ranks.lead(lambda: Path(out or _free(config)))
     ranks.lead(lambda: (folder.check_new(path), share(config, ranks)))
     with _held(path, ranks), _flushed_denormals():
         check_device(share(config, ranks).device)
@@ -90,6 +91,10 @@ def resume(path: Path | str, *, listener: Listener | None = None, ranks: Ranks =
     return load(path)
 
 
+def _free(config: Config) -> Path:
+    return folder.free(Path("runs") / f"{Path(config.data.name).stem}-{config.seed}")
+
+
 def _begin(path: Path, config: Config, ranks: Ranks) -> None:
     folder.write_text(path / folder.CONFIG, dumps(config))
     found = environment() | {"ranks": ranks.size, "status": "running"}
@@ -114,7 +119,7 @@ def _anchored(config: Config) -> Config:
     if config.init is not None:
         config = replace(config, init=str(zoo.find(config.init).resolve()))
     source = Path(config.data.name)
-    if not source.exists() or config.data.name in {*TOYS, *SETS, "digits"}:
+    if not source.exists() or config.data.name in available():
         return config
     return replace(config, data=replace(config.data, name=str(source.resolve())))
 

@@ -1,22 +1,30 @@
-"""What a trained run is used for: filling in, denoising, interpolating, detecting outliers.
+"""What a trained run is used for: sampling, inpainting, denoising, interpolating, outliers.
 
 Each function is what the verb of its name on the command line does, for points in the units of
 the data.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from wgflow._check import check_choice, check_positive
+from wgflow._random import noise_like
 from wgflow._tensor import Points
+from wgflow.config import DTYPES
+from wgflow.data.arrays import read_array
 from wgflow.energies.base import Energy, Tempered
+from wgflow.energies.conditional import check_labels
 from wgflow.likelihood.quadrature import tabulate
 from wgflow.metrics.samples import halves
+from wgflow.runs.classes import labeller_of, sample_classes
+from wgflow.runs.compose import compose, counted
 from wgflow.runs.run import Run
 from wgflow.samplers import MALA, ULA, Sampler
 from wgflow.samplers.descent import cooling
@@ -34,16 +42,129 @@ STARTS = ("path", "noise")
 """Where chains of inpainting may start: carried by the flow, or cooled from noise."""
 
 
+@dataclass(frozen=True)
+class Classes:
+    """Which classes to sample, and how: see `wgflow.runs.classes.sample_classes`.
+
+    Args:
+        labels: the classes; none for all.
+        guidance: g ≥ 1 of ``p(x) p(class|x)^g``; 1 is Bayes' rule.
+        class_guidance: guidance scale k ≥ 0 of the flow; 0 is exact.
+    """
+
+    labels: Sequence[int] = ()
+    guidance: float = 1.0
+    class_guidance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Markov chains at the data.
+
+    Args:
+        draws: chains for each point.
+        burn_in: steps first: for inpainting, gradients of the flow or steps of the cooling.
+        steps: of the sampler after those.
+        sampler: one of `SAMPLERS`.
+    """
+
+    draws: int = 1
+    burn_in: int = 100
+    steps: int = 200
+    sampler: str = "mala"
+
+    def of(self, run: Run) -> Sampler[Any]:
+        """The sampler, with a step that suits the run."""
+        check_choice("sampler", self.sampler, SAMPLERS)
+        return SAMPLERS[self.sampler](langevin_step(run))
+
+    def precision(self, run: Run) -> Any:
+        """The context of mixed precision, except for acceptance ratios, which need all digits."""
+        return run.mixed_precision() if self.sampler == "ula" else nullcontext()
+
+
+class Drawn(NamedTuple):
+    """Samples and what they cost.
+
+    Attributes:
+        x: points, (count, *event); of classes, those of the first class first.
+        evaluations: evaluations of the energy per point.
+        labels: the classes, in order; none without.
+        draws: points started, for samples of classes.
+        ended: those of them that were followed to their end.
+    """
+
+    x: Points
+    evaluations: float
+    labels: tuple[int, ...] = ()
+    draws: int = 0
+    ended: int = 0
+
+
+def sample(
+    runs: Sequence[Run],
+    count: int,
+    *,
+    temperature: float = 1.0,
+    classes: Classes | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+    generator: torch.Generator | None = None,
+    **options: Any,
+) -> Drawn:
+    """Points of ``Π_j p_j^{1/T}`` of several runs, or of one, all together or by class.
+
+    Args:
+        runs: at least one; where points start is up to the first.
+        count: points; of each class, where there are any.
+        temperature: T > 0.
+        classes: None for points of all classes together.
+        tell: called with a line when the classifier of the classes is trained.
+        generator: source of randomness.
+        options: of `Run.sample`.
+
+    Raises:
+        ValueError: as `compose`, `Run.sample` and `sample_classes`.
+    """
+    plain = len(runs) == 1 and temperature == 1
+    run, counter = counted(runs[0] if plain else compose(runs, temperature=temperature))
+    options["generator"] = generator
+    if classes is None:
+        x = run.sample(count, **options)
+        return Drawn(x, counter.points / count)
+    labeller = labeller_of(run, tell)
+    labels = list(classes.labels or range(labeller.classes))
+    check_labels(labels, labeller.classes)
+    options |= {"guidance": classes.guidance, "class_guidance": classes.class_guidance}
+    chosen = sample_classes(run, labels, count, labeller=labeller, **options)
+    x = chosen.x.flatten(0, 1)
+    return Drawn(x, counter.points / len(x), tuple(labels), chosen.draws, chosen.ended)
+
+
+def read_points(run: Run, file: Path | str, count: int) -> Points:
+    """The first points of an .npy file, in the units of the data, (batch, *event).
+
+    Raises:
+        ValueError: the file holds no points, or points of another shape than the run's.
+    """
+    x = torch.from_numpy(read_array(Path(file)))[:count].to(DTYPES[run.config.dtype])
+    _check_points(run, x, str(file))
+    return x
+
+
+def mask(run: Run, name: str) -> Tensor:
+    """True where a coordinate is hidden, (*event,): a side of an image, or an .npy file."""
+    if name.endswith(".npy"):
+        return torch.from_numpy(read_array(Path(name)) != 0)
+    return inpainting.side(name, run.event_shape)
+
+
 def inpaint(
     run: Run,
     x: Points,
     hidden: Tensor,
     *,
-    draws: int = 1,
+    chains: Chains = Chains(burn_in=80, steps=100),
     start: str | None = None,
-    approach: int = 80,
-    steps: int = 100,
-    sampler: str = "mala",
     mode: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -53,27 +174,23 @@ def inpaint(
         run: the density.
         x: points, (batch, *event); what their hidden coordinates hold does not matter.
         hidden: True where a coordinate is hidden, (*event,), bool.
-        draws: for each point.
+        chains: those that draw; their burn-in carries or cools them.
         start: one of `STARTS`; None for ``path`` where the run has a flow.
-        approach: gradients of the flow, or steps of the cooling.
-        steps: of the sampler after them.
-        sampler: one of `SAMPLERS`.
         mode: whether to descend from each draw to a mode.
         generator: source of randomness.
 
     Raises:
         ValueError: on points or a mask of another shape, or numbers out of their ranges.
     """
-    check_positive(approach=approach, steps=steps, draws=draws)
-    u, energy = run.standardise(x), run.energy.energy
-    with _precision(run, sampler):
-        known = u.repeat_interleave(draws, 0)
-        options = initialisation(run, start, approach, known, hidden, generator=generator)
-        kernel = chain_sampler(run, sampler)
-        options |= {"draws": draws, "generator": generator}
-        drawn = inpainting.inpaint(energy, u, hidden, kernel, steps, **options)
+    check_positive(burn_in=chains.burn_in, steps=chains.steps, draws=chains.draws)
+    u, energy, kernel = run.standardise(x), run.energy.energy, chains.of(run)
+    with chains.precision(run):
+        known = u.repeat_interleave(chains.draws, 0)
+        options = initialisation(run, start, chains.burn_in, known, hidden, generator=generator)
+        options |= {"draws": chains.draws, "generator": generator}
+        drawn = inpainting.inpaint(energy, u, hidden, kernel, chains.steps, **options)
         if mode:
-            flat = inpainting.complete(energy, drawn.flatten(0, 1), hidden, steps)
+            flat = inpainting.complete(energy, drawn.flatten(0, 1), hidden, chains.steps)
             drawn = flat.reshape(drawn.shape)
     return run.unstandardise(drawn)
 
@@ -104,11 +221,8 @@ def denoise(
     y: Points,
     noise: float,
     *,
-    steps: int = 200,
-    burn_in: int = 100,
-    draws: int = 1,
+    chains: Chains = Chains(),
     temperature: float = 1.0,
-    sampler: str = "mala",
     generator: torch.Generator | None = None,
 ) -> dict[str, Points]:
     """``mode`` and ``mean`` of x given ``y = x + noise ξ``, and the estimate of the ``flow``.
@@ -117,28 +231,43 @@ def denoise(
         run: the prior.
         y: noisy points, (batch, *event).
         noise: its standard deviation, in the units of the data.
-        steps: that the mean is over.
-        burn_in: steps before those.
-        draws: chains for each point.
+        chains: those that the mean is over, after their burn-in.
         temperature: T of the prior ``exp(-E/T)``; above 1 trusts it less.
-        sampler: one of `SAMPLERS`.
         generator: source of randomness.
 
     Raises:
         ValueError: on points of another shape, or numbers out of their ranges.
     """
     check_positive(noise=noise)
-    u, sigma = run.standardise(y), (noise / run.energy.scale).to(y)
+    u, sigma, kernel = run.standardise(y), (noise / run.energy.scale).to(y), chains.of(run)
     flown = None if run.flow is None else run.flow.denoise(u, sigma)
     energy = Tempered(run.energy.energy, temperature)
-    options: dict[str, Any] = {"burn_in": burn_in, "draws": draws, "start": flown}
+    options: dict[str, Any] = {"burn_in": chains.burn_in, "draws": chains.draws, "start": flown}
     options["generator"] = generator
-    with _precision(run, sampler):
-        kernel = chain_sampler(run, sampler)
-        found = denoising.denoise(energy, u, sigma, kernel, steps, **options)
+    with chains.precision(run):
+        found = denoising.denoise(energy, u, sigma, kernel, chains.steps, **options)
     estimates = {"mode": found.mode, "mean": found.mean}
     estimates |= {} if flown is None else {"flow": flown}
     return {name: run.unstandardise(v) for name, v in estimates.items()}
+
+
+def denoise_known(
+    run: Run,
+    x: Points,
+    noise: float,
+    *,
+    generator: torch.Generator | None = None,
+    **options: Any,
+) -> tuple[dict[str, Points], dict[str, float]]:
+    """Points x as ``clean``, with noise added as ``noisy``, and estimates by `denoise`.
+
+    Returns:
+        the points by name, and the root mean squared error of all but the clean ones.
+    """
+    y = x + noise * noise_like(x, generator=generator)
+    found = {"noisy": y} | denoise(run, y, noise, generator=generator, **options)
+    errors = {name: float((z - x).square().mean()) ** 0.5 for name, z in found.items()}
+    return {"clean": x} | found, errors
 
 
 def interpolate(
@@ -160,13 +289,13 @@ def interpolate(
     """
     u, energy = run.standardise(ends), run.energy.energy
     if len(u) < 2:
-        raise ValueError(f"A path has two ends: expected two points or more, got {len(u)}.")
+        raise ValueError(f"`ends` must be at least 2 points: got {len(u)}.")
+    relaxed = partial(interpolation.interpolate, energy, points=points, step=langevin_step(run))
     found = []
     for a, b in zip(u[0::2], u[1::2], strict=False):
-        step = langevin_step(run)
         paths = {
             "straight": interpolation.straight(energy, a, b, points),
-            "relaxed": interpolation.interpolate(energy, a, b, steps, points=points, step=step),
+            "relaxed": relaxed(a, b, steps),
         }
         x = None if run.flow is None else run.flow.interpolate(a, b, points)
         if x is not None:
@@ -183,7 +312,7 @@ def ood(
     count: int = 1000,
     seed: int = 0,
 ) -> dict[str, dict[str, Auroc]]:
-    """How well each outlier score tells other points from the run's own test points.
+    """How well each outlier score separates other points from the run's own test points.
 
     One half of the test points is the reference of the scores, the other is compared.
 
@@ -197,8 +326,8 @@ def ood(
     Raises:
         ValueError: on points of another shape, or too few of them.
     """
-    for x in others.values():
-        run.standardise(x[:1])
+    for name, x in others.items():
+        _check_points(run, x, name)
     reference, inside = (half[:count] for half in halves(run.dataset.test, seed=seed))
     scores = scorer(run, reference, background=background, seed=seed)
     own = scores(inside)
@@ -246,12 +375,9 @@ def highest_temperature(run: Run) -> float:
     return DEFAULT_TEMPERATURE if run.flow is None else run.flow.highest_temperature
 
 
-def chain_sampler(run: Run, name: str) -> Sampler[Any]:
-    """The sampler of that name, with a step that suits the run."""
-    check_choice("sampler", name, SAMPLERS)
-    return SAMPLERS[name](langevin_step(run))
-
-
-def _precision(run: Run, sampler: str) -> Any:
-    # Acceptance ratios need all digits.
-    return run.mixed_precision() if sampler == "ula" else nullcontext()
+def _check_points(run: Run, x: Points, source: str) -> None:
+    if tuple(x.shape[1:]) != run.event_shape or not len(x):
+        raise ValueError(
+            f"Points of {source} must have the shape {run.event_shape} each, at least one: got an "
+            f"array of shape {tuple(x.shape)}."
+        )

@@ -4,6 +4,7 @@ This file imports nothing heavy, so that folders can be listed without waiting f
 """
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -128,6 +129,12 @@ def check_new(path: Path) -> None:
         f"{path} must be a new or an empty folder, since no run is overwritten: got a run that "
         f"is {status}; {hint}."
     )
+
+
+def free(path: Path) -> Path:
+    """The path, or the first of ``path-2``, ``path-3`` ... that does not exist."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return next(p for p in itertools.chain([path], numbered) if not p.exists())
 
 
 @contextlib.contextmanager

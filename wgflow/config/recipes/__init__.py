@@ -1,12 +1,42 @@
 """Recipes: settings that come with the package, by name, for kinds of data."""
 
+import json
 from importlib.resources import files
 from pathlib import Path
 
+from wgflow.config.schema import Config
+from wgflow.config.toml import build, override, parse
 from wgflow.data.dataset import are_images
 
 HOME = Path(str(files("wgflow.config"))) / "recipes"
 """One TOML file per recipe."""
+
+
+def configure(
+    data: str | None = None,
+    source: str | None = None,
+    *settings: str,
+    init: Path | str | None = None,
+) -> Config:
+    """The configuration of a run. Later ones win: defaults, source, data, settings, init.
+
+    Args:
+        data: name or path of the data.
+        source: a TOML file or the name of a recipe; None for the recipe that suits the data.
+        settings: each ``key=value``, as of `override`.
+        init: the run whose energy initialises this one.
+
+    Raises:
+        ValueError: there is no such file or recipe, or a setting is unknown or out of its range.
+    """
+    if source is None and data is not None:
+        source = usual(data, begun=init is not None)
+    file = source and (Path(source) if Path(source).is_file() else recipe(source))
+    table = parse(file.read_text("utf8")) if file else {}
+    if data is not None:
+        table = override(table, f"data.name={json.dumps(data, ensure_ascii=False)}")
+    begun = [] if init is None else [f"init={json.dumps(str(init))}"]
+    return build(override(table, *settings, *begun))
 
 
 def names() -> list[str]:
@@ -18,8 +48,8 @@ def recipe(name: str) -> Path:
     """The file of a recipe; ValueError where there is none."""
     if name not in names():
         raise ValueError(
-            "Settings are a file or a recipe: expected a file that exists or one of "
-            f"{', '.join(names())}, got {name!r}."
+            f"A configuration must be a file that exists or one of {', '.join(names())}: "
+            f"got {name!r}."
         )
     return HOME / f"{name}.toml"
 

@@ -1,12 +1,12 @@
-"""The verb that tells other data: ood."""
+"""The verb that detects outliers: ood."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wgflow.cli.output import Json, Learned, rows_table, say, say_json
-from wgflow.cli.points import check_shape
+from wgflow.cli.options import Json, Learned
+from wgflow.cli.printing import rows_table, say, say_json
 from wgflow.cli.progress import waiting
 
 verbs = typer.Typer(rich_markup_mode="markdown")
@@ -15,7 +15,7 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 @verbs.command(
     epilog="""Examples:
 
-- `wgflow ood mnist fashion-mnist`: areas under the ROC curve, with intervals of 95 %
+- `wgflow ood mnist fashion-mnist`: areas under the ROC curve, with 95 % confidence intervals
 - `wgflow ood runs/mnist-0 fashion-mnist --background fashion-mnist`: the likelihood ratio too
 - `wgflow ood runs/moons-0 rings points.csv --json`
 """
@@ -27,37 +27,34 @@ def ood(
     ],
     background: Annotated[
         Path | None,
-        typer.Option(metavar="DIR|NAME", help="Run to take the likelihood ratio to."),
+        typer.Option(metavar="DIR|NAME", help="Run that the likelihood ratio is relative to."),
     ] = None,
     count: Annotated[
         int, typer.Option("-n", "--number", min=2, help="At most this many points of each set.")
     ] = 1000,
-    seed: Annotated[int, typer.Option(help="Which of the held-out points are inside.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the split of the test points, and of noise.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Tell other data from the run's own: how well each score does, on points held out."""
+    """Out-of-distribution detection: how well scores separate other data from held-out points."""
     from wgflow.runs import uses
     from wgflow.runs.load import load
 
-    run = load(folder)
-    behind = None if background is None else load(background).energy
+    run, behind = load(folder), None if background is None else load(background).energy
     outside = {other: uses.other_data(run, other) for other in others}
-    for other, x in outside.items():
-        check_shape(x, run, other)
     with waiting("Scoring"):
         areas = uses.ood(run, outside, background=behind, count=count, seed=seed)
     points = min(count, (len(run.dataset.test) + 1) // 2)
     if as_json:
         table = {o: {name: a._asdict() for name, a in row.items()} for o, row in areas.items()}
-        say_json({"run": str(folder), "points": points, "auroc": table})
-        return
-    cells = {o: {n: _interval(*a) for n, a in row.items()} for o, row in areas.items()}
-    say(rows_table([{"outside": other} | row for other, row in cells.items()]))
+        return say_json({"run": str(folder), "points": points, "auroc": table})
+    cells = [
+        {"other": other} | {n: "{:.4f} ({:.4f} to {:.4f})".format(*a) for n, a in row.items()}
+        for other, row in areas.items()
+    ]
+    say(rows_table(cells))
     typer.echo(
-        f"AUROC with intervals of 95 % (DeLong), {points} points inside: "
-        "1 tells all apart, 0.5 none."
+        f"AUROC of {points} held-out points against other data, with 95 % confidence intervals "
+        "(DeLong): 1 separates all, 0.5 is chance."
     )
-
-
-def _interval(value: float, low: float, high: float) -> str:
-    return f"{value:.4f} ({low:.4f} to {high:.4f})"

@@ -1,0 +1,76 @@
+"""The verbs about several runs: compare, list."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wgflow.cli.options import Json
+from wgflow.cli.printing import grid_table, rows_table, say, say_either, say_json, score_table
+from wgflow.runs import summaries
+
+verbs = typer.Typer(rich_markup_mode="markdown")
+
+
+@verbs.command(
+    epilog="""- `wgflow compare runs/*`
+- `wgflow compare runs/first runs/second --out comparison.html`
+- `wgflow compare runs/first runs/second --json`
+"""
+)
+def compare(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs.")],
+    out: Annotated[Path | None, typer.Option(help="Write an HTML comparison here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare runs: scores, settings that differ, and with --out their plots."""
+    found = summaries.compare(folders)
+    if out:
+        from wgflow.report import compare_report
+
+        compare_report(folders, out)
+    if as_json:
+        return say_json(
+            {"runs": found.scores, "differences": found.differences}
+            | ({"report": str(out)} if out else {})
+        )
+    say(score_table(found.scores))
+    if found.differences:
+        say(grid_table("setting", found.differences))
+    else:
+        typer.echo("The settings are the same.")
+    if out:
+        typer.echo(f"Report: {out}")
+
+
+@verbs.command(
+    name="list",
+    epilog="""- `wgflow list`: the runs in runs/
+- `wgflow list --data`: the data sets known by name
+""",
+)
+def list_(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder of runs.")] = Path(
+        "runs"
+    ),
+    data: Annotated[bool, typer.Option("--data", help="The data sets known by name.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the runs in a folder, or the data sets known by name."""
+    if data:
+        return _list_data(as_json)
+    runs = summaries.list_runs(folder)
+    if runs and not as_json:
+        return say(rows_table(runs))
+    hint = f"No runs in {folder}. Train one: wgflow train eight-gaussians"
+    say_either(as_json, {"runs": runs}, hint)
+
+
+def _list_data(as_json: bool) -> None:
+    from wgflow.data.dataset import available
+
+    sets = available()
+    missing = [name for name, there in sets.items() if not there]
+    marks = {name: f"  (not fetched: wgflow data fetch {name})" for name in missing}
+    lines = [name + marks.get(name, "") for name in sets]
+    say_either(as_json, {"data": list(sets), "not_fetched": missing}, *lines)

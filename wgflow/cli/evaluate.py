@@ -1,0 +1,71 @@
+"""The verbs about one trained run: evaluate, report, publish."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wgflow.cli.options import Folder, Json, Learned, Seed
+from wgflow.cli.printing import say, say_either, say_json, score_table
+from wgflow.cli.progress import waiting
+
+verbs = typer.Typer(rich_markup_mode="markdown")
+
+
+@verbs.command(
+    epilog="""- `wgflow evaluate runs/moons-0`
+- `wgflow evaluate runs/mnist-0 --samples 1000 --features classifier`
+- `wgflow evaluate runs/moons-0 --json | jq .kl`
+
+A score `x` comes with `x_floor`, what two independent samples of the data score against each
+other, or with `x_error`, its standard error, where they exist.
+"""
+)
+def evaluate(
+    folder: Learned,
+    samples: Annotated[
+        int | None, typer.Option(min=2, help="Points to draw; default by their cost.")
+    ] = None,
+    likelihood: Annotated[
+        bool | None,
+        typer.Option(help="Estimate log Z; default unless the energy is convolutional."),
+    ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Image scores: classifier, efficientnet, or Inception's weights."
+        ),
+    ] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Score a run: divergences, likelihood and distances of samples, with floors and errors."""
+    from wgflow.runs.evaluate import evaluate
+    from wgflow.runs.load import load
+
+    options = {"samples": samples, "likelihood": likelihood, "features": features, "seed": seed}
+    with waiting("Evaluating"):
+        scores = evaluate(load(folder), **options)
+    if as_json:
+        return say_json({"run": str(folder)} | scores)
+    say(score_table({folder.name: scores}))
+
+
+@verbs.command(epilog="- `wgflow report runs/moons-0`")
+def report(folder: Folder, as_json: Json = False) -> None:
+    """Write the report of a run: one self-contained HTML file."""
+    from wgflow.report import write_report
+
+    path = write_report(folder)
+    say_either(as_json, {"path": str(path)}, f"Report: {path}")
+
+
+@verbs.command(epilog="- `wgflow publish runs/mnist-0 published/mnist`")
+def publish(
+    folder: Folder, out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.")]
+) -> None:
+    """Write the energy of a run in half precision, without its training state, to share."""
+    from wgflow.runs.load import load, publish
+
+    publish(load(folder), out)
+    typer.echo(f"Published: {out}")
