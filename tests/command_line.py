@@ -2,11 +2,14 @@
 
 import json
 
+import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 import wgflow
 from wgflow.cli import app
-from wgflow.config import build, override
+from wgflow.config import Config, build, dumps, override
+from wgflow.metrics.classifier import NoisyClassifier
 
 SMALL = [
     *("training.batch_size=64", "training.steps=2", "energy.width=8", "energy.features=4"),
@@ -35,9 +38,35 @@ def told(*arguments):
 def refused(*arguments):
     result = run(*arguments)
     assert result.exit_code == 2, result.output
+    assert result.stdout == ""
     (line,) = result.stderr.splitlines()
     return line.removeprefix("Error: ")
 
 
 def fit(folder, name, settings):
     return wgflow.fit(build(override({}, f'data.name="{name}"', *settings)), folder / name)
+
+
+def fake_run(folder, *, scores=None, **config):
+    """The folder of a run that never was, whose settings and scores can be read."""
+    folder.mkdir()
+    (folder / "config.toml").write_text(dumps(Config(**config)), "utf8")
+    (folder / "environment.json").write_text('{"status": "finished"}', "utf8")
+    if scores is not None:
+        (folder / "scores.json").write_text(json.dumps(scores), "utf8")
+    return folder
+
+
+def only(label, classes=10, certainty=1e6):
+    """A classifier that says ``label`` whatever it sees."""
+    x = torch.zeros(classes, 1, 8, 8)
+    network = NoisyClassifier.fit(x, torch.arange(classes), updates=1).network
+    last = network[-1]
+    last.weight.zero_()
+    last.bias.copy_(certainty * torch.eye(classes)[label])
+    return NoisyClassifier(network, 1.0)
+
+
+def size(picture):
+    with Image.open(picture) as image:
+        return image.size

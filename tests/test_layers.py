@@ -14,7 +14,7 @@ from wgflow.energies.mlp import MLP
 ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "folder checkpoint",
-    "data": "download images lazy tables sources targets toys batches dataset moments",
+    "data": "download images arrays lazy tables sources targets toys batches dataset moments",
     "energies": "precision microbatch base conditional noise_levels network layers principal mlp "
     "trunk unet noise_unet",
     "samplers": "base langevin kinetic independence particles descent population",
@@ -28,10 +28,10 @@ ROOMS = {
     "config": "schema toml recipes",
     "distributed": "ranks islands launch",
     "training": "muon loop health recorder learner warm_start validation progress runner",
-    "runs": "zoo run load fit evaluate classes compose uses",
-    "report": "template material scores verdict film page comparison",
-    "cli": "output tables progress points classes training sampling runs inverse paths outliers "
-    "data entry",
+    "runs": "summaries zoo run load fit evaluate classes compose uses",
+    "report": "template material scores verdict film page comparison finish",
+    "cli": "printing options progress train sample inverse interpolate ood evaluate compare data "
+    "entry",
 }
 """The rooms from bottom to top, and in each its modules in their order; `__init__` comes last,
 but of rooms that others import by name it only has a sentence."""

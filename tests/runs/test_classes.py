@@ -5,13 +5,10 @@ import math
 import shutil
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from command_line import SMALL, TINY, fit, refused, succeed, told
-from PIL import Image
+from command_line import only, refused
 from problems import seeded
-from wgflow.cli.classes import parse
 
 from wgflow.energies.base import Rescaled
 from wgflow.flows.path import LOOKS
@@ -22,25 +19,6 @@ from wgflow.runs.compose import counted
 from wgflow.runs.load import load
 from wgflow.storage.folder import LABELLER
 from wgflow.tasks import condition as conditioning
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Digits by matched paths, whose classifier knows nothing but 3; and moons without labels."""
-    folder = tmp_path_factory.mktemp("runs")
-    digits = fit(folder, "digits", TINY)
-    only(3).save(digits.path / LABELLER)
-    return {"digits": digits, "moons": fit(folder, "moons", SMALL)}
-
-
-def only(label, classes=10, certainty=1e6):
-    """A classifier that says ``label`` whatever it sees."""
-    x = torch.zeros(classes, 1, 8, 8)
-    network = NoisyClassifier.fit(x, torch.arange(classes), updates=1).network
-    last = network[-1]
-    last.weight.zero_()
-    last.bias.copy_(certainty * torch.eye(classes)[label])
-    return NoisyClassifier(network, 1.0)
 
 
 def test_cut_paths_lead_where_whole_ones_do(runs):
@@ -174,72 +152,3 @@ def test_the_zoo_knows_its_classes_without_data(name, tmp_path, monkeypatch):
     classifier = noisy_classifier_of(load(zoo.pretrained(name)))
     assert classifier.classes == 10
     assert classifier.accuracy > 0.85
-
-
-def test_the_command_line_draws_of_a_class(runs, tmp_path):
-    digits = runs["digits"].path
-    out = tmp_path / "threes.npy"
-    found = told("sample", digits, "--class", 3, "-n", 4, "--steps", 5, "--out", out)
-    assert np.load(out).shape == (4, 1, 8, 8)
-    expected = {"classes": [3], "shape": [4, 1, 8, 8], "seed": 0, "guidance": 1.0, "pull": 0.0}
-    assert found.items() >= expected.items()
-    assert (found["draws"], found["ended"], found["evaluations"]) == (40, 40, 50.0)
-    line = succeed("sample", digits, "--class", 3, "-n", 4, "--steps", 5, "--out", out)
-    assert "4 points of each class (3)" in line
-    assert "40 draws, of which 40 to the end; 50 evaluations" in line
-    never = refused("sample", digits, "--class", 2, "-n", 1, "--steps", 2)
-    assert "expected class 2 at least 1 times in 1000 draws, got it 0 times" in never
-
-
-def test_a_picture_has_a_row_for_each_class(runs, tmp_path):
-    shutil.copytree(runs["digits"].path, tmp_path / "run")
-    only(3, certainty=0.0).save(tmp_path / "run" / LABELLER)
-    options = ("-n", 2, "--steps", 3, "--out", tmp_path / "all.png")
-    found = told("sample", tmp_path / "run", "--class", "all", *options)
-    assert found["classes"] == list(range(10))
-    with Image.open(tmp_path / "all.png") as image:
-        assert image.size == (2 * 8, 10 * 8)
-    found = told("sample", tmp_path / "run", "--class", "5, 0,9", *options)
-    assert found["classes"] == [5, 0, 9]
-    with Image.open(tmp_path / "all.png") as image:
-        assert image.size == (2 * 8, 3 * 8)
-
-
-def test_guidance_reaches_the_acceptance(runs, tmp_path):
-    """p(c|x) = 1/2 everywhere: g = 4 takes 16 draws for a point, g = 1 two."""
-    shutil.copytree(runs["digits"].path, tmp_path / "run")
-    only(1, classes=2, certainty=0.0).save(tmp_path / "run" / LABELLER)
-    options = ("--class", 1, "-n", 60, "--steps", 1, "--out", tmp_path / "x.npy")
-    plain = told("sample", tmp_path / "run", *options)["draws"]
-    sharp = told("sample", tmp_path / "run", *options, "--guidance", 4)["draws"]
-    assert plain == 256  # more than enough at once
-    assert 500 < sharp < 1700
-    for option in ("--guidance", "--pull"):
-        assert "expected --class with them" in refused("sample", tmp_path / "run", option, 4)
-
-
-def test_pull_reaches_the_path(runs, tmp_path):
-    options = ("--class", 3, "-n", 4, "--steps", 5, "--out", tmp_path / "x.npy")
-    found = told("sample", runs["digits"].path, *options, "--pull", 2)
-    assert (found["draws"], found["evaluations"], found["pull"]) == (6, 7.5, 2.0)
-
-
-@pytest.mark.parametrize(
-    ("classes", "match"),
-    [
-        ("3,x", "or all, got '3,x'"),
-        ("-1", "or all, got '-1'"),
-        ("", "or all, got ''"),
-        ("10", "different classes from 0 to 9: got 10"),
-        ("1,1", "different classes from 0 to 9: got 1, 1"),
-    ],
-)
-def test_classes_that_are_none_are_refused(classes, match):
-    with pytest.raises(ValueError, match=match):
-        parse(classes, 10)
-
-
-def test_help_tells_of_classes():
-    text = " ".join(succeed("sample", "--help").split())
-    assert "--class" in text
-    assert "Bayes" in text

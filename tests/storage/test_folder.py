@@ -65,3 +65,10 @@ def test_a_file_that_no_process_has_locked_is_taken_over(tmp_path, text):
     with folder.locked(tmp_path):
         assert json.loads((tmp_path / folder.LOCK).read_text())["pid"] == os.getpid()
     assert tmp_path.exists()
+
+
+def test_a_free_path_is_numbered(tmp_path):
+    assert folder.free(tmp_path / "a-3") == tmp_path / "a-3"
+    (tmp_path / "a-3").mkdir()
+    (tmp_path / "a-3-2").mkdir()
+    assert folder.free(tmp_path / "a-3") == tmp_path / "a-3-3"

@@ -8,7 +8,7 @@ from wgflow.data.targets import Gaussian
 from wgflow.energies.conditional import Conditioned
 from wgflow.samplers import MALA, ULA
 from wgflow.samplers.descent import anneal, cooling, descend
-from wgflow.tasks.inpaint import complete, inpaint
+from wgflow.tasks.inpaint import complete, inpaint, side
 
 MEAN = double([0.5, -1.0, 2.0, 0.0])
 ROOT = double([[1.0, 0, 0, 0], [0.8, 0.7, 0, 0], [-0.5, 0.4, 0.9, 0], [0.3, -0.6, 0.5, 0.8]])
@@ -173,3 +173,19 @@ def test_refusals(message):
 def test_refusals_of_cooling():
     with pytest.raises(ValueError, match="`hottest` must be > 0 and finite: got 0"):
         cooling(0.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "columns"),
+    [
+        ("left", slice(0, 2), slice(0, 2)),
+        ("right", slice(0, 2), slice(2, 5)),
+        ("top", slice(0, 1), slice(0, 5)),
+        ("bottom", slice(1, 2), slice(0, 5)),
+        ("center", slice(0, 1), slice(1, 3)),
+    ],
+)
+def test_sides(name, rows, columns):
+    expected = torch.zeros(3, 2, 5, dtype=torch.bool)
+    expected[:, rows, columns] = True
+    assert torch.equal(side(name, (3, 2, 5)), expected)

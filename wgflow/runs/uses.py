@@ -378,6 +378,6 @@ def highest_temperature(run: Run) -> float:
 def _check_points(run: Run, x: Points, source: str) -> None:
     if tuple(x.shape[1:]) != run.event_shape or not len(x):
         raise ValueError(
-            f"Points of {source} must have the shape {run.event_shape} each, at least one: got an "
-            f"array of shape {tuple(x.shape)}."
+            f"{source} must hold points of shape {run.event_shape}: got an array of shape "
+            f"{tuple(x.shape)}."
         )

@@ -1,0 +1,70 @@
+"""The command line: help, versions, and how it refuses."""
+
+import subprocess
+import sys
+
+import pytest
+from command_line import fake_run, refused, run, succeed
+
+from wgflow import __version__
+
+
+@pytest.mark.parametrize("verb", [[], ["train"], ["compare"], ["data"], ["inpaint"]])
+def test_help_does_not_import_torch(verb):
+    command = [sys.executable, "-X", "importtime", "-m", "wgflow", *verb, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "wgflow.cli" in imported
+    assert not imported & {"torch", "numpy", "scipy", "sklearn", "matplotlib"}
+    assert "wgflow train" in done.stdout or verb in (["compare"], ["data"], ["inpaint"])
+
+
+def test_every_verb_has_help_with_an_example():
+    verbs = ["train", "resume", "sample", "evaluate", "report", "compare", "list"]
+    verbs += ["inpaint", "denoise", "interpolate", "ood"]
+    for verb in verbs:
+        assert f"wgflow {verb}" in succeed(verb, "--help")
+    assert all(f" {verb} " in succeed("--help") for verb in verbs)
+
+
+def test_version():
+    assert succeed("--version") == f"{__version__}\n"
+
+
+def test_refusals_are_one_line(tmp_path):
+    broken = tmp_path / "broken.toml"
+    broken.write_text("seed =")
+    other = tmp_path / "other"
+    other.mkdir()
+    new = fake_run(tmp_path / "new")
+    cases = {
+        "DATA or --config must be given": ["train"],
+        "Did you mean 'training.steps'?": ["train", "moons", "--set", "training.step=1"],
+        "A setting is written key=value": ["train", "moons", "--set", "training.steps"],
+        "must be a file that exists or": ["train", "--config", tmp_path / "none.toml"],
+        "A configuration is a TOML file": ["train", "--config", broken],
+        "did you mean 'moons'?": ["train", "moonz", "--out", tmp_path / "run"],
+        "`steps` must be > 0": ["train", "moons", "--steps", -1],
+        "written to .npy, .csv, .png": ["sample", new, "--out", "x.gif"],
+        "`paths` must name at least 2 runs": ["compare", new],
+        "run `wgflow evaluate": ["compare", new, new],
+        "must be a run, with config.toml": ["compare", other, other],
+    }
+    for message, arguments in cases.items():
+        assert message in refused(*arguments)
+    for verb in ("resume", "sample", "evaluate"):
+        assert "must be a run, with config.toml" in refused(verb, other)
+        assert "must be a run with a checkpoint" in refused(verb, new)
+    assert not (tmp_path / "run").exists()
+
+
+def test_debug_shows_where_an_error_arose():
+    result = run("--debug", "train")
+    assert isinstance(result.exception, ValueError)
+    assert result.stderr == ""
+
+
+def test_usage_errors_stay_typers():
+    result = run("trian")
+    assert result.exit_code == 2
+    assert "No such command" in result.stderr

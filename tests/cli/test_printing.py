@@ -1,0 +1,42 @@
+"""Tables, and the progress of a run."""
+
+import sys
+
+import pytest
+
+from wgflow.cli.printing import score_table
+from wgflow.cli.progress import Progress, waiting
+
+
+def test_scores_stand_beside_their_floors_and_errors():
+    scores = {"kl": 0.5, "kl_error": 0.25, "w2": 3.0, "w2_floor": 2.0, "mode_error": 0.75}
+    names, cells = score_table({"r": scores}).columns
+    assert list(names.cells) == ["kl", "w2", "mode_error"]
+    assert list(cells.cells) == ["0.5 ± 0.25", "3  (floor 2)", "0.75"]
+
+
+def test_progress_off_a_terminal_is_an_occasional_line(capsys):
+    with Progress(3, every=1e9) as progress:
+        progress(1, {"kl": 0.5, "ess": 0.25, "unknown": 1.0})
+        progress(2, {"ess": 0.75})
+        progress(3, {"acceptance": 0.5})
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "step 3/3  KL 0.5  ESS 0.75  acceptance 0.5\n"
+
+
+def test_progress_on_a_terminal_is_a_bar(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Progress(2) as progress:
+        progress(1, {"kl": 0.5})
+    assert "KL 0.5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_waiting_is_told_on_a_terminal(capsys, monkeypatch, terminal):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with waiting("Scoring"):
+        pass
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("Scoring" in err) is terminal
