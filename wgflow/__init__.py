@@ -10,6 +10,8 @@ from wgflow._version import __version__
 
 if TYPE_CHECKING:
     from wgflow.config import Config as Config, Data as Data, Training as Training
+    from wgflow.config.recipes import configure as configure
+    from wgflow.data.arrays import write_points as write_points
     from wgflow.data.batches import Batches as Batches
     from wgflow.energies.base import (
         Confined as Confined,
@@ -22,10 +24,28 @@ if TYPE_CHECKING:
     from wgflow.energies.mlp import MLP as MLP, MLPSpec as MLPSpec
     from wgflow.energies.noise_unet import NoisyUNetSpec as NoisyUNetSpec
     from wgflow.energies.unet import ResNetSpec as ResNetSpec, UNetSpec as UNetSpec
+    from wgflow.report.comparison import compare_report as compare_report
+    from wgflow.report.finish import finish as finish
+    from wgflow.report.page import write_report as write_report
+    from wgflow.runs.classes import sample_classes as sample_classes
+    from wgflow.runs.compose import compose as compose
     from wgflow.runs.evaluate import evaluate as evaluate
     from wgflow.runs.fit import fit as fit, resume as resume
-    from wgflow.runs.load import from_pretrained as from_pretrained, load as load
+    from wgflow.runs.load import (
+        from_pretrained as from_pretrained,
+        load as load,
+        publish as publish,
+    )
     from wgflow.runs.run import Run as Run
+    from wgflow.runs.summaries import compare as compare, list_runs as list_runs
+    from wgflow.runs.uses import (
+        Chains as Chains,
+        Classes as Classes,
+        denoise as denoise,
+        inpaint as inpaint,
+        interpolate as interpolate,
+        ood as ood,
+    )
     from wgflow.samplers import (
         HMC as HMC,
         MALA as MALA,
@@ -57,15 +77,24 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "config": "Config Data Training",
+    "config.recipes": "configure",
+    "data.arrays": "write_points",
     "data.batches": "Batches",
     "energies.base": "Confined Mixture Rescaled Sum Tempered energy_and_grad",
     "energies.mlp": "MLP MLPSpec",
     "energies.noise_unet": "NoisyUNetSpec",
     "energies.unet": "ResNetSpec UNetSpec",
+    "report.comparison": "compare_report",
+    "report.finish": "finish",
+    "report.page": "write_report",
+    "runs.classes": "sample_classes",
+    "runs.compose": "compose",
     "runs.evaluate": "evaluate",
     "runs.fit": "fit resume",
-    "runs.load": "from_pretrained load",
+    "runs.load": "from_pretrained load publish",
     "runs.run": "Run",
+    "runs.summaries": "compare list_runs",
+    "runs.uses": "Chains Classes denoise inpaint interpolate ood",
     "samplers": "HMC MALA ULA CrankNicolson Independence Sampler Underdamped sample",
     "schemes": "DetailedBalance DualScoreMatching EnergyMatching FirstOrder Forward FromData "
     "FromNoise GradientNorm InnerDescent Joint MaximumLikelihood NearProximal Population Reverse "

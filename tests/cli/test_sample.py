@@ -93,8 +93,8 @@ def test_class_guidance_reaches_the_flow(runs, tmp_path):
         ("3,x", "or all: got '3,x'"),
         ("-1", "or all: got '-1'"),
         ("", "or all: got ''"),
-        ("10", "expected some of 0 to 9, got 10"),
-        ("1,1", "asked for once: expected some of 0 to 9, got 1, 1"),
+        ("10", "different classes from 0 to 9: got 10"),
+        ("1,1", "different classes from 0 to 9: got 1, 1"),
     ],
 )
 def test_classes_that_are_none_are_refused(runs, classes, match):

@@ -48,7 +48,7 @@ def test_only_densities_of_the_same_points_are_multiplied(runs):
         compose([runs["moons"], runs["digits"]])
     with pytest.raises(ValueError, match="got no runs"):
         compose([])
-    assert "one shape of points" in refused(
+    assert "must have points of one shape" in refused(
         "sample", runs["moons"].path, "--times", runs["digits"].path
     )
     assert "`temperature` must be > 0" in refused("sample", runs["moons"].path, "--temperature", 0)

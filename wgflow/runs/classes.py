@@ -58,7 +58,7 @@ def sample_classes(
     labels: list[int],
     count: int,
     *,
-    classifier: LogProb,
+    classifier: LogProb | None = None,
     guidance: float = 1.0,
     class_guidance: float = 0.0,
     start: str | None = None,
@@ -76,7 +76,8 @@ def sample_classes(
         run: the density p.
         labels: the classes wanted.
         count: points of each.
-        classifier: ``log p(c|x)`` of standardised points, such as `noisy_classifier_of`.
+        classifier: ``log p(c|x)`` of standardised points; None for `noisy_classifier_of` the
+            run.
         guidance: g ≥ 1 of ``p(x) p(c|x)^g``.
         class_guidance: guidance scale k ≥ 0; 0 is exact.
         start: as of `Run.sample`.
@@ -86,6 +87,7 @@ def sample_classes(
     Raises:
         ValueError: as `Run.sample` and `reject`; on class guidance without a flow.
     """
+    classifier = noisy_classifier_of(run) if classifier is None else classifier
     check_choice("start", start or STARTS[0], STARTS)
     check_nonnegative(class_guidance=class_guidance)
     flow = None if start == "population" else run.flow

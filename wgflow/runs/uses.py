@@ -23,7 +23,7 @@ from wgflow.energies.base import Energy, Tempered
 from wgflow.energies.conditional import check_labels
 from wgflow.likelihood.quadrature import tabulate
 from wgflow.metrics.samples import halves
-from wgflow.runs.classes import labeller_of, sample_classes
+from wgflow.runs.classes import noisy_classifier_of, sample_classes
 from wgflow.runs.compose import compose, counted
 from wgflow.runs.run import Run
 from wgflow.samplers import MALA, ULA, Sampler
@@ -131,11 +131,11 @@ def sample(
     if classes is None:
         x = run.sample(count, **options)
         return Drawn(x, counter.points / count)
-    labeller = labeller_of(run, tell)
-    labels = list(classes.labels or range(labeller.classes))
-    check_labels(labels, labeller.classes)
+    classifier = noisy_classifier_of(run, tell)
+    labels = list(classes.labels or range(classifier.classes))
+    check_labels(labels, classifier.classes)
     options |= {"guidance": classes.guidance, "class_guidance": classes.class_guidance}
-    chosen = sample_classes(run, labels, count, labeller=labeller, **options)
+    chosen = sample_classes(run, labels, count, classifier=classifier, **options)
     x = chosen.x.flatten(0, 1)
     return Drawn(x, counter.points / len(x), tuple(labels), chosen.draws, chosen.ended)
 
