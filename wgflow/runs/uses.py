@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from wgflow._check import check_choice, check_positive
-from wgflow._random import noise_like
+from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points
 from wgflow.config import DTYPES
 from wgflow.data.arrays import read_array
@@ -108,7 +108,7 @@ def sample(
     temperature: float = 1.0,
     classes: Classes | None = None,
     tell: Callable[[str], None] = lambda line: None,
-    generator: torch.Generator | None = None,
+    generator: Rng = None,
     **options: Any,
 ) -> Drawn:
     """Points of ``Π_j p_j^{1/T}`` of several runs, or of one, all together or by class.
@@ -166,7 +166,7 @@ def inpaint(
     chains: Chains = Chains(burn_in=80, steps=100),
     start: str | None = None,
     mode: bool = False,
-    generator: torch.Generator | None = None,
+    generator: Rng = None,
 ) -> Tensor:
     """Draws of the hidden coordinates given the others, (batch, draws, *event).
 
@@ -202,7 +202,7 @@ def initialisation(
     known: Tensor,
     hidden: Tensor,
     *,
-    generator: torch.Generator | None = None,
+    generator: Rng = None,
 ) -> dict[str, Any]:
     """Options of `wgflow.tasks.inpaint.inpaint`: where chains start, or temperatures to cool from.
 
@@ -223,7 +223,7 @@ def denoise(
     *,
     chains: Chains = Chains(),
     temperature: float = 1.0,
-    generator: torch.Generator | None = None,
+    generator: Rng = None,
 ) -> dict[str, Points]:
     """``mode`` and ``mean`` of x given ``y = x + noise ξ``, and the estimate of the ``flow``.
 
@@ -256,7 +256,7 @@ def denoise_known(
     x: Points,
     noise: float,
     *,
-    generator: torch.Generator | None = None,
+    generator: Rng = None,
     **options: Any,
 ) -> tuple[dict[str, Points], dict[str, float]]:
     """Points x as ``clean``, with noise added as ``noisy``, and estimates by `denoise`.
