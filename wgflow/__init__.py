@@ -37,10 +37,10 @@ if TYPE_CHECKING:
         publish as publish,
     )
     from wgflow.runs.run import Run as Run
+    from wgflow.runs.sampling import Classes as Classes
     from wgflow.runs.summaries import compare as compare, list_runs as list_runs
     from wgflow.runs.uses import (
         Chains as Chains,
-        Classes as Classes,
         denoise as denoise,
         inpaint as inpaint,
         interpolate as interpolate,
@@ -93,8 +93,9 @@ _NAMES = {
     "runs.fit": "fit resume",
     "runs.load": "from_pretrained load publish",
     "runs.run": "Run",
+    "runs.sampling": "Classes",
     "runs.summaries": "compare list_runs",
-    "runs.uses": "Chains Classes denoise inpaint interpolate ood",
+    "runs.uses": "Chains denoise inpaint interpolate ood",
     "samplers": "HMC MALA ULA CrankNicolson Independence Sampler Underdamped sample",
     "schemes": "DetailedBalance DualScoreMatching EnergyMatching FirstOrder Forward FromData "
     "FromNoise GradientNorm InnerDescent Joint MaximumLikelihood NearProximal Population Reverse "

@@ -10,7 +10,7 @@ from wgflow.cli.printing import note, say_either
 from wgflow.storage.folder import SAMPLES
 
 if TYPE_CHECKING:
-    from wgflow.runs.uses import Classes
+    from wgflow.runs.sampling import Classes
 
 verbs = typer.Typer(rich_markup_mode="markdown")
 
@@ -104,7 +104,7 @@ def sample(
 ) -> None:
     """Draw points from the learned density, in the units of the data."""
     from wgflow.data.arrays import write_points
-    from wgflow.runs import uses, zoo
+    from wgflow.runs import sampling, zoo
     from wgflow.runs.load import load
 
     if (folder is None) == (pretrained is None):
@@ -115,7 +115,7 @@ def sample(
     file = output(out or usual, source, SAMPLES, f"{source}.png")
     options = {"time": time, "steps": steps, "langevin": langevin, "autoguidance": autoguidance}
     given = {name: value for name, value in options.items() if value is not None}
-    drawn = uses.sample(
+    drawn = sampling.sample(
         [load(path) for path in (source, *(times or []))],
         count,
         temperature=temperature,
@@ -150,7 +150,7 @@ def parse_classes(
     Raises:
         ValueError: this is no list of numbers, or there is guidance without a class.
     """
-    from wgflow.runs.uses import Classes
+    from wgflow.runs.sampling import Classes
 
     if classes is None:
         if guidance != 1 or class_guidance:

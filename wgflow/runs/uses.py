@@ -1,15 +1,15 @@
-"""What a trained run is used for: sampling, inpainting, denoising, interpolating, outliers.
+"""What a trained run is used for: inpainting, denoising, interpolating, outliers.
 
 Each function is what the verb of its name on the command line does, for points in the units of
 the data.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,11 +20,8 @@ from wgflow._tensor import Points
 from wgflow.config import DTYPES
 from wgflow.data.arrays import read_array
 from wgflow.energies.base import Energy, Tempered
-from wgflow.energies.conditional import check_labels
 from wgflow.likelihood.quadrature import tabulate
 from wgflow.metrics.samples import halves
-from wgflow.runs.classes import noisy_classifier_of, sample_classes
-from wgflow.runs.compose import compose, counted
 from wgflow.runs.run import Run
 from wgflow.samplers import MALA, ULA, Sampler
 from wgflow.samplers.descent import cooling
@@ -40,21 +37,6 @@ DEFAULT_STEP, DEFAULT_TEMPERATURE = 1e-3, 10.0
 
 STARTS = ("path", "noise")
 """Where chains of inpainting may start: carried by the flow, or cooled from noise."""
-
-
-@dataclass(frozen=True)
-class Classes:
-    """Which classes to sample, and how: see `wgflow.runs.classes.sample_classes`.
-
-    Args:
-        labels: the classes; none for all.
-        guidance: g ≥ 1 of ``p(x) p(class|x)^g``; 1 is Bayes' rule.
-        class_guidance: guidance scale k ≥ 0 of the flow; 0 is exact.
-    """
-
-    labels: Sequence[int] = ()
-    guidance: float = 1.0
-    class_guidance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,63 +63,6 @@ class Chains:
     def precision(self, run: Run) -> Any:
         """The context of mixed precision, except for acceptance ratios, which need all digits."""
         return run.mixed_precision() if self.sampler == "ula" else nullcontext()
-
-
-class Drawn(NamedTuple):
-    """Samples and what they cost.
-
-    Attributes:
-        x: points, (count, *event); of classes, those of the first class first.
-        evaluations: evaluations of the energy per point.
-        labels: the classes, in order; none without.
-        draws: points started, for samples of classes.
-        ended: those of them that were followed to their end.
-    """
-
-    x: Points
-    evaluations: float
-    labels: tuple[int, ...] = ()
-    draws: int = 0
-    ended: int = 0
-
-
-def sample(
-    runs: Sequence[Run],
-    count: int,
-    *,
-    temperature: float = 1.0,
-    classes: Classes | None = None,
-    tell: Callable[[str], None] = lambda line: None,
-    generator: Rng = None,
-    **options: Any,
-) -> Drawn:
-    """Points of ``Π_j p_j^{1/T}`` of several runs, or of one, all together or by class.
-
-    Args:
-        runs: at least one; where points start is up to the first.
-        count: points; of each class, where there are any.
-        temperature: T > 0.
-        classes: None for points of all classes together.
-        tell: called with a line when the classifier of the classes is trained.
-        generator: source of randomness.
-        options: of `Run.sample`.
-
-    Raises:
-        ValueError: as `compose`, `Run.sample` and `sample_classes`.
-    """
-    plain = len(runs) == 1 and temperature == 1
-    run, counter = counted(runs[0] if plain else compose(runs, temperature=temperature))
-    options["generator"] = generator
-    if classes is None:
-        x = run.sample(count, **options)
-        return Drawn(x, counter.points / count)
-    classifier = noisy_classifier_of(run, tell)
-    labels = list(classes.labels or range(classifier.classes))
-    check_labels(labels, classifier.classes)
-    options |= {"guidance": classes.guidance, "class_guidance": classes.class_guidance}
-    chosen = sample_classes(run, labels, count, classifier=classifier, **options)
-    x = chosen.x.flatten(0, 1)
-    return Drawn(x, counter.points / len(x), tuple(labels), chosen.draws, chosen.ended)
 
 
 def read_points(run: Run, file: Path | str, count: int) -> Points:
@@ -246,9 +171,8 @@ def denoise(
     options["generator"] = generator
     with chains.precision(run):
         found = denoising.denoise(energy, u, sigma, kernel, chains.steps, **options)
-    estimates = {"mode": found.mode, "mean": found.mean}
-    estimates |= {} if flown is None else {"flow": flown}
-    return {name: run.unstandardise(v) for name, v in estimates.items()}
+    estimates = {"mode": found.mode, "mean": found.mean, "flow": flown}
+    return {n: run.unstandardise(v) for n, v in estimates.items() if v is not None}
 
 
 def denoise_known(
