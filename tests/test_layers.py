@@ -15,16 +15,16 @@ ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "folder checkpoint",
     "data": "download images arrays lazy tables sources targets toys batches dataset moments",
-    "energies": "precision microbatch base conditional noise_levels network layers principal mlp "
-    "trunk unet noise_unet",
+    "energies": "precision microbatch base conditional noise_levels network own_module layers "
+    "principal mlp trunk unet noise_unet",
     "samplers": "base langevin kinetic independence particles descent population",
     "likelihood": "quadrature gaussian calibration annealing from_particles",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition",
     "metrics": "pairwise samples neighbours features fidelity classifier",
     "plots": "style charts axes densities samples training motion",
-    "schemes": "base dynamics short_run maximum_likelihood gradient_norm proximal matching dual "
-    "detailed_balance joint",
+    "schemes": "base dynamics population short_run maximum_likelihood gradient_norm proximal "
+    "matching dual detailed_balance joint",
     "config": "schema toml recipes",
     "distributed": "ranks islands launch",
     "training": "muon loop health recorder learner warm_start validation progress runner",

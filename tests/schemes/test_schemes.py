@@ -32,7 +32,7 @@ from wgflow.schemes import (
     Population,
     Reverse,
 )
-from wgflow.schemes.dynamics import RETRY
+from wgflow.schemes.population import RETRY
 from wgflow.training.loop import train
 
 F64 = torch.float64

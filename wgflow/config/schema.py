@@ -12,6 +12,7 @@ from wgflow.energies.mlp import MLPSpec
 from wgflow.energies.network import Network
 from wgflow.energies.precision import fast_bfloat16
 from wgflow.schemes import NearProximal, Scheme
+from wgflow.schemes.base import divided
 
 MIXED, AUTO = "bf16-mixed", "auto"
 """Convolutions in bfloat16; and the same where the device is made for it, else float32."""
@@ -97,7 +98,7 @@ class Training:
     """
 
     steps: int = 700
-    batch_size: int = 1024
+    batch_size: int = divided(1024)
     accumulate: int = 1
     optimizer: str = "adamw"
     learning_rate: float = 1e-3

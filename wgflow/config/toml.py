@@ -20,6 +20,7 @@ from wgflow._version import __version__
 from wgflow.config.schema import Config, join, unknown
 from wgflow.energies.mlp import MLPSpec
 from wgflow.energies.noise_unet import NoisyUNetSpec
+from wgflow.energies.own_module import OwnModuleSpec
 from wgflow.energies.unet import ResNetSpec, UNetSpec
 from wgflow.samplers import HMC, MALA, ULA, CrankNicolson, Underdamped
 from wgflow.schemes import (
@@ -44,6 +45,7 @@ KINDS: dict[str, type] = {
     "unet": UNetSpec,
     "resnet": ResNetSpec,
     "noisy-unet": NoisyUNetSpec,
+    "module": OwnModuleSpec,
     "near-proximal": NearProximal,
     "maximum-likelihood": MaximumLikelihood,
     "gradient-norm": GradientNorm,

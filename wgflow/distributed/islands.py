@@ -8,17 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from wgflow.config import Config, Training
+from wgflow.config import Config
 from wgflow.distributed.ranks import Ranks
 from wgflow.samplers.particles import Particles
-from wgflow.schemes import FromNoise, Population
-
-DIVIDED: dict[type, tuple[str, ...]] = {
-    Training: ("batch_size",),
-    Population: ("size", "held_out"),
-    FromNoise: ("size",),
-}
-"""Settings that are totals over the ranks."""
 
 
 def share(config: Config, ranks: Ranks) -> Config:
@@ -33,17 +25,16 @@ def share(config: Config, ranks: Ranks) -> Config:
 
 def _divided(record: Any, size: int, path: str) -> Any:
     changes = {}
-    for name in (f.name for f in fields(record)):
-        value, key = getattr(record, name), f"{path}.{name}".lstrip(".")
-        if name in DIVIDED.get(type(record), ()):
+    for f in fields(record):
+        value, key = getattr(record, f.name), f"{path}.{f.name}".lstrip(".")
+        if f.metadata.get("divided"):
             if value % size:
                 raise ValueError(
-                    f"The ranks have equal shares: expected {key} to be a multiple of {size}, "
-                    f"got {value}."
+                    f"`{key}` must be a multiple of {size}, the number of ranks: got {value}."
                 )
-            changes[name] = value // size
+            changes[f.name] = value // size
         elif is_dataclass(value):
-            changes[name] = _divided(value, size, key)
+            changes[f.name] = _divided(value, size, key)
     return replace(record, **changes)
 
 

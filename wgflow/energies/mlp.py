@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from wgflow._check import check_choice, check_nonnegative, check_positive
 from wgflow._tensor import Points, Values
 from wgflow.data.moments import Spectrum
-from wgflow.energies.base import Confined
 from wgflow.energies.network import ConfinedNetwork
 
 ACTIVATIONS = {"silu": nn.SiLU, "gelu": nn.GELU, "softplus": nn.Softplus, "tanh": nn.Tanh}
@@ -60,13 +59,9 @@ class MLPSpec(ConfinedNetwork):
         mixed: bool = False,
         generator: torch.Generator | None = None,
     ) -> nn.Module:
-        """``E(u) + (u-m)ᵀC⁻¹(u-m)/(2s²)``; with leading axes in place of C, C is the identity."""
+        """``E(u) + (u-m)ᵀC⁻¹(u-m)/(2s²)``."""
         free = MLP(event_shape, self, generator=generator)
-        if not self.confined:
-            return free
-        scale = self.confinement or 1 + math.sqrt(2 / math.prod(event_shape))
-        full = covariance if isinstance(covariance, Tensor) else None
-        return Confined(free, scale, 0.0 if center is None else center, full)
+        return self.confine(free, covariance, center, math.prod(event_shape))
 
 
 class MLP(nn.Module):

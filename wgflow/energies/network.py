@@ -1,5 +1,6 @@
 """The contract of networks: frozen records of hyper-parameters that build an energy."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from wgflow._check import check_positive
 from wgflow.data.dataset import Dataset
 from wgflow.data.moments import Spectrum
+from wgflow.energies.base import Confined
 from wgflow.energies.noise_levels import NoiseLevels
 
 
@@ -22,9 +24,6 @@ class Network(ABC):
 
     is_expensive: ClassVar[bool] = False
     """Whether an evaluation takes so long that scores of many evaluations are left out."""
-
-    needs_module: ClassVar[bool] = False
-    """Whether it is around a module that the caller passes, since no file can name one."""
 
     @property
     def axes(self) -> int:
@@ -40,6 +39,15 @@ class Network(ABC):
     def noise_levels(self) -> NoiseLevels | None:
         """The noise levels that its energy takes; None where it takes the point alone."""
         return None
+
+    def around(self, module: nn.Module | None) -> "Network":
+        """The network of a module that the caller passes; only some networks take one."""
+        if module is not None:
+            raise ValueError(
+                f"`energy` must be None for {type(self).__name__}, which builds its own network: "
+                f"got {type(module).__name__}."
+            )
+        return self
 
     def check_data(self, dataset: Dataset) -> None:  # noqa: B027  (most take any)
         """Raise ValueError for data that it cannot learn from; asked before any work."""
@@ -83,3 +91,20 @@ class ConfinedNetwork(Network):
     def __post_init__(self) -> None:
         if self.confinement is not None:
             check_positive(confinement=self.confinement)
+
+    def confine(
+        self,
+        free: nn.Module,
+        covariance: Tensor | Spectrum | None,
+        center: Tensor | None,
+        dim: int,
+    ) -> nn.Module:
+        """The free part with the confinement ``(u-m)ᵀC⁻¹(u-m)/(2s²)``, unless unconfined.
+
+        By default ``s = 1 + √(2/d)``. With leading axes in place of C, C is the identity.
+        """
+        if not self.confined:
+            return free
+        scale = self.confinement or 1 + math.sqrt(2 / dim)
+        full = covariance if isinstance(covariance, Tensor) else None
+        return Confined(free, scale, 0.0 if center is None else center, full)

@@ -6,24 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from wgflow.config import Config, dumps
 from wgflow.data.dataset import available
 from wgflow.distributed.islands import share
 from wgflow.distributed.ranks import ALONE, Ranks
+from wgflow.energies.own_module import OwnModuleSpec
 from wgflow.runs import zoo
 from wgflow.runs.load import load, read_config
 from wgflow.runs.run import Run
 from wgflow.storage import folder
-from wgflow.training.learner import Learner, check_device
+from wgflow.training.checks import check_device
+from wgflow.training.learner import Learner
+from wgflow.training.progress import Progress, read_state
 from wgflow.training.recorder import Clock, environment, update_environment
-from wgflow.training.runner import (
-    Listener,
-    Progress,
-    Runner,
-    recall,
-)
-from wgflow.training.validation import check_patience
+from wgflow.training.runner import Listener, Runner
 from wgflow.training.warm_start import initialise
 
 
@@ -31,6 +29,7 @@ def fit(
     config: Config,
     out: Path | str | None = None,
     *,
+    energy: nn.Module | None = None,
     listener: Listener | None = None,
     ranks: Ranks = ALONE,
 ) -> Run:
@@ -40,6 +39,8 @@ def fit(
         config: what to learn; its counts are totals over the ranks.
         out: the folder, which all ranks see and the first alone writes to; None for
             ``runs/DATA-SEED``, numbered where that exists.
+        energy: a module of the caller to learn in place of a network of the package, the free part
+            of the energy in standardised units; see `OwnModuleSpec`. It stays as it is.
         listener: called after every learning step.
         ranks: the processes that learn together; every one of them calls `fit`.
 
@@ -48,14 +49,13 @@ def fit(
         Diverged: after more rollbacks than a run may take.
         Interrupted: a signal came; the run can be resumed.
     """
-    clock = Clock.start()
+    clock, config = Clock.start(), _own(config, energy)
     path = ranks.lead(lambda: Path(out or _free(config)))
     ranks.lead(lambda: (folder.check_new(path), share(config, ranks)))
     with _held(path, ranks), _flushed_denormals():
         check_device(share(config, ranks).device)
         config = _anchored(config).settled()
-        learner = Learner.build(share(config, ranks), ranks)
-        check_patience(config.training.patience, learner.dataset, config.scheme)
+        learner = Learner.build(share(config, ranks), ranks, energy)
         if config.init is not None:
             begun = load(config.init)
             initialise(learner, begun.energy)
@@ -64,13 +64,20 @@ def fit(
         carry = learner.start()  # what fails here leaves no folder
         ranks.lead(lambda: _begin(path, config, ranks))
         Runner.open(path, learner, clock, listener).run(Progress(), carry)
-    return load(path)
+    return load(path, energy=energy)
 
 
-def resume(path: Path | str, *, listener: Listener | None = None, ranks: Ranks = ALONE) -> Run:
+def resume(
+    path: Path | str,
+    *,
+    energy: nn.Module | None = None,
+    listener: Listener | None = None,
+    ranks: Ranks = ALONE,
+) -> Run:
     """Go on after the latest checkpoint, as if there had been no stop: bit for bit, on a CPU.
 
-    A finished run is loaded. Any other goes on with as many ranks as it began with.
+    A finished run is loaded. Any other goes on with as many ranks as it started with, and with
+    the caller's module if it learns one.
 
     Raises:
         ValueError: there is no run, it is in use, or its checkpoint is corrupt or of other data.
@@ -78,17 +85,24 @@ def resume(path: Path | str, *, listener: Listener | None = None, ranks: Ranks =
     """
     path = Path(path)
     if ranks.lead(lambda: _finished(path)):
-        return load(path)
+        return load(path, energy=energy)
     with _held(path, ranks), _flushed_denormals():
         config = share(read_config(path), ranks)
         check_device(config.device)
-        state = recall(path, config.device, ranks)
-        learner = Learner.build(config, ranks)
+        learner = Learner.build(config, ranks, energy)
+        state = read_state(path, config.scheme, config.device, ranks)
         learner.restore(state["learner"])
         ranks.lead(lambda: update_environment(path, status="running"))
         runner = Runner.open(path, learner, Clock.start(**state["clock"]), listener, state)
         runner.run(state["progress"], state["carry"])
-    return load(path)
+    return load(path, energy=energy)
+
+
+def _own(config: Config, energy: nn.Module | None) -> Config:
+    """The configuration of a module of the caller, in place of the default network."""
+    if energy is None or config.energy != Config().energy:
+        return config
+    return replace(config, energy=OwnModuleSpec())
 
 
 def _free(config: Config) -> Path:

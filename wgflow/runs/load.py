@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wgflow.config import DTYPES, Config, dumps, loads
 from wgflow.data.moments import LARGEST
@@ -14,33 +14,36 @@ from wgflow.distributed.islands import carries, join
 from wgflow.energies.base import Rescaled
 from wgflow.runs import zoo
 from wgflow.runs.run import Run
+from wgflow.samplers.particles import Particles
 from wgflow.storage import checkpoint, folder
 from wgflow.training.learner import load_state
-from wgflow.training.runner import (
-    populations,
-    read_state,
-)
+from wgflow.training.progress import read_state
 
 
-def load(path: Path | str) -> Run:
+def load(path: Path | str, *, energy: nn.Module | None = None) -> Run:
     """What the run in a folder learned; reads its files and nothing else.
 
     Args:
         path: the folder, or the name of a pretrained energy.
+        energy: the caller's module, of a run that learned one; it stays as it is.
 
     Raises:
-        ValueError: there is no run, or its checkpoint is corrupt or foreign.
+        ValueError: there is no run, its checkpoint is corrupt or foreign, or its energy is the
+            caller's module and none is passed.
     """
     path = zoo.find(path)
     folder.check_run(path)
+    config = read_config(path)
     if not (path / folder.CHECKPOINT).is_file():
-        return _published(path)
-    state = read_state(path, "cpu")
+        kept: Any = checkpoint.load(path / folder.ENERGY, [])
+        return _assembled(path, config, energy, kept, [None, None], kept)
+    state = read_state(path, config.scheme, "cpu")
     learned, progress = state["learner"], state["progress"]
-    islands = zip(*(populations(carry) for carry in carries(state)), strict=True)
+    islands = zip(*map(config.scheme.populations, carries(state)), strict=True)
     populated = [join(parts) for parts in islands]
     learned = learned | {"energy": _averaged(learned["average"])}
-    return _assembled(path, learned, populated, progress.step, progress.rollbacks)
+    counts = {"steps": progress.step, "rollbacks": progress.rollbacks}
+    return _assembled(path, config, energy, learned, populated, counts)
 
 
 def from_pretrained(name: str) -> Run:
@@ -74,33 +77,36 @@ def publish(run: Run, out: Path | str) -> None:
     checkpoint.save(path / folder.ENERGY, tree)
     # Without what it began with: the weights say it all, and a path would lead nowhere.
     folder.write_text(path / folder.CONFIG, dumps(replace(run.config, init=None)))
-    told = folder.read_json(run.path / folder.ENVIRONMENT)
-    kept = {key: told[key] for key in ("wgflow", "torch", "status", "cpu_seconds") if key in told}
+    record = folder.read_json(run.path / folder.ENVIRONMENT)
+    kept = {k: record[k] for k in ("wgflow", "torch", "status", "cpu_seconds") if k in record}
     folder.write_json(path / folder.ENVIRONMENT, kept)
     for name in (folder.SCORES, folder.LABELLER):
         if (run.path / name).is_file():
             folder.write_bytes(path / name, (run.path / name).read_bytes())
 
 
-def _published(path: Path) -> Run:
-    kept: Any = checkpoint.load(path / folder.ENERGY, [])
-    return _assembled(path, kept, [None, None], kept["steps"], kept["rollbacks"])
-
-
-def _assembled(path, learned, populated, steps: int, rollbacks: int) -> Run:
+def _assembled(
+    path: Path,
+    config: Config,
+    module: nn.Module | None,
+    learned: dict[str, Any],
+    populated: list[Particles | None],
+    counts: dict[str, Any],
+) -> Run:
     """A run from the weights of its energy, its units and its populations."""
-    config = read_config(path)
     event_shape = tuple(learned["event_shape"])
     dim = math.prod(event_shape)
     # Values come with the state; here only the shape matters.
     covariance = torch.eye(dim) if dim <= LARGEST else None
     center = None if learned["shift"].ndim else torch.zeros(event_shape)
     # In full precision, whatever it was trained in: log Z and acceptance need the digits.
-    energy = config.energy.build(event_shape, covariance, center).to(DTYPES[config.dtype])
+    network = config.energy.around(module)
+    energy = network.build(event_shape, covariance, center).to(DTYPES[config.dtype])
     load_state(energy, learned["energy"])
     original = Rescaled(energy, learned["shift"], learned["scale"]).eval().requires_grad_(False)
     particles, held_out = populated
-    return Run(path, config, original, particles, held_out, event_shape, steps, rollbacks)
+    counted = counts["steps"], counts["rollbacks"]
+    return Run(path, config, original, particles, held_out, event_shape, *counted)
 
 
 def read_config(path: Path) -> Config:

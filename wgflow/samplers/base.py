@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -41,6 +41,9 @@ class Sampler(ABC, Generic[S]):
     property ``langevin_step`` is the step of an overdamped sampler that suits the chains, and
     ``jumped(x, energy, grad, generator)`` the state of chains that a global move put at x.
     """
+
+    carry_types: ClassVar[tuple[type, ...]] = ()
+    """The NamedTuples in its state, which a checkpoint may hold."""
 
     step_size: float
 

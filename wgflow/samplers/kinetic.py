@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -40,6 +40,8 @@ class Kinetic(Sampler[KineticState]):
     Args:
         step_size: first η > 0, in units of x.
     """
+
+    carry_types: ClassVar[tuple[type, ...]] = (KineticState,)
 
     step_size: float = 0.1
 

@@ -1,7 +1,7 @@
 """Overdamped Langevin: the transport along the flow of a known energy, ``dX = -∇E dt + √2 dW``."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -37,6 +37,8 @@ class Overdamped(Sampler[LangevinState]):
     Args:
         step_size: first ε > 0, in squared units of x.
     """
+
+    carry_types: ClassVar[tuple[type, ...]] = (LangevinState,)
 
     step_size: float = 0.01
 
@@ -134,6 +136,8 @@ class CrankNicolson(Overdamped):
     Raises:
         ValueError: when a hyper-parameter is out of its range.
     """
+
+    carry_types: ClassVar[tuple[type, ...]] = (LangevinState,)
 
     width: float = 1.0
     step_size: float = 0.25

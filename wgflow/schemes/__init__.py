@@ -2,12 +2,13 @@
 
 from wgflow.schemes.base import Loss, Scheme
 from wgflow.schemes.detailed_balance import DetailedBalance
-from wgflow.schemes.dual import DualScoreMatching, Recent
-from wgflow.schemes.dynamics import Carry, Dynamics, Population
+from wgflow.schemes.dual import DualScoreMatching, RecentBatch
+from wgflow.schemes.dynamics import Carry, Dynamics, ParticleScheme
 from wgflow.schemes.gradient_norm import GradientNorm
 from wgflow.schemes.joint import Joint, Pair
 from wgflow.schemes.matching import EnergyMatching, Paths
 from wgflow.schemes.maximum_likelihood import MaximumLikelihood
+from wgflow.schemes.population import Population
 from wgflow.schemes.proximal import (
     Envelope,
     FirstOrder,
@@ -38,9 +39,10 @@ __all__ = [
     "MaximumLikelihood",
     "NearProximal",
     "Pair",
+    "ParticleScheme",
     "Paths",
     "Population",
-    "Recent",
+    "RecentBatch",
     "Reverse",
     "Scheme",
 ]

@@ -1,19 +1,23 @@
-"""The contract of schemes: how the energy learns."""
+"""The contract of schemes: how the energy learns, and what other code has to know of it."""
 
 from abc import ABC, abstractmethod
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import field
+from typing import Any, Generic, NamedTuple, TypeVar
 
-import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from wgflow.energies.base import Energy
 from wgflow.flows.path import StraightPaths
+from wgflow.samplers.particles import Particles
 
 C = TypeVar("C")
 
+Populations = tuple[Particles | None, Particles | None]
+"""The particles that train, and those that never enter a gradient."""
+
 
 class Loss(NamedTuple):
-    """What the optimiser minimises, and what a person may want to see of it.
+    """What the optimiser minimises.
 
     Attributes:
         value: a scalar in the graph of the parameters.
@@ -27,11 +31,17 @@ class Loss(NamedTuple):
 class Scheme(ABC, Generic[C]):
     """A numerical scheme of learning: a frozen record of hyper-parameters.
 
-    A learning step freezes a carry (the batch, the particles and whatever was cached on them),
-    takes up to ``inner_steps`` optimiser steps on `loss`, then calls `advance` once.
+    A learning step freezes a carry (the batch, the particles and what is cached on them), takes up
+    to ``inner_steps`` optimiser steps on `loss`, then calls `advance` once. A carry is a
+    NamedTuple with a field ``metrics``, detached scalars by name; a checkpoint holds it.
     """
 
     inner_steps: int
+
+    @property
+    @abstractmethod
+    def carry_types(self) -> tuple[type, ...]:
+        """The NamedTuples in its carry, which a checkpoint may hold."""
 
     @property
     def adds_noise(self) -> bool:
@@ -48,22 +58,34 @@ class Scheme(ABC, Generic[C]):
         """The paths from noise to data that it matches the energy to; None for none."""
         return None
 
+    @property
+    def is_weighted(self) -> bool:
+        """Whether its particles carry weights, which estimate log Z."""
+        return False
+
     @abstractmethod
-    def init(
-        self, energy: Energy, batch: Tensor, *, generator: torch.Generator | None = None
-    ) -> C:
+    def init(self, energy: Energy, batch: Tensor, *, generator: Generator | None = None) -> C:
         """The carry before the first learning step."""
 
     @abstractmethod
-    def loss(self, energy: Energy, carry: C, *, generator: torch.Generator | None = None) -> Loss:
+    def loss(self, energy: Energy, carry: C, *, generator: Generator | None = None) -> Loss:
         """The objective on the frozen carry."""
 
     @abstractmethod
     def advance(
-        self, energy: Energy, batch: Tensor, carry: C, *, generator: torch.Generator | None = None
+        self, energy: Energy, batch: Tensor, carry: C, *, generator: Generator | None = None
     ) -> C:
         """The carry of the next learning step, after the energy moved: reaction and transport."""
 
     def trusted(self, loss: Loss) -> bool:
-        """Whether another inner step on the same frozen particles is worth taking."""
+        """Whether another inner step on the same frozen particles may be taken."""
         return True
+
+    def populations(self, carry: C) -> Populations:
+        """The particles in a carry."""
+        return None, None
+
+
+def divided(default: int) -> Any:
+    """A setting that is a total over ranks, each of which takes an equal share of it."""
+    return field(default=default, metadata={"divided": True})

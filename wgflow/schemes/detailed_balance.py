@@ -1,10 +1,10 @@
-"""Detailed balance along the heat flow: what wide levels know of long chains at the lowest."""
+"""Detailed balance along the heat flow: wide levels correct the lowest where long chains go."""
 
 import math
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from wgflow._check import check_positive
@@ -14,13 +14,13 @@ from wgflow.energies.noise_levels import NoiseLevels, at_level, levels_of
 from wgflow.flows.heat import ancestral_posterior
 from wgflow.flows.log_z import log_normal
 from wgflow.samplers import ULA
-from wgflow.schemes.base import Loss, Scheme
-from wgflow.schemes.dynamics import Carry, Dynamics
+from wgflow.schemes.base import Loss
+from wgflow.schemes.dynamics import Carry, Dynamics, ParticleScheme
 from wgflow.schemes.short_run import FromData
 
 
 @dataclass(frozen=True)
-class DetailedBalance(Scheme[Carry]):
+class DetailedBalance(ParticleScheme):
     """``L(θ) = E huber_δ(r_θ(x_i) - r_θ(d_i))``, chains x_i and the data d_i that they left.
 
     Between neighbouring levels a < b the heat flow and its reversal are in balance,
@@ -31,12 +31,12 @@ class DetailedBalance(Scheme[Carry]):
 
         r_θ(x) = E_θ(x, a) - [E(y, b) - log q(x|y) + log N(y; x, b²-a²)],     y = x + √(b²-a²) ξ,
 
-    is the same for all x, up to what q leaves out, which is about the same for a chain as for a
-    point of the data. Where score matching has seen no points, such as in a well beside the data
+    is the same for all x, up to the error of q, which is about the same for a chain as for a
+    point of the data. Where score matching has seen no points, such as in a mode beside the data
     that long chains of the lowest level end in, E at narrow levels may be anything. At wide ones
     such points are among those of the data again, and E is known. The bracket is held constant,
-    so what is known there comes down, a ratio of levels after the other, and lifts the well to
-    its right height and no further.
+    so that the energy of wide levels comes down, a ratio of levels after the other, and lifts the
+    mode to its right height and no further.
 
     Args:
         dynamics: the chains, at the lowest level.
@@ -56,32 +56,18 @@ class DetailedBalance(Scheme[Carry]):
     delta: float = 20.0
     inner_steps: int = 1
 
-    def __post_init__(self):
-        check_positive(
-            highest=self.highest,
-            delta=self.delta,
-            inner_steps=self.inner_steps,
-        )
+    def __post_init__(self) -> None:
+        check_positive(highest=self.highest, delta=self.delta, inner_steps=self.inner_steps)
         if not 1 < self.ratio < math.inf:
-            raise ValueError(f"Levels rise: expected a ratio above 1, got {self.ratio}.")
+            raise ValueError(f"`ratio` must be > 1 and finite: got {self.ratio}.")
         if not self.dynamics.adds_noise:
             raise ValueError(
-                "Balance between levels asks for data without noise and for chains that left "
-                "them: expected dynamics from-data with noisy = true, got "
-                f"{type(self.dynamics).__name__}."
+                "`dynamics` must start at data and add the noise, such as from-data with noisy = "
+                f"true: got {type(self.dynamics).__name__}."
             )
 
-    @property
-    def adds_noise(self) -> bool:
-        """It does, by its dynamics."""
-        return True
-
-    def init(self, energy, batch, *, generator=None) -> Carry:
-        """The first chains."""
-        return self.dynamics.init(energy, batch, generator=generator)
-
-    def loss(self, energy: Energy, carry: Carry, *, generator=None) -> Loss:
-        """The mean over pairs of a chain and where it began, at one pair of levels."""
+    def loss(self, energy: Energy, carry: Carry, *, generator: Generator | None = None) -> Loss:
+        """The mean over pairs of a chain and the point it started from, at one pair of levels."""
         assert carry.origins is not None
         levels, count = levels_of(energy), len(carry.origins)
         a, b = self.draw(levels, carry.origins, generator)
@@ -94,11 +80,9 @@ class DetailedBalance(Scheme[Carry]):
         metrics = {"imbalance": difference.detach().mean(), "imbalance_data": data.detach().mean()}
         return Loss(value, metrics)
 
-    def advance(self, energy, batch, carry, *, generator=None) -> Carry:
-        """The chains after a few moves under the new energy."""
-        return self.dynamics.advance(energy, batch, carry, generator=generator)
-
-    def draw(self, levels: NoiseLevels, like: Tensor, generator) -> tuple[float, float]:
+    def draw(
+        self, levels: NoiseLevels, like: Tensor, generator: Generator | None
+    ) -> tuple[float, float]:
         """a and b."""
         u, v = torch.rand(2, generator=generator, device=like.device, dtype=torch.float64).tolist()
         highest = max(self.highest, levels.lowest)
@@ -106,7 +90,9 @@ class DetailedBalance(Scheme[Carry]):
         return a, a * self.ratio ** ((1 + 2 * v) / 3)
 
 
-def residuals(energy: Energy, x: Tensor, a: float, b: float, generator=None) -> Tensor:
+def residuals(
+    energy: Energy, x: Tensor, a: float, b: float, generator: Generator | None = None
+) -> Tensor:
     """``r(x)`` of `DetailedBalance`, (batch,), in the graph of ``E(x, a)`` alone."""
     y = noised(x, math.sqrt(b**2 - a**2), generator)
     above = ULA().init(at_level(energy, b), y)
@@ -116,7 +102,6 @@ def residuals(energy: Energy, x: Tensor, a: float, b: float, generator=None) -> 
     return at_level(energy, a)(x) - balance.to(x)
 
 
-def noised(x: Tensor, sigma: float, generator: torch.Generator | None) -> Tensor:
+def noised(x: Tensor, sigma: float, generator: Generator | None) -> Tensor:
     """``x + σξ``."""
-    noise = noise_like(x, generator=generator)
-    return x + sigma * noise
+    return x + sigma * noise_like(x, generator=generator)

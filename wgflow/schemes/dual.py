@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from wgflow._check import check_fraction, check_nonnegative, check_positive
 from wgflow._random import noise_like
@@ -15,13 +15,12 @@ from wgflow.energies.noise_levels import NoiseLevels, derivatives, levels_of
 from wgflow.schemes.base import Loss, Scheme
 
 
-class Recent(NamedTuple):
+class RecentBatch(NamedTuple):
     """What dual score matching carries: the data of this step, and of those before it.
 
     Attributes:
         batch: data of this step, (batch, *event).
         seen: they and the data of the latest steps, (count, *event); None where they are not used.
-        metrics: none.
     """
 
     batch: Tensor
@@ -30,20 +29,20 @@ class Recent(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DualScoreMatching(Scheme[Recent]):
+class DualScoreMatching(Scheme[RecentBatch]):
     """``L(θ) = E[(1+σ)²|σ∇E - ξ|² + a (∂E/∂λ - (d-|ξ|²)/2)²]`` at ``x = x_0 + σξ``, λ = log σ².
 
     After Guth, Kadkhodaie and Simoncelli (2025). Data x_0 with noise of every level σ are the heat
     flow, the Wasserstein gradient flow of the entropy; ``∇E = ξ/σ`` and ``∂E/∂λ = (d-|ξ|²)/2``
-    hold in the mean given x if and only if E is the energy of its laws, up to one constant for
-    all. Where ``∇E`` sees a law only locally, ``∂E/∂λ`` tells how much mass flows between levels:
-    wells that are far apart are joined where the noise is wide, and so are their depths. The first
-    term alone bounds the global relative entropy by the integral of its dissipation.
+    hold in the mean given x if and only if E is the energy of its distributions, up to one
+    constant for all. While ``∇E`` is local, ``∂E/∂λ`` is the mass that flows between levels: modes
+    that are far apart are joined where the noise is wide, which fixes their relative depths. The
+    first term alone bounds the global relative entropy by the integral of its dissipation.
 
-    Where noise is wide, x could have come from many points of the data, and ξ says little. So ξ
-    and |ξ|² stand for their means over the latest points seen, each as probable as the noise that
-    leads from it to x (after Xu, Tong and Jaakkola 2023). Since any of them might have been x_0,
-    the gradient is the same in the mean, with less noise (Rao and Blackwell).
+    Where noise is wide, x could have come from many points of the data, and ξ has a high variance.
+    So ξ and |ξ|² are replaced by their means over the latest points seen, each as probable as the
+    noise that leads from it to x (after Xu, Tong and Jaakkola 2023): the gradient is the same in
+    the mean, with less noise (Rao and Blackwell).
 
     Of the levels, a share ``uniform`` is uniform in λ, and the others are those of straight paths
     between noise and data, ``σ = (1-t)/t`` with t uniform.
@@ -63,10 +62,15 @@ class DualScoreMatching(Scheme[Recent]):
     recent: int = 4096
     inner_steps: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(time_weight=self.time_weight, inner_steps=self.inner_steps)
         check_fraction(uniform=self.uniform)
         check_nonnegative(recent=self.recent)
+
+    @property
+    def carry_types(self) -> tuple[type, ...]:
+        """The latest data."""
+        return (RecentBatch,)
 
     @property
     def adds_noise(self) -> bool:
@@ -78,12 +82,16 @@ class DualScoreMatching(Scheme[Recent]):
         """It does."""
         return True
 
-    def init(self, energy, batch, *, generator=None) -> Recent:
+    def init(
+        self, energy: Energy, batch: Tensor, *, generator: Generator | None = None
+    ) -> RecentBatch:
         """The first batch."""
         levels_of(energy)
-        return Recent(batch, batch if self.recent else None, {})
+        return RecentBatch(batch, batch if self.recent else None, {})
 
-    def loss(self, energy: Energy, carry: Recent, *, generator=None) -> Loss:
+    def loss(
+        self, energy: Energy, carry: RecentBatch, *, generator: Generator | None = None
+    ) -> Loss:
         """The regression of both derivatives, a mean over points."""
         x, d = carry.batch, carry.batch[0].numel()
         noise = noise_like(x, generator=generator)
@@ -100,14 +108,23 @@ class DualScoreMatching(Scheme[Recent]):
         metrics = {"space": space.detach().mean() / d, "time": time.detach().mean() / d}
         return Loss(value, metrics)
 
-    def advance(self, energy, batch, carry, *, generator=None) -> Recent:
+    def advance(
+        self,
+        energy: Energy,
+        batch: Tensor,
+        carry: RecentBatch,
+        *,
+        generator: Generator | None = None,
+    ) -> RecentBatch:
         """The next batch."""
         if carry.seen is None:
-            return Recent(batch, None, {})
+            return RecentBatch(batch, None, {})
         count = max(self.recent, len(batch))
-        return Recent(batch, torch.cat([batch, carry.seen])[:count], {})
+        return RecentBatch(batch, torch.cat([batch, carry.seen])[:count], {})
 
-    def draw(self, levels: NoiseLevels, x: Tensor, *, generator=None) -> Tensor:
+    def draw(
+        self, levels: NoiseLevels, x: Tensor, *, generator: Generator | None = None
+    ) -> Tensor:
         """Levels λ for the points of x, (batch,), the uniform ones first."""
         z = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype)
         count = round(self.uniform * len(x))

@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass, field
 
+from torch import Generator
+
 from wgflow._check import check_positive
 from wgflow._tensor import sum_event
-from wgflow.energies.base import energy_and_grad
-from wgflow.schemes.base import Loss, Scheme
-from wgflow.schemes.dynamics import Carry, Dynamics, Population
-from wgflow.schemes.maximum_likelihood import energies
+from wgflow.energies.base import Energy, energy_and_grad
+from wgflow.schemes.base import Loss
+from wgflow.schemes.dynamics import Carry, Dynamics, ParticleScheme, energies
+from wgflow.schemes.population import Population
 
 
 @dataclass(frozen=True)
-class GradientNorm(Scheme[Carry]):
+class GradientNorm(ParticleScheme):
     """``L(θ) = E_d[E_θ] - Σ w_i E_θ(x_i) + (γ/2) Σ w_i |∇E_θ(x_i)|²`` (wFRAME).
 
     The Wasserstein term of a JKO step, through Benamou-Brenier, as a penalty on the whole energy
@@ -31,27 +33,14 @@ class GradientNorm(Scheme[Carry]):
     gamma: float = 0.01
     inner_steps: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(gamma=self.gamma, inner_steps=self.inner_steps)
 
-    @property
-    def adds_noise(self) -> bool:
-        """Whether its dynamics do."""
-        return self.dynamics.adds_noise
-
-    def init(self, energy, batch, *, generator=None) -> Carry:
-        """The first particles."""
-        return self.dynamics.init(energy, batch, generator=generator)
-
-    def loss(self, energy, carry, *, generator=None) -> Loss:
+    def loss(self, energy: Energy, carry: Carry, *, generator: Generator | None = None) -> Loss:
         """``L(θ)`` on the frozen batch and particles."""
-        data, model, w = energies(energy, carry)
+        (data, model), w = energies(energy, carry), carry.particles.weights
         gap = data.mean() - w @ model
         _, grad = energy_and_grad(energy, carry.particles.x, create_graph=True)
         norm = w @ sum_event(grad**2)
         metrics = {"energy_gap": gap.detach(), "gradient_norm": norm.detach()}
         return Loss(gap + self.gamma / 2 * norm, metrics)
-
-    def advance(self, energy, batch, carry, *, generator=None) -> Carry:
-        """Reaction and transport."""
-        return self.dynamics.advance(energy, batch, carry, generator=generator)

@@ -3,24 +3,18 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from wgflow._check import check_positive
 from wgflow.energies.base import Energy
 from wgflow.flows.path import StraightPaths
-from wgflow.schemes.base import Loss, Scheme
+from wgflow.schemes.base import Loss, Populations, Scheme
 from wgflow.schemes.matching import EnergyMatching
 from wgflow.schemes.proximal import NearProximal
 
 
 class Pair(NamedTuple):
-    """The carries of two schemes.
-
-    Attributes:
-        transport: of the first.
-        equilibrium: of the second.
-        metrics: of both.
-    """
+    """The carries of two schemes, and the metrics of both."""
 
     transport: Any
     equilibrium: Any
@@ -29,11 +23,11 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Joint(Scheme[Pair]):
-    """``L(θ) = L_transport(θ) + a L_equilibrium(θ)``: the path to the data, and the law there.
+    """``L(θ) = L_transport(θ) + a L_equilibrium(θ)``: the path to the data, and the density there.
 
-    The transport keeps noise flowing to the data while the equilibrium makes the long-run law of
-    the particles that of the data. Dropping the first lets samples from noise decay; dropping the
-    second leaves wells that no path ends in.
+    The transport keeps noise flowing to the data while the equilibrium makes the long-run
+    distribution of the particles that of the data. Dropping the first lets samples from noise
+    decay; dropping the second leaves modes that no path ends in.
 
     Args:
         transport: a scheme, energy matching by default; dual score matching is one too.
@@ -52,16 +46,21 @@ class Joint(Scheme[Pair]):
     weight: float = 0.01
     inner_steps: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(weight=self.weight, inner_steps=self.inner_steps)
+        parts = sorted((self.transport, self.equilibrium), key=lambda part: not part.adds_noise)
         if self.transport.adds_noise != self.equilibrium.adds_noise:
-            own, other = self.transport, self.equilibrium
-            own, other = (own, other) if own.adds_noise else (other, own)
+            own, other = (type(part).__name__ for part in parts)
             raise ValueError(
-                "Two schemes at once share their data: expected both or neither to add noise of "
-                f"their own, got {type(own).__name__}, which does, and {type(other).__name__}, "
-                "which does not; dynamics from-data do with noisy = true."
+                "`transport` and `equilibrium` must both add noise to the data, or neither: got "
+                f"{own}, which does, and {other}, which does not; dynamics from-data do with "
+                "noisy = true."
             )
+
+    @property
+    def carry_types(self) -> tuple[type, ...]:
+        """Those of both, and the pair."""
+        return (Pair, *self.transport.carry_types, *self.equilibrium.carry_types)
 
     @property
     def adds_noise(self) -> bool:
@@ -78,24 +77,35 @@ class Joint(Scheme[Pair]):
         """That of the transport."""
         return self.transport.path
 
-    def init(self, energy, batch, *, generator=None) -> Pair:
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the equilibrium is."""
+        return self.equilibrium.is_weighted
+
+    def init(self, energy: Energy, batch: Tensor, *, generator: Generator | None = None) -> Pair:
         """Both carries."""
         first = self.transport.init(energy, batch, generator=generator)
         return Pair(first, self.equilibrium.init(energy, batch, generator=generator), {})
 
-    def loss(self, energy: Energy, carry: Pair, *, generator=None) -> Loss:
+    def loss(self, energy: Energy, carry: Pair, *, generator: Generator | None = None) -> Loss:
         """The sum, and the metrics of both."""
         first = self.transport.loss(energy, carry.transport, generator=generator)
         second = self.equilibrium.loss(energy, carry.equilibrium, generator=generator)
         value = first.value + self.weight * second.value
         return Loss(value, first.metrics | second.metrics)
 
-    def advance(self, energy, batch, carry, *, generator=None) -> Pair:
+    def advance(
+        self, energy: Energy, batch: Tensor, carry: Pair, *, generator: Generator | None = None
+    ) -> Pair:
         """Both carries, from the same batch."""
         first = self.transport.advance(energy, batch, carry.transport, generator=generator)
         second = self.equilibrium.advance(energy, batch, carry.equilibrium, generator=generator)
         return Pair(first, second, first.metrics | second.metrics)
 
     def trusted(self, loss: Loss) -> bool:
-        """What the equilibrium says."""
+        """Whether the equilibrium trusts it."""
         return self.equilibrium.trusted(loss)
+
+    def populations(self, carry: Pair) -> Populations:
+        """Those of the equilibrium."""
+        return self.equilibrium.populations(carry.equilibrium)

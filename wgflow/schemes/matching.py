@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from wgflow._check import check_fraction, check_positive
 from wgflow._random import noise_like
@@ -20,12 +20,7 @@ from wgflow.schemes.base import Loss, Scheme
 
 
 class Paths(NamedTuple):
-    """What energy matching carries: the data at which its paths end.
-
-    Attributes:
-        batch: data of this step, (batch, *event).
-        metrics: none.
-    """
+    """What energy matching carries: the data at which its paths end, (batch, *event)."""
 
     batch: Tensor
     metrics: dict[str, Tensor]
@@ -38,9 +33,8 @@ class EnergyMatching(Scheme[Paths]):
     Noise ``x_0 ~ N(0, s²I)`` is coupled to the data ``x_1`` of the batch by optimal transport, and
     t is uniform. The speed is ``c(t) = min(1, (1-t)/(1-t*))``. With the cutoff ``t* = 1`` it is
     constant, and V goes on falling beyond the data: not a density. With ``t* < 1`` the data are
-    where the paths end: near one of them V is the well ``|x - x_1|²/(2(1-t*))``, in which Langevin
-    dynamics at temperature ε spreads to ``σ = √(ε(1-t*))`` per coordinate, in place of collapsing
-    onto the data or leaving them.
+    where the paths end: near one of them V is ``|x - x_1|²/(2(1-t*))``, in which Langevin
+    dynamics at temperature ε spreads to ``σ = √(ε(1-t*))`` per coordinate.
 
     Args:
         temperature: ε of the energy, in squared units of x.
@@ -59,13 +53,9 @@ class EnergyMatching(Scheme[Paths]):
     coupled: bool = True
     inner_steps: int = 1
 
-    def __post_init__(self):
-        check_positive(
-            temperature=self.temperature,
-            cutoff=self.cutoff,
-            noise=self.noise,
-            inner_steps=self.inner_steps,
-        )
+    def __post_init__(self) -> None:
+        check_positive(temperature=self.temperature, cutoff=self.cutoff, noise=self.noise)
+        check_positive(inner_steps=self.inner_steps)
         check_fraction(cutoff=self.cutoff)
 
     @property
@@ -73,11 +63,16 @@ class EnergyMatching(Scheme[Paths]):
         """Its own."""
         return StraightPaths(self.temperature, self.cutoff, self.noise)
 
-    def init(self, energy, batch, *, generator=None) -> Paths:
+    @property
+    def carry_types(self) -> tuple[type, ...]:
+        """The data of a step."""
+        return (Paths,)
+
+    def init(self, energy: Energy, batch: Tensor, *, generator: Generator | None = None) -> Paths:
         """The first batch."""
         return Paths(batch, {})
 
-    def loss(self, energy: Energy, carry: Paths, *, generator=None) -> Loss:
+    def loss(self, energy: Energy, carry: Paths, *, generator: Generator | None = None) -> Loss:
         """The regression, a mean over paths of squared lengths."""
         x1 = carry.batch
         x0 = self.noise * noise_like(x1, generator=generator)
@@ -90,7 +85,9 @@ class EnergyMatching(Scheme[Paths]):
         value = error.mean()
         return Loss(value, {"matching": value.detach() / x1[0].numel()})
 
-    def advance(self, energy, batch, carry, *, generator=None) -> Paths:
+    def advance(
+        self, energy: Energy, batch: Tensor, carry: Paths, *, generator: Generator | None = None
+    ) -> Paths:
         """The next batch."""
         return Paths(batch, {})
 

@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
 from wgflow._check import check_fraction, check_positive
@@ -27,8 +27,9 @@ from wgflow._tensor import sum_event
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.energies.microbatch import full_batch, microbatched_like
 from wgflow.samplers.particles import effective_fraction
-from wgflow.schemes.base import Loss, Scheme
-from wgflow.schemes.dynamics import Carry, Dynamics, Population
+from wgflow.schemes.base import Loss
+from wgflow.schemes.dynamics import Carry, Dynamics, ParticleScheme, energies
+from wgflow.schemes.population import Population
 
 
 class Form(ABC):
@@ -43,7 +44,7 @@ class Form(ABC):
 class Forward(Form):
     """``mean_d ψ + log Σ w_i e^{-ψ(x_i)} = KL(p_d‖p_θ) - KL(p_d‖p_{θ_k})``: maximum likelihood."""
 
-    def entropy(self, data, particles, log_weight) -> Tensor:
+    def entropy(self, data: Tensor, particles: Tensor, log_weight: Tensor) -> Tensor:
         """``mean_d ψ + log Σ w_i e^{-ψ(x_i)}``."""
         return data.mean() + torch.logsumexp(log_weight.log_softmax(0) - particles, 0)
 
@@ -52,7 +53,7 @@ class Forward(Form):
 class Reverse(Form):
     """``log mean_d e^ψ - Σ w_i ψ(x_i)``: the dual of the JKO step (Donsker-Varadhan)."""
 
-    def entropy(self, data, particles, log_weight) -> Tensor:
+    def entropy(self, data: Tensor, particles: Tensor, log_weight: Tensor) -> Tensor:
         """``log mean_d e^ψ - Σ w_i ψ(x_i)``."""
         return torch.logsumexp(data, 0) - math.log(len(data)) - log_weight.softmax(0) @ particles
 
@@ -61,7 +62,7 @@ class Envelope(ABC):
     """The transport cost ``Σ w_i (ψ - Q_hψ)(x_i) ≥ 0`` of a change of energy ψ."""
 
     def freeze(self, energy: Energy) -> dict[str, Tensor]:
-        """What must be kept of ``E_k`` beyond values and gradients at the particles: nothing."""
+        """Parameters of ``E_k`` that must be kept: none."""
         return {}
 
     @abstractmethod
@@ -82,16 +83,15 @@ class FirstOrder(Envelope):
 
     share: float = 0.25
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(share=self.share)
         check_fraction(share=self.share)
 
-    def cost(self, energy, carry, values, h) -> Tensor:
+    def cost(self, energy: Energy, carry: Carry, values: Tensor, h: float) -> Tensor:
         """``(h/2) Σ w_i |∇E_θ(x_i) - ∇E_k(x_i)|²``."""
         p = carry.particles
         count = max(1, round(self.share * len(p.x)))
-        # Transport moves particles independently of their place, but resampling puts copies side
-        # by side: a stride reaches all families.
+        # Resampling puts copies side by side: a stride reaches all families.
         where = torch.arange(count, device=p.x.device) * len(p.x) // count
         _, grad = energy_and_grad(energy, p.x[where], create_graph=True)
         change = sum_event((grad - p.state.grad[where]) ** 2)
@@ -117,16 +117,16 @@ class InnerDescent(Envelope):
     steps: int = 3
     relaxation: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(steps=self.steps, relaxation=self.relaxation)
         check_fraction(relaxation=self.relaxation)
 
-    def freeze(self, energy) -> dict[str, Tensor]:
+    def freeze(self, energy: Energy) -> dict[str, Tensor]:
         """A copy of the parameters and buffers of ``E_k``."""
         state = _module(energy).state_dict()
         return {name: value.detach().clone() for name, value in state.items()}
 
-    def cost(self, energy, carry, values, h) -> Tensor:
+    def cost(self, energy: Energy, carry: Carry, values: Tensor, h: float) -> Tensor:
         """``Σ w_i [ψ(x_i) - ψ(x̂_i) - |x̂_i - x_i|²/(2h)]``."""
 
         frozen = microbatched_like(
@@ -151,14 +151,14 @@ def _module(energy: Energy) -> nn.Module:
     energy = full_batch(energy)
     if not isinstance(energy, nn.Module):
         raise ValueError(
-            "The exact envelope keeps a copy of the parameters: expected an nn.Module energy, "
-            f"got {type(energy).__name__}."
+            "`energy` must be an nn.Module, whose parameters the exact envelope copies: got "
+            f"{type(energy).__name__}."
         )
     return energy
 
 
 @dataclass(frozen=True)
-class NearProximal(Scheme[Carry]):
+class NearProximal(ParticleScheme):
     """Near-proximal step ``min_θ entropy(ψ) + Σ w_i (ψ - Q_hψ)(x_i)``, ``ψ = E_θ - E_{θ_k}``.
 
     Several optimiser steps on frozen particles approach the proximal point; they stop early when
@@ -184,27 +184,19 @@ class NearProximal(Scheme[Carry]):
     inner_steps: int = 2
     trust: float = 0.7
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(inner_steps=self.inner_steps)
         check_fraction(trust=self.trust)
         if self.h is not None:
             check_positive(h=self.h)
 
-    @property
-    def adds_noise(self) -> bool:
-        """Whether its dynamics do."""
-        return self.dynamics.adds_noise
+    def freeze(self, energy: Energy) -> dict[str, Tensor]:
+        """Those that the envelope needs."""
+        return self.envelope.freeze(energy)
 
-    def init(self, energy, batch, *, generator=None) -> Carry:
-        """The first particles, and what the envelope keeps of the first energy."""
-        carry = self.dynamics.init(energy, batch, generator=generator)
-        return carry._replace(frozen=self.envelope.freeze(energy))
-
-    def loss(self, energy, carry, *, generator=None) -> Loss:
+    def loss(self, energy: Energy, carry: Carry, *, generator: Generator | None = None) -> Loss:
         """``J(θ)`` on the frozen batch and particles."""
-        p = carry.particles
-        values = energy(torch.cat([carry.batch, p.x]))
-        data, model = values[: len(carry.batch)], values[len(carry.batch) :]
+        p, (data, model) = carry.particles, energies(energy, carry)
         psi = model - p.state.energy
         entropy = self.form.entropy(data - carry.batch_energy, psi, p.log_weight)
         cost = self.envelope.cost(energy, carry, model, self.proximal_step(carry))
@@ -216,12 +208,7 @@ class NearProximal(Scheme[Carry]):
         }
         return Loss(entropy + cost, metrics)
 
-    def advance(self, energy, batch, carry, *, generator=None) -> Carry:
-        """Reaction and transport, and what the envelope keeps of the new energy."""
-        carry = self.dynamics.advance(energy, batch, carry, generator=generator)
-        return carry._replace(frozen=self.envelope.freeze(energy))
-
-    def trusted(self, loss) -> bool:
+    def trusted(self, loss: Loss) -> bool:
         """Whether the reweighted particles still represent the model."""
         return not loss.metrics["trust"] < self.trust
 

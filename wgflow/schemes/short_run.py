@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from wgflow._check import check_nonnegative, check_positive
 from wgflow._random import noise_like
@@ -14,30 +14,58 @@ from wgflow.energies.base import Energy
 from wgflow.energies.noise_levels import levels_of
 from wgflow.samplers import MALA, Sampler, advance
 from wgflow.samplers.particles import Particles
-from wgflow.schemes.dynamics import Carry, Dynamics, start_law, values_at
+from wgflow.schemes.base import divided
+from wgflow.schemes.dynamics import Carry, Dynamics, starting_points, values_at
+
+
+class ShortRun(Dynamics):
+    """Equally weighted chains; only their step size goes on from one learning step to the next."""
+
+    def run(
+        self,
+        energy: Energy,
+        batch: Tensor,
+        x: Tensor,
+        *,
+        after: Carry | None = None,
+        settle: int = 0,
+        generator: Generator | None = None,
+    ) -> Carry:
+        """The carry of chains that moved ``settle + steps`` times from x, beside a batch."""
+        state, steps = self.sampler.init(energy, x, generator=generator), settle + self.steps
+        if after is not None:
+            state = state._replace(step_size=after.particles.state.step_size)
+        chain = islice(advance(self.sampler, energy, state, generator), steps)
+        ((state, info),) = deque(chain, maxlen=1)
+        equal = torch.zeros_like(state.energy)
+        p = Particles(state, equal, equal.new_zeros((), dtype=torch.float64))
+        metrics = {"acceptance": info.acceptance.mean(), "step_size": state.step_size}
+        zero = torch.zeros((), dtype=torch.int64)
+        done = zero if after is None else after.done + 1
+        return Carry(batch, values_at(energy, batch), p, None, done, zero, {}, metrics)
 
 
 @dataclass(frozen=True)
-class FromData(Dynamics):
+class FromData(ShortRun):
     """Chains that start at data and live for a number of learning steps: contrastive divergence.
 
     In a life of one step they start at every batch anew: CD-k. In a longer one they find what k
-    steps do not reach, such as a well beside the data that long chains end in. They die in turn,
-    so that at any time there are chains of all ages, and each is compared with the point that it
-    left, where it would still be at home if the energy were right. What point and chain have in
-    common, most of the spread of E in high dimension, is no noise of the gradient then.
+    steps do not reach, such as a mode beside the data. They die in turn, so that at any time there
+    are chains of all ages, and each is compared with the point that it left, where it would still
+    be at home if the energy were right. What point and chain have in common, most of the spread of
+    E in high dimension, cancels in the gradient.
 
     Args:
         sampler: the transport.
         steps: k, its steps per learning step.
         life: learning steps that a chain lives for.
         settle: steps that the first chains take besides, so that they are old from the start.
-        noisy: whether data come without the noise of the lowest level of an energy of levels,
-            which is then added here: where they start, and at every learning step anew where they
-            are compared.
+        noisy: whether the data lack the noise of the lowest level of an energy of noise levels,
+            which is then added here: where chains start, and at every learning step anew where
+            they are compared.
 
     Raises:
-        ValueError: when a count is out of its range, or a noisy one meets an energy that knows no
+        ValueError: when a count is out of its range, or a noisy one meets an energy without noise
             levels.
     """
 
@@ -47,7 +75,7 @@ class FromData(Dynamics):
     settle: int = 0
     noisy: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(steps=self.steps, life=self.life)
         check_nonnegative(settle=self.settle)
 
@@ -56,14 +84,15 @@ class FromData(Dynamics):
         """If noisy."""
         return self.noisy
 
-    def init(self, energy, batch, *, generator=None) -> Carry:
+    def init(self, energy: Energy, batch: Tensor, *, generator: Generator | None = None) -> Carry:
         """The first chains."""
         start = self._smoothed(energy, batch, generator)
-        steps = self.settle + self.steps
-        carry = _short_run(self.sampler, steps, energy, start, start, None, generator)
+        carry = self.run(energy, start, start, settle=self.settle, generator=generator)
         return carry._replace(origins=batch) if self.noisy else carry
 
-    def advance(self, energy, batch, carry, *, generator=None) -> Carry:
+    def advance(
+        self, energy: Energy, batch: Tensor, carry: Carry, *, generator: Generator | None = None
+    ) -> Carry:
         """Old chains start anew at points of the batch; all move."""
         origins = carry.batch if carry.origins is None else carry.origins
         count, done = len(origins), int(carry.done)
@@ -72,23 +101,19 @@ class FromData(Dynamics):
         fresh = batch[: len(where)]
         origins = origins.index_copy(0, where, fresh)
         x = carry.particles.x.index_copy(0, where, self._smoothed(energy, fresh, generator))
-        compared = self._smoothed(energy, origins, generator) if self.noisy else origins
-        carry = _short_run(self.sampler, self.steps, energy, compared, x, carry, generator)
+        compared = self._smoothed(energy, origins, generator)
+        carry = self.run(energy, compared, x, after=carry, generator=generator)
         return carry._replace(origins=origins) if self.noisy else carry
 
-    def time(self, carry) -> float:
-        """τ = k × the sampler's time per step."""
-        return self.steps * self.sampler.time(carry.particles.state)
-
-    def _smoothed(self, energy: Energy, x: Tensor, generator) -> Tensor:
+    def _smoothed(self, energy: Energy, x: Tensor, generator: Generator | None) -> Tensor:
+        """The points with the noise of the lowest level, if noisy."""
         if not self.noisy:
             return x
-        noise = noise_like(x, generator=generator)
-        return x + levels_of(energy).lowest * noise
+        return x + levels_of(energy).lowest * noise_like(x, generator=generator)
 
 
 @dataclass(frozen=True)
-class FromNoise(Dynamics):
+class FromNoise(ShortRun):
     """Chains that start from noise at every learning step: short-run learning.
 
     Args:
@@ -104,44 +129,24 @@ class FromNoise(Dynamics):
 
     sampler: Sampler[Any] = field(default_factory=MALA)
     steps: int = 50
-    size: int = 512
+    size: int = divided(512)
     scale: float = 2.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(steps=self.steps, size=self.size, scale=self.scale)
 
-    def init(self, energy, batch, *, generator=None) -> Carry:
+    def init(self, energy: Energy, batch: Tensor, *, generator: Generator | None = None) -> Carry:
         """The first chains."""
-        x, _ = start_law(energy, batch, self.size, self.scale, generator=generator)
-        return _short_run(self.sampler, self.steps, energy, batch, x, None, generator)
+        return self._fresh(energy, batch, None, generator)
 
-    def advance(self, energy, batch, carry, *, generator=None) -> Carry:
+    def advance(
+        self, energy: Energy, batch: Tensor, carry: Carry, *, generator: Generator | None = None
+    ) -> Carry:
         """New chains from new noise."""
-        x, _ = start_law(energy, batch, self.size, self.scale, generator=generator)
-        return _short_run(self.sampler, self.steps, energy, batch, x, carry, generator)
+        return self._fresh(energy, batch, carry, generator)
 
-    def time(self, carry) -> float:
-        """τ = steps × the sampler's time per step."""
-        return self.steps * self.sampler.time(carry.particles.state)
-
-
-def _short_run(
-    sampler: Sampler[Any],
-    steps: int,
-    energy: Energy,
-    batch: Tensor,
-    x: Tensor,
-    carry: Carry | None,
-    generator: torch.Generator | None,
-) -> Carry:
-    """Equally weighted chains after ``steps`` moves from x; the step size goes on adapting."""
-    state = sampler.init(energy, x, generator=generator)
-    if carry is not None:
-        state = state._replace(step_size=carry.particles.state.step_size)
-    ((state, info),) = deque(islice(advance(sampler, energy, state, generator), steps), maxlen=1)
-    equal = torch.zeros_like(state.energy)
-    p = Particles(state, equal, equal.new_zeros((), dtype=torch.float64))
-    metrics = {"acceptance": info.acceptance.mean(), "step_size": state.step_size}
-    zero = torch.zeros((), dtype=torch.int64)
-    done = zero if carry is None else carry.done + 1
-    return Carry(batch, values_at(energy, batch), p, None, done, zero, {}, metrics)
+    def _fresh(
+        self, energy: Energy, batch: Tensor, after: Carry | None, generator: Generator | None
+    ) -> Carry:
+        x, _ = starting_points(energy, batch, self.size, self.scale, generator=generator)
+        return self.run(energy, batch, x, after=after, generator=generator)

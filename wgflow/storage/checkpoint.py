@@ -20,6 +20,9 @@ from wgflow.storage.folder import write_bytes
 
 FORMAT = "wgflow-1"
 
+RENAMED = {"Recent": "RecentBatch"}
+"""Names that named tuples had in earlier files, and those they have now."""
+
 Tree = Any
 """Tensor, None, bool, int, float, str, or a dict, list, tuple or named tuple of trees."""
 
@@ -64,6 +67,7 @@ def unpack(packed: Packed, records: Iterable[type], *, device: torch.device | st
     """The tree again; arguments as of `load`."""
     structure, tensors = packed
     known: dict[str, Any] = {record.__name__: record for record in records}
+    known |= {old: known[new] for old, new in RENAMED.items() if new in known}
     return _Decoder(tensors, known, torch.device(device)).decode(json.loads(structure))
 
 

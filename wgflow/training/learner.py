@@ -1,34 +1,25 @@
 """Everything that a configuration turns into, and its state as one tree."""
 
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from wgflow._random import stream
-from wgflow.config import DTYPES, MIXED, Config, Training
-from wgflow.data import dataset as data
+from wgflow.config import DTYPES, MIXED, Config
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import Dataset
-from wgflow.data.lazy import PointSource
-from wgflow.data.moments import center_of, covariance_of, leading
 from wgflow.distributed.ranks import ALONE, Ranks
 from wgflow.energies.microbatch import microbatched
-from wgflow.samplers.kinetic import KineticState
-from wgflow.samplers.langevin import LangevinState
-from wgflow.samplers.particles import Particles
-from wgflow.schemes import Carry, Pair, Paths, Recent
+from wgflow.training.checks import check_device, check_levels, check_patience
+from wgflow.training.loading import batches_of, load_data, moments_of
 from wgflow.training.loop import Step, train
-from wgflow.training.muon import Muon
-
-RECORDS = (Carry, Pair, Paths, Recent, Particles, LangevinState, KineticState)
-"""The named tuples of a carry that a checkpoint may hold."""
+from wgflow.training.schedule import averaging, optimizer_of, schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,31 +36,36 @@ class Learner:
     scheduler: LambdaLR
     average: AveragedModel
     batches: Batches
-    generator: torch.Generator
+    generator: Generator
     ranks: Ranks = ALONE
 
     @classmethod
-    def build(cls, config: Config, ranks: Ranks = ALONE) -> "Learner":
-        """Load the data and make every part anew; each random stream has its own seed."""
+    def build(
+        cls, config: Config, ranks: Ranks = ALONE, module: nn.Module | None = None
+    ) -> "Learner":
+        """Load the data and make every part anew; each random stream has its own seed.
+
+        Args:
+            config: the settings of this rank.
+            ranks: the processes that learn together.
+            module: the caller's own free part, for a network that needs one.
+        """
         check_device(config.device)
+        network = config.energy.around(module)
         config = config.settled()
         check_levels(config)
         device, training = torch.device(config.device), config.training
         dataset = load_data(config)
-        config.energy.check_data(dataset)
+        network.check_data(dataset)
+        check_patience(training.patience, dataset, config.scheme)
         weights = stream(config.seed, 0)
         order = stream(config.seed, 1, rank=ranks.rank)
         u = dataset.learned
-        flips, shape = config.data.flips, dataset.event_shape
-        center = covariance = None
-        if config.energy.needs_moments:
-            center, covariance = center_of(dataset, u, flips=flips), covariance_of(u, flips=flips)
-        if (axes := config.energy.axes) and covariance is None:
-            covariance = leading(u, axes, flips=flips)
+        covariance, center = moments_of(network, dataset, u, flips=config.data.flips)
         mixed = config.dtype == MIXED
-        energy = config.energy.build(shape, covariance, center, mixed=mixed, generator=weights)
-        energy = energy.to(device, DTYPES[config.dtype])
-        x = u.to(device)
+        energy = network.build(
+            dataset.event_shape, covariance, center, mixed=mixed, generator=weights
+        ).to(device, DTYPES[config.dtype])
         optimizer = optimizer_of(energy, training)
         return cls(
             config,
@@ -78,7 +74,7 @@ class Learner:
             optimizer,
             LambdaLR(optimizer, schedule(training)),
             AveragedModel(energy, multi_avg_fn=averaging(training.average)),
-            batches_of(config, dataset, x, generator=order),
+            batches_of(config, dataset, u.to(device), generator=order),
             stream(config.seed, 2, device, rank=ranks.rank),
             ranks,
         )
@@ -129,7 +125,7 @@ class Learner:
         self.generator.set_state(state["generator"])
 
     def set_rate(self, rate: float) -> None:
-        """Make ``rate`` the peak of the schedule, which goes on where it stands."""
+        """Make ``rate`` the peak of the schedule, which goes on from its step."""
         self.scheduler.base_lrs = [rate for _ in self.scheduler.base_lrs]
         for group in self.optimizer.param_groups:
             group["initial_lr"] = rate
@@ -141,98 +137,13 @@ class Learner:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def _check_data(self, shift: Tensor, scale: Tensor) -> None:
-        same = torch.equal(shift, self.dataset.shift) and torch.equal(scale, self.dataset.scale)
-        if not same:
-            raise ValueError(
-                "A run continues on the data it began with: expected mean "
-                f"{shift.tolist()} and deviation {scale.tolist()}, "
-                f"got {self.dataset.shift.tolist()} and {self.dataset.scale.tolist()}."
-            )
-
-
-def check_device(name: str) -> None:
-    """Raise ValueError unless the device is there, and computes in double precision."""
-    try:
-        torch.zeros(1, device=name, dtype=torch.float64)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        if torch.equal(shift, self.dataset.shift) and torch.equal(scale, self.dataset.scale):
+            return
         raise ValueError(
-            "A run learns on a device of this machine that computes in double precision: expected "
-            f"cpu, or one that PyTorch finds here, got {name!r}: {error}"
-        ) from error
-
-
-def check_levels(config: Config) -> None:
-    """Raise ValueError unless a scheme of noise has an energy of the levels that are scored.
-
-    And unless such an energy learns its levels from the scheme, or begins with them.
-    """
-    levels, scheme = config.energy.noise_levels, config.scheme
-    if levels is not None and not (scheme.learns_levels or config.init):
-        raise ValueError(
-            "`scheme` must learn the noise levels of the energy: expected dual-score-matching, "
-            "alone or in joint, or the energy of another run to start from (init), got "
-            f"{type(scheme).__name__}."
+            "`data` must be those the run started on: expected mean "
+            f"{shift.tolist()} and deviation {scale.tolist()}, "
+            f"got {self.dataset.shift.tolist()} and {self.dataset.scale.tolist()}."
         )
-    if not scheme.adds_noise:
-        return
-    if levels is None:
-        raise ValueError(
-            "`energy` must take noise levels for a scheme that adds noise to the data: expected "
-            f"energy.kind noisy-unet, got {type(config.energy).__name__}."
-        )
-    if config.data.smoothing != levels.lowest:
-        raise ValueError(
-            f"`data.smoothing` must be the lowest noise level, energy.lowest = {levels.lowest}: "
-            f"got {config.data.smoothing}."
-        )
-
-
-def optimizer_of(energy: nn.Module, training: Training) -> Optimizer:
-    """The optimiser that is asked for, over the parameters of the energy."""
-    kind = {"adamw": AdamW, "muon": Muon}[training.optimizer]
-    return kind(
-        energy.parameters(),
-        lr=training.learning_rate,
-        betas=training.betas,
-        weight_decay=training.weight_decay,
-    )
-
-
-def load_data(config: Config) -> Dataset:
-    """The data set of a configuration; with smoothing, its test points have the noise."""
-    dataset = data.load(
-        config.data.name,
-        size=config.data.size,
-        test_fraction=config.data.test_fraction,
-        seed=config.seed,
-        dtype=DTYPES[config.dtype],
-        image_size=config.data.image_size,
-        scaling=config.data.scaling,
-    )
-    if not config.data.smoothing:
-        return dataset
-    noise = torch.randn(
-        dataset.test.shape, generator=stream(config.seed, 3), dtype=dataset.test.dtype
-    )
-    return replace(dataset, test=dataset.test + config.data.smoothing * dataset.scale * noise)
-
-
-def batches_of(
-    config: Config, dataset: Dataset, x: PointSource, *, generator: torch.Generator
-) -> Batches:
-    """The stream of batches of ``x``, the standardised train points.
-
-    Raises ValueError for flips of points whose units differ from pixel to pixel.
-    """
-    flips = config.data.flips
-    if flips and dataset.shift.ndim:
-        raise ValueError(
-            "Flips need one unit for all pixels: expected images scaled by range "
-            f'(data.scaling = "range"), got {dataset.name} scaled by coordinate.'
-        )
-    size, noise = min(config.training.batch_size, len(x)), config.data.smoothing
-    noise = 0.0 if config.scheme.adds_noise else noise
-    return Batches(x, size, flips=flips, noise=noise, generator=generator)
 
 
 def load_state(module: nn.Module, state: dict[str, Tensor]) -> None:
@@ -241,32 +152,5 @@ def load_state(module: nn.Module, state: dict[str, Tensor]) -> None:
         module.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(
-            "An energy belongs to its configuration: expected the parameters of that "
-            f"network, got {error}."
+            f"`energy` must have the parameters that were saved: got another network. {error}"
         ) from error
-
-
-def schedule(training: Training) -> Callable[[int], float]:
-    """Factor of the learning rate: linear warm-up, then half a cosine down to zero."""
-
-    def factor(step: int) -> float:
-        if step < training.warmup:
-            return (step + 1) / training.warmup
-        left = max(1, training.steps - training.warmup)
-        return (1 + math.cos(math.pi * min(1.0, (step - training.warmup) / left))) / 2
-
-    return factor
-
-
-def averaging(decay: float) -> Callable[..., None]:
-    """Running average ``θ̄ ← θ̄ + (1-β_k)(θ - θ̄)`` with ``β_k = min(β, (1+k)/(10+k))``.
-
-    The warm-up lets the average forget the first, random weights, however short the run.
-    """
-
-    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        rate = 1 - min(decay, (1 + float(count)) / (10 + float(count)))
-        for mean, new in zip(averaged, current, strict=True):
-            mean.lerp_(new, rate)
-
-    return update

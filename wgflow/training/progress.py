@@ -1,4 +1,4 @@
-"""Where a run stands: its counters, its particles, and both as a checkpoint has them."""
+"""Where a run stands: its counters, and a checkpoint of it read again."""
 
 import math
 from pathlib import Path
@@ -6,11 +6,9 @@ from typing import Any, NamedTuple
 
 from wgflow.distributed.islands import part
 from wgflow.distributed.ranks import Ranks
-from wgflow.samplers.particles import Particles
-from wgflow.schemes import Carry, Pair
+from wgflow.schemes import Scheme
 from wgflow.storage import checkpoint, folder
 from wgflow.training.health import History, Limits
-from wgflow.training.learner import RECORDS
 
 
 class Progress(NamedTuple):
@@ -33,31 +31,13 @@ class Progress(NamedTuple):
     stale: int = 0
 
 
-STATE = (*RECORDS, History, Progress)
-"""The named tuples of a checkpoint."""
+def read_state(path: Path, scheme: Scheme[Any], device: str, ranks: Ranks | None = None) -> Any:
+    """The latest checkpoint of a run: progress, learner, carry, clock, files, islands.
 
-
-def populations(carry: Any) -> tuple[Particles | None, Particles | None]:
-    """The particles of a carry: those that train, and those held out."""
-    match carry:
-        case Carry(particles=particles, held_out=held_out):
-            return particles, held_out
-        case Pair(equilibrium=equilibrium):
-            return populations(equilibrium)
-    return None, None
-
-
-def alive(carry: Any) -> list[Particles]:
-    """The populations that a carry has."""
-    return [p for p in populations(carry) if p is not None]
-
-
-def read_state(path: Path, device: str) -> dict[str, Any]:
-    """The latest checkpoint of a run: progress, learner, carry, clock, files, islands."""
-    return checkpoint.load(path / folder.CHECKPOINT, STATE, device=device)
-
-
-def recall(path: Path, device: str, ranks: Ranks) -> dict[str, Any]:
-    """The same as one rank goes on from it; the first reads it for all."""
-    packed = ranks.lead(lambda: checkpoint.read(path / folder.CHECKPOINT))
-    return part(checkpoint.unpack(packed, STATE, device=device), ranks)
+    Of ranks that go on with it, each gets its own part; the first reads it for all.
+    """
+    file, types = path / folder.CHECKPOINT, (*scheme.carry_types, History, Progress)
+    if ranks is None:
+        return checkpoint.load(file, types, device=device)
+    packed = ranks.lead(lambda: checkpoint.read(file))
+    return part(checkpoint.unpack(packed, types, device=device), ranks)

@@ -17,11 +17,13 @@ from wgflow.distributed.islands import combine, own
 from wgflow.distributed.ranks import Ranks
 from wgflow.energies.microbatch import microbatched
 from wgflow.errors import Diverged, Interrupted, Lost
+from wgflow.samplers.particles import Particles
+from wgflow.schemes import Scheme
 from wgflow.storage import checkpoint, folder
 from wgflow.training.health import Limits, Trouble, examine, leaves, reach, risen
-from wgflow.training.learner import RECORDS, Learner
+from wgflow.training.learner import Learner
 from wgflow.training.loop import Step
-from wgflow.training.progress import Progress, alive, populations, read_state, recall
+from wgflow.training.progress import Progress, read_state
 from wgflow.training.recorder import Clock, Recorder, Silence, update_environment
 from wgflow.training.validation import Validator, validator
 
@@ -46,7 +48,14 @@ class Runner:
     validate: Validator
 
     @classmethod
-    def open(cls, path, learner, clock, listener, state=None) -> "Runner":
+    def open(
+        cls,
+        path: Path,
+        learner: Learner,
+        clock: Clock,
+        listener: Listener | None,
+        state: dict[str, Any] | None = None,
+    ) -> "Runner":
         """A runner that writes to ``path``, after what ``state`` says was written."""
         config, dataset = learner.config, learner.dataset
         at = state["progress"].step if state else 0
@@ -71,9 +80,9 @@ class Runner:
 
     def begin(self, progress: Progress, carry: Any) -> Progress:
         """Keep the state before the first step, to which a run may have to go back."""
-        radius = max(self.ranks.gather(reach(Limits(), alive(carry))))
+        radius = max(self.ranks.gather(reach(Limits(), self.alive(carry))))
         progress = progress._replace(radius=radius)
-        self.recorder.frame(0, populations(carry)[0])
+        self.recorder.frame(0, self.scheme.populations(carry)[0])
         self.save(progress, carry)
         return progress
 
@@ -102,9 +111,18 @@ class Runner:
         return self.learner.config.training
 
     @property
+    def scheme(self) -> Scheme[Any]:
+        """How the energy learns."""
+        return self.learner.config.scheme
+
+    @property
     def ranks(self) -> Ranks:
         """The processes that learn together."""
         return self.learner.ranks
+
+    def alive(self, carry: Any) -> list[Particles]:
+        """The populations that a carry has."""
+        return [p for p in self.scheme.populations(carry) if p is not None]
 
     def over(self, progress: Progress) -> bool:
         """Whether there is nothing left to do."""
@@ -117,7 +135,9 @@ class Runner:
         """Whether something happens at this step that happens every so many, and at the last."""
         return progress.step % every == 0 or progress.step == self.training.steps
 
-    def attempt(self, steps: Iterator[Step], carry: Any, number: int):
+    def attempt(
+        self, steps: Iterator[Step], carry: Any, number: int
+    ) -> tuple[Any, dict[str, float], Trouble | None]:
         """One learning step: the carry, its metrics, and trouble if the loss is not finite."""
         try:
             step = next(steps)
@@ -126,12 +146,14 @@ class Runner:
         metrics = {name: float(value) for name, value in step.metrics.items()}
         return step.carry, combine(self.ranks.gather(metrics)), None
 
-    def judge(self, progress, carry, metrics) -> tuple[Progress, Trouble | None]:
+    def judge(
+        self, progress: Progress, carry: Any, metrics: dict[str, float]
+    ) -> tuple[Progress, Trouble | None]:
         """The progress after a step, and what the health monitor found in it."""
         number, past = progress.step + 1, progress.history
         limits = replace(Limits(), radius=progress.radius)
         tensors = {"parameters": self.learner.energy.parameters(), "carried values": leaves(carry)}
-        history, trouble = examine(limits, past, number, metrics, alive(carry), tensors)
+        history, trouble = examine(limits, past, number, metrics, self.alive(carry), tensors)
         return progress._replace(step=number, history=history), self.agreed(trouble)
 
     def agreed(self, trouble: Trouble | None) -> Trouble | None:
@@ -140,13 +162,15 @@ class Runner:
             return None
         return next(t for t in self.ranks.gather(trouble) if t is not None)
 
-    def check(self, progress, carry, metrics) -> tuple[Progress, Trouble | None]:
+    def check(
+        self, progress: Progress, carry: Any, metrics: dict[str, float]
+    ) -> tuple[Progress, Trouble | None]:
         """Validate: adds to ``metrics``, and counts validations without improvement."""
         average = self.learner.average.module
         found, trouble = {}, None
         try:
             energy = microbatched(self.learner.energy, self.training.accumulate)
-            found = self.validate(energy, average, populations(carry)[1])
+            found = self.validate(energy, average, self.scheme.populations(carry)[1])
         except ValueError as error:
             trouble = Trouble(progress.step, f"validation: {error}", math.nan, math.inf)
         trouble = self.agreed(trouble)
@@ -170,7 +194,7 @@ class Runner:
         last = self.over(progress)
         evaluated = self.due(progress, self.training.evaluate_every)
         self.recorder.metrics(progress.step, self.clock, metrics, always=evaluated)
-        self.recorder.frame(progress.step, populations(carry)[0], always=last)
+        self.recorder.frame(progress.step, self.scheme.populations(carry)[0], always=last)
         if self.due(progress, self.training.checkpoint_every) and not progress.history.thin:
             self.save(progress, carry)
         if self.listener is not None:
@@ -189,14 +213,16 @@ class Runner:
         if not self.ranks.alone:
             self.ranks.check_same(list(self.learner.energy.parameters()))
             packed = self.ranks.collect(checkpoint.pack(own(learner, carry)))
-            device = self.learner.config.device
-            state["islands"] = [checkpoint.unpack(p, RECORDS, device=device) for p in packed[1:]]
+            device, types = self.learner.config.device, self.scheme.carry_types
+            state["islands"] = [checkpoint.unpack(p, types, device=device) for p in packed[1:]]
         self.ranks.lead(lambda: checkpoint.save(self.path / folder.CHECKPOINT, state))
 
-    def roll_back(self, progress: Progress, trouble: Trouble, metrics: dict[str, float]):
+    def roll_back(
+        self, progress: Progress, trouble: Trouble, metrics: dict[str, float]
+    ) -> tuple[Progress, Any]:
         """Go back to the last good state with half the learning rate, and say so."""
         count = progress.rollbacks + 1
-        state = recall(self.path, self.learner.config.device, self.ranks)
+        state = read_state(self.path, self.scheme, self.learner.config.device, self.ranks)
         good = state["progress"]
         self.recorder.rewind(good.step, state["files"])
         rate = self.training.learning_rate / 2**count
@@ -235,7 +261,7 @@ class Runner:
         """Say that a rank is gone, and what to go on from: a checkpoint has every island."""
         if not (self.path / folder.CHECKPOINT).is_file():
             raise error
-        step = read_state(self.path, "cpu")["progress"].step
+        step = read_state(self.path, self.scheme, "cpu")["progress"].step
         self.recorder.event(step, "rank-lost", why=str(error))
         if self.ranks.first:
             update_environment(self.path, status="interrupted", steps=step, **self.clock.read())
@@ -266,9 +292,10 @@ def stopping() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield asked  # Python handles signals in the main thread only
         return
-    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (int(signal.SIGINT), int(signal.SIGTERM))
+    before = {n: signal.getsignal(n) for n in numbers}
 
-    def ask(number, frame) -> None:
+    def ask(number: int, frame: Any) -> None:
         asked.set()
         signal.signal(number, before[number])
 

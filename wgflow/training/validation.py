@@ -4,7 +4,6 @@ In one and two dimensions, with a known target, the exact KL by quadrature, ``kl
 mean test energy plus the held-out estimate of log Z, ``nll``. Both in nats, in original units.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,7 +14,8 @@ from wgflow.data.dataset import Dataset
 from wgflow.energies.base import Rescaled
 from wgflow.likelihood import quadrature
 from wgflow.samplers.particles import Particles, react
-from wgflow.schemes import Joint, Population, Scheme
+from wgflow.schemes import Scheme
+from wgflow.training.checks import is_known
 
 CELLS = 144  # along each axis: about 0.1 s per validation of the default network in 2-D
 MARGIN = 0.25  # of the data's range, on both sides; with it cells end where a checkerboard's do
@@ -27,24 +27,9 @@ Validator = Callable[[nn.Module, nn.Module, Particles | None], dict[str, float]]
 
 def validator(dataset: Dataset, scheme: Scheme, device: torch.device) -> Validator:
     """What can be validated on a data set, with particles as ``scheme`` keeps them."""
-    if known(dataset):
+    if is_known(dataset):
         return exact(dataset, device)
-    return held_out(dataset, device) if weighted(scheme) else _nothing
-
-
-def known(dataset: Dataset) -> bool:
-    """Whether there is an exact law, of so few dimensions that it can be compared with."""
-    return dataset.target is not None and math.prod(dataset.event_shape) <= 2
-
-
-def check_patience(patience: int | None, dataset: Dataset, scheme: Scheme) -> None:
-    """Raise ValueError for patience with a run that has nothing to grow worse."""
-    if patience is not None and not (known(dataset) or weighted(scheme)):
-        raise ValueError(
-            "A run stops early for what it validates: expected weighted particles (such as scheme "
-            "near-proximal), or training.patience none, got "
-            f"{type(scheme).__name__} with patience {patience}."
-        )
+    return held_out(dataset, device) if scheme.is_weighted else _nothing
 
 
 def exact(dataset: Dataset, device: torch.device) -> Validator:
@@ -58,7 +43,9 @@ def exact(dataset: Dataset, device: torch.device) -> Validator:
     log_target = quadrature.log_density(lambda x: -target.log_prob(x), box)
     there = replace(box, nodes=box.nodes.to(device))
 
-    def validate(energy: nn.Module, average: nn.Module, particles: Particles | None):
+    def validate(
+        energy: nn.Module, average: nn.Module, particles: Particles | None
+    ) -> dict[str, float]:
         kept = Rescaled(average, dataset.shift.to(device), dataset.scale.to(device))
         log_model = quadrature.log_density(kept, there).cpu()
         return {"kl": float(quadrature.kl(log_target, log_model, box))}
@@ -71,10 +58,12 @@ def held_out(dataset: Dataset, device: torch.device) -> Validator:
     test = dataset.standardise(dataset.test[:POINTS]).to(device)
     jacobian = float(dataset.scale.double().log().expand(dataset.event_shape).sum())
 
-    def validate(energy: nn.Module, average: nn.Module, particles: Particles | None):
+    def validate(
+        energy: nn.Module, average: nn.Module, particles: Particles | None
+    ) -> dict[str, float]:
         if particles is None:
             return {}
-        # They move every few steps only; the reaction brings their log Z up to date.
+        # They move every few steps only; the reaction updates their log Z.
         log_z = react(particles, energy).log_z
         mean = quadrature.tabulate(energy, test).mean()
         return {"nll": float(mean + log_z.cpu()) + jacobian}
@@ -90,15 +79,7 @@ def box_around(x: Tensor, cells: int = CELLS) -> quadrature.Grid:
     return quadrature.Grid.box(*corners, cells, dtype=x.dtype)
 
 
-def weighted(scheme: Scheme) -> bool:
-    """Whether the particles of a scheme carry weights, without which there is no log Z."""
-    match scheme:
-        case object(dynamics=Population(reaction=True)):
-            return True
-        case Joint(equilibrium=part):
-            return weighted(part)
-    return False
-
-
-def _nothing(energy: nn.Module, average: nn.Module, particles: Particles | None):
+def _nothing(
+    energy: nn.Module, average: nn.Module, particles: Particles | None
+) -> dict[str, float]:
     return {}

@@ -1,0 +1,67 @@
+"""Energies around a module that the caller passes: no file can name one, so none is imported."""
+
+import copy
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from wgflow.data.moments import Spectrum
+from wgflow.energies.network import ConfinedNetwork, Network
+
+
+@dataclass(frozen=True)
+class OwnModuleSpec(ConfinedNetwork):
+    """The caller's module as the free part, in standardised units, confined as an `MLP` is.
+
+    The module maps points (batch, *event) to energies (batch,). It is passed to `wgflow.fit`,
+    `wgflow.resume` and `wgflow.load` as ``energy``; its parameters come from the checkpoint.
+
+    Args:
+        confinement, confined: see `ConfinedNetwork`.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    needs_moments: ClassVar[bool] = True
+
+    def around(self, module: nn.Module | None) -> Network:
+        """The network with a copy of the module. Raises ValueError without one."""
+        if module is None:
+            raise ValueError(
+                "`energy` must be the module that the run learns, which no file can name: pass "
+                "energy=... to wgflow.fit, wgflow.resume or wgflow.load."
+            )
+        return _Around(self.confinement, self.confined, copy.deepcopy(module))
+
+    def build(
+        self,
+        event_shape: tuple[int, ...],
+        covariance: Tensor | Spectrum | None = None,
+        center: Tensor | None = None,
+        *,
+        mixed: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> nn.Module:
+        """Refused: see `around`."""
+        return self.around(None).build(event_shape)
+
+
+@dataclass(frozen=True, eq=False)
+class _Around(OwnModuleSpec):
+    module: nn.Module = field(default_factory=nn.Identity)
+
+    def build(
+        self,
+        event_shape: tuple[int, ...],
+        covariance: Tensor | Spectrum | None = None,
+        center: Tensor | None = None,
+        *,
+        mixed: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> nn.Module:
+        """``E(u) + (u-m)ᵀC⁻¹(u-m)/(2s²)``, or the module alone."""
+        return self.confine(self.module, covariance, center, math.prod(event_shape))

@@ -1,0 +1,64 @@
+"""The data of a run: its points, their moments, and the stream of batches."""
+
+from dataclasses import replace
+
+from torch import Generator, Tensor
+
+from wgflow._random import noise_like, stream
+from wgflow.config import DTYPES, Config
+from wgflow.data import dataset as data
+from wgflow.data.batches import Batches
+from wgflow.data.dataset import Dataset
+from wgflow.data.lazy import PointSource
+from wgflow.data.moments import Spectrum, center_of, covariance_of, leading
+from wgflow.energies.network import Network
+
+
+def load_data(config: Config) -> Dataset:
+    """The data set of a configuration; with smoothing, its test points have the noise."""
+    dataset = data.load(
+        config.data.name,
+        size=config.data.size,
+        test_fraction=config.data.test_fraction,
+        seed=config.seed,
+        dtype=DTYPES[config.dtype],
+        image_size=config.data.image_size,
+        scaling=config.data.scaling,
+    )
+    if not config.data.smoothing:
+        return dataset
+    noise = noise_like(dataset.test, generator=stream(config.seed, 3))
+    return replace(dataset, test=dataset.test + config.data.smoothing * dataset.scale * noise)
+
+
+def moments_of(
+    network: Network, dataset: Dataset, u: PointSource, *, flips: bool
+) -> tuple[Tensor | Spectrum | None, Tensor | None]:
+    """Covariance, or its leading axes, and center of standardised points, if a network needs them.
+
+    With flips, of images and their mirror images.
+    """
+    if not network.needs_moments:
+        return None, None
+    covariance = covariance_of(u, flips=flips)
+    if covariance is None and network.axes:
+        return leading(u, network.axes, flips=flips), center_of(dataset, u, flips=flips)
+    return covariance, center_of(dataset, u, flips=flips)
+
+
+def batches_of(
+    config: Config, dataset: Dataset, x: PointSource, *, generator: Generator
+) -> Batches:
+    """The stream of batches of ``x``, the standardised train points.
+
+    Raises ValueError for flips of points whose units differ from pixel to pixel.
+    """
+    flips = config.data.flips
+    if flips and dataset.shift.ndim:
+        raise ValueError(
+            '`data.flips` needs images scaled by range, data.scaling = "range": got '
+            f"{dataset.name} scaled by coordinate."
+        )
+    size = min(config.training.batch_size, len(x))
+    noise = 0.0 if config.scheme.adds_noise else config.data.smoothing
+    return Batches(x, size, flips=flips, noise=noise, generator=generator)
