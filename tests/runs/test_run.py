@@ -38,7 +38,7 @@ from wgflow.training import recorder as recording
 from wgflow.training.learner import Learner
 from wgflow.training.recorder import frame_steps, snapshot
 from wgflow.training.runner import ROLLBACKS, Runner
-from wgflow.training.validation import CELLS, box_around, exact, validator, weighted
+from wgflow.training.validation import CELLS, box_around, exact, validator
 
 SCHEMES = {
     "near-proximal": CONFIG.scheme,
@@ -405,8 +405,8 @@ def test_patience_is_with_something_that_is_validated(tmp_path):
     images = replace(CONFIG, data=Data("digits"), scheme=SCHEMES["restarts"])
     with pytest.raises(ValueError, match="got GradientNorm with patience 2"):
         fit(replace(images, training=replace(CONFIG.training, patience=2)), tmp_path / "r")
-    assert weighted(Joint())
-    assert not weighted(Joint(equilibrium=SCHEMES["restarts"]))
+    assert Joint().is_weighted
+    assert not Joint(equilibrium=SCHEMES["restarts"]).is_weighted
 
 
 def test_a_file_that_was_cut_short_is_not_made_longer(tmp_path):

@@ -12,10 +12,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wgflow.data.batches import Batches
 from wgflow.energies.mlp import MLP, MLPSpec
-from wgflow.samplers import HMC, MALA
-from wgflow.schemes import InnerDescent, MaximumLikelihood, NearProximal, Population
+from wgflow.samplers import HMC, MALA, KineticState
+from wgflow.schemes import (
+    DualScoreMatching,
+    InnerDescent,
+    Joint,
+    MaximumLikelihood,
+    NearProximal,
+    Population,
+)
 from wgflow.storage.checkpoint import load, save
-from wgflow.training.learner import RECORDS
 
 
 def generator(seed=0):
@@ -36,6 +42,10 @@ def same(a, b):
             and all(same(x, y) for x, y in zip(a, b, strict=True))
         )
     return type(a) is type(b) and repr(a) == repr(b)
+
+
+# The named tuples of every scheme, sampler and particle that is tested.
+RECORDS = (*Joint().carry_types, *DualScoreMatching().carry_types, KineticState)
 
 
 def round_trip(folder, tree, records=RECORDS):
@@ -127,7 +137,7 @@ def test_a_tree_of_anything_else_is_refused(tmp_path):
 
 def test_an_unknown_record_is_refused(tmp_path):
     state = MALA().init(lambda x: x.square().sum(1), torch.zeros(2, 2))
-    with pytest.raises(ValueError, match="one of Carry: got 'LangevinState'"):
+    with pytest.raises(ValueError, match="one of Pair: got 'LangevinState'"):
         round_trip(tmp_path, state, [RECORDS[0]])
 
 

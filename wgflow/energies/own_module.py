@@ -8,7 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from wgflow.data.dataset import Dataset
 from wgflow.data.moments import Spectrum
+from wgflow.energies.base import check_energy
 from wgflow.energies.network import ConfinedNetwork, Network
 
 
@@ -53,6 +55,11 @@ class OwnModuleSpec(ConfinedNetwork):
 @dataclass(frozen=True, eq=False)
 class _Around(OwnModuleSpec):
     module: nn.Module = field(default_factory=nn.Identity)
+
+    def check_data(self, dataset: Dataset) -> None:
+        """Raise ValueError unless the module gives one finite energy per point."""
+        x = dataset.standardise(dataset.test[:2]).to(dataset.test.dtype)
+        check_energy(copy.deepcopy(self.module).to(x.dtype), x)
 
     def build(
         self,

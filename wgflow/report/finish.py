@@ -40,4 +40,4 @@ def finish(
     if not report:
         return Finished(scores, None)
     tell("Writing the report.")
-    return Finished(scores, write_report(run.path))
+    return Finished(scores, write_report(run))

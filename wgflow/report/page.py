@@ -12,15 +12,21 @@ from wgflow.report.scores import SCORES, tabulate, written
 from wgflow.report.template import attempt, fill
 from wgflow.report.verdict import verdict
 from wgflow.runs.load import load
+from wgflow.runs.run import Run
 from wgflow.storage import folder
 
 TRANSPORTS = ("sliced_w2", "w2")  # with a positive floor, so that a ratio makes sense
 
 
-def write_report(path: Path) -> Path:
-    """Write ``report.html`` into a run folder, atomically, and return where it is."""
-    page = path / folder.REPORT
-    folder.write_text(page, render(gather(load(path))))
+def write_report(run: Run | Path | str) -> Path:
+    """Write ``report.html`` into the folder of a run, atomically, and return where it is.
+
+    Args:
+        run: a run, or its folder.
+    """
+    run = run if isinstance(run, Run) else load(run)
+    page = run.path / folder.REPORT
+    folder.write_text(page, render(gather(run)))
     return page
 
 
