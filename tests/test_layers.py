@@ -27,7 +27,8 @@ ROOMS = {
     "matching dual detailed_balance joint",
     "config": "schema toml recipes",
     "distributed": "ranks islands launch",
-    "training": "muon loop health recorder learner warm_start validation progress runner",
+    "training": "muon schedule loop health recorder checks loading learner warm_start validation "
+    "progress runner",
     "runs": "summaries zoo run load fit evaluate classes compose sampling uses",
     "report": "template material scores verdict film page comparison finish",
     "cli": "printing options progress train sample inverse interpolate ood evaluate compare data "

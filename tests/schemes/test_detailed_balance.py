@@ -185,12 +185,12 @@ def test_it_follows_chains_from_data():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ratio": 1.0}, r"expected a ratio above 1, got 1.0"),
+        ({"ratio": 1.0}, r"`ratio` must be > 1"),
         ({"highest": 0.0}, "`highest` must be > 0"),
         ({"delta": -1.0}, "`delta` must be > 0"),
         ({"inner_steps": 0}, "`inner_steps` must be > 0"),
-        ({"dynamics": Population()}, r"from-data with noisy = true, got Population"),
-        ({"dynamics": FromData()}, r"from-data with noisy = true, got FromData"),
+        ({"dynamics": Population()}, r"from-data with noisy = true: got Population"),
+        ({"dynamics": FromData()}, r"from-data with noisy = true: got FromData"),
     ],
 )
 def test_settings_out_of_range_are_refused(options, message):

@@ -52,6 +52,7 @@ class Pull(Scheme[Center]):
 
     inner_steps: int = 1
     floor: float = -1.0
+    carry_types = (Center,)
 
     def init(self, energy, batch, *, generator=None):
         return Center(batch, 0, {})
