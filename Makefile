@@ -1,5 +1,6 @@
 # make demo: a local environment, then a density learned in minutes and an HTML report.
 # make test: the same environment with development tools, then lint, types and tests.
+# make docs: the same with Sphinx; the documentation site, in build/docs.
 
 PYTHON ?= python3
 # The build of PyTorch that the project is tested with; TORCH="torch" takes the newest.
@@ -10,7 +11,7 @@ BIN := .venv/bin
 # Without compiling what is never imported: Python compiles the rest when it first is.
 PIP := $(BIN)/pip install --quiet --no-compile
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: .venv/.installed
 	$(BIN)/wgflow train eight-gaussians
@@ -25,8 +26,12 @@ lint: .venv/.developing
 	$(BIN)/ruff format --check
 	. $(BIN)/activate && pyright
 
+# A warning, such as a link that leads nowhere, is an error.
+docs: .venv/.documenting
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
+
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build docs/reference *.egg-info .pytest_cache .ruff_cache
 
 .venv/.torch:
 	$(PYTHON) -m venv .venv
@@ -39,4 +44,8 @@ clean:
 
 .venv/.developing: .venv/.torch pyproject.toml
 	$(PIP) --editable ".[dev]"
+	touch $@ .venv/.installed
+
+.venv/.documenting: .venv/.torch pyproject.toml
+	$(PIP) --editable ".[docs]"
 	touch $@ .venv/.installed
