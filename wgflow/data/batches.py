@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Generator, Tensor
 
+from wgflow._random import Rng
 from wgflow.data.lazy import LazyPoints, PointSource
 
 
@@ -34,7 +35,7 @@ class Batches(Iterator[Tensor]):
         *,
         flips: bool = False,
         noise: float = 0.0,
-        generator: Generator | None = None,
+        generator: Rng = None,
     ) -> None:
         if not 1 <= size <= len(x):
             raise ValueError(f"`size` of a batch must be 1 to {len(x)}: got {size}.")

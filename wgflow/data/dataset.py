@@ -226,11 +226,7 @@ def _numpy_dtype(dtype: torch.dtype) -> np.dtype:
 
 
 def _split(
-    held: Source,
-    size: int | None,
-    test_fraction: float,
-    dtype: torch.dtype,
-    generator: Generator,
+    held: Source, size: int | None, test_fraction: float, dtype: torch.dtype, generator: Generator
 ) -> tuple[Part, Part]:
     """Train and test: the source's own, or drawn from its points."""
     if not 0 < test_fraction < 1:

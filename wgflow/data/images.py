@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Generator, Tensor
+from torch import Tensor
+
+from wgflow._random import Rng
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 GRAY = ("1", "L")
@@ -65,7 +67,7 @@ def resize(pixels: np.ndarray, side: int) -> np.ndarray:
 
 
 def dequantise(
-    pixels: Tensor, *, dtype: torch.dtype = torch.float32, generator: Generator | None = None
+    pixels: Tensor, *, dtype: torch.dtype = torch.float32, generator: Rng = None
 ) -> Tensor:
     """``x = (k + u)/256`` in [0, 1) for pixels ``k = 0..255``, with noise ``u ~ U[0, 1)``.
 

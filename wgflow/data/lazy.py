@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
+from wgflow._random import Rng
 from wgflow.data.images import dequantise
 
 NUMBERS = 2**22
@@ -64,7 +65,7 @@ class LazyPoints:
             found = self._own_noise(found, rows.reshape(-1))
         return self._changed(found).reshape(*rows.shape, *self.shape[1:])
 
-    def fresh(self, index: Tensor, *, generator: Generator | None = None) -> Tensor:
+    def fresh(self, index: Tensor, *, generator: Rng = None) -> Tensor:
         """The points at indices (batch,), images with new noise: (batch, *event)."""
         found = self._stored(self.rows[index])
         if self.are_pixels:

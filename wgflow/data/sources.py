@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from wgflow._random import Rng
 from wgflow.data.images import read_images, resize, stack_images
 from wgflow.data.tables import bytes_of, read_points
 
@@ -88,7 +89,7 @@ def _bundled_digits() -> Any:
     return load_digits(return_X_y=True)
 
 
-def digits(*, dtype: torch.dtype = torch.float32, generator: Generator | None = None) -> Tensor:
+def digits(*, dtype: torch.dtype = torch.float32, generator: Rng = None) -> Tensor:
     """The 1,797 handwritten digits of scikit-learn, shape (1797, 1, 8, 8).
 
     Grey levels ``k = 0..16`` with uniform noise: ``x = (k + u)/17`` in [0, 1], ``u ~ U[0, 1)``.

@@ -9,9 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from wgflow._check import check_positive
+from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 
 LOG_2PI = math.log(2 * math.pi)
@@ -46,7 +47,7 @@ class Target(nn.Module, ABC):
         """``E(x)``, in the dtype of x."""
 
     @abstractmethod
-    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Rng = None) -> Tensor:
         """``n`` independent points, shape (n, d)."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,7 +60,7 @@ class Target(nn.Module, ABC):
         """``log p(x) = -E(x) - log Z``, exact and normalised."""
         return -self(x) - self.log_z
 
-    def _noise(self, n: int, dtype: Dtype, generator: Generator | None) -> Tensor:
+    def _noise(self, n: int, dtype: Dtype, generator: Rng) -> Tensor:
         device = self.origin.device
         return torch.randn(n, self.dim, dtype=dtype, device=device, generator=generator)
 
@@ -90,7 +91,7 @@ class Gaussian(Target):
         u = (x - self.mean.to(x.dtype)) @ self.whiten.to(x.dtype).T
         return 0.5 * u.square().sum(1)
 
-    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Rng = None) -> Tensor:
         """``x = m + L z``."""
         z = self._noise(n, dtype, generator)
         return self.mean.to(z.dtype) + z @ self.factor.to(z.dtype).T
@@ -139,7 +140,7 @@ class GaussianMixture(Target):
         u = torch.einsum("kij,bkj->bki", whiten, x[:, None] - means)
         return -torch.logsumexp(log_scale - 0.5 * u.square().sum(2), 1)
 
-    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Rng = None) -> Tensor:
         """``x = m_k + L_k z`` with ``k ~ a``."""
         k = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         z = self._noise(n, dtype, generator)
@@ -170,7 +171,7 @@ class TargetMixture(Target):
         values = torch.stack([part.log_prob(x) for part in self._targets])
         return -torch.logsumexp(values + self.weights.log().to(x.dtype)[:, None], 0)
 
-    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Rng = None) -> Tensor:
         """``x ~ p_j`` with ``j ~ a``, in an order independent of ``j``."""
         j = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         counts = torch.bincount(j, minlength=len(self.parts)).tolist()
@@ -210,7 +211,7 @@ class Funnel(Target):
         neck = 0.5 * (-v).exp() * rest.square().sum(1) + 0.5 * (self.dim - 1) * v
         return mouth + neck + 0.5 * self.dim * LOG_2PI
 
-    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Rng = None) -> Tensor:
         """``v = s z_1``, ``x_i = e^{v/2} z_i``."""
         z = self._noise(n, dtype, generator)
         v = self.scale * z[:, :1]

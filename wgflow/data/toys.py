@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from wgflow._check import check_nonnegative, check_positive
+from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.data.targets import LOG_2PI, Dtype, GaussianMixture, Target, TargetMixture
 
@@ -36,7 +37,7 @@ class Banana(Target):
         z2 = (x[:, 1] - self._bend(x[:, 0])) / self.width
         return 0.5 * (z1**2 + z2**2) + LOG_2PI + math.log(self.scale * self.width)
 
-    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Rng = None) -> Tensor:
         """The shear of ``z ~ N(0, I)``."""
         z = self._noise(n, dtype, generator)
         x1 = self.scale * z[:, 0]
@@ -71,7 +72,7 @@ class Ring(Target):
         exponent = 0.5 * ((rho - self.radius) / self.std) ** 2
         return exponent - bessel.log() + LOG_2PI + 2 * math.log(self.std)
 
-    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Rng = None) -> Tensor:
         """``x = r (cos φ, sin φ) + σ z``."""
         z = self._noise(n, dtype, generator)
         turn = torch.rand(n, dtype=dtype, device=z.device, generator=generator)
@@ -109,7 +110,7 @@ class Curve(Target):
         log_norm = self.dim * (0.5 * LOG_2PI + math.log(self.std))
         return log_norm - torch.cat([self._log_sum(chunk) for chunk in chunks])
 
-    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Rng = None) -> Tensor:
         """``x = c(t) + σ z`` with ``t ~ U[0, 1]``."""
         z = self._noise(n, dtype, generator)
         t = torch.rand(n, dtype=dtype, device=z.device, generator=generator)
@@ -136,7 +137,7 @@ class Checkerboard(Target):
         flat = 0 * x.sum(1)  # constant, but part of the graph, so that ∇E exists and is zero
         return flat + math.log(8) + torch.zeros_like(flat).masked_fill(~dark, math.inf)
 
-    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Rng = None) -> Tensor:
         """A uniform point of a uniform dark cell."""
         device = self.origin.device
         cell = torch.randint(8, (n,), device=device, generator=generator)
@@ -183,7 +184,7 @@ class Pinwheel(Target):
         """``-log q(R(-κ|x|²) x)``."""
         return self.straight(self._turn(x, -self.twist))
 
-    def sample(self, n: int, *, dtype: Dtype = None, generator: Generator | None = None) -> Tensor:
+    def sample(self, n: int, *, dtype: Dtype = None, generator: Rng = None) -> Tensor:
         """``x = R(κ|u|²) u`` with ``u ~ q``."""
         u = self.straight.sample(n, dtype=dtype, generator=generator)
         return self._turn(u, self.twist)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from wgflow._check import check_positive
+from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.energies.microbatch import MicroBatched
 
@@ -165,7 +166,7 @@ class Confined(nn.Module):
         return self.energy(x) + u.square().sum(1) / (2 * self.scale**2)
 
     def reference(
-        self, like: Tensor, count: int, *, generator: torch.Generator | None = None
+        self, like: Tensor, count: int, *, generator: Rng = None
     ) -> tuple[Points, Values]:
         """``count`` draws of ``N(m, s²C)`` shaped like the points of ``like``, and its log."""
         d = like[0].numel()

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from wgflow._random import Rng
+
 BOUND = 6.0
 """R, in standardised units: white noise stays within, up to one pixel in 10⁹."""
 
@@ -21,7 +23,7 @@ BOUND = 6.0
 class Convolutions:
     """Makes 3×3 convolutions whose weights come from one generator (He et al. 2015)."""
 
-    def __init__(self, generator: torch.Generator | None, spectral: bool) -> None:
+    def __init__(self, generator: Rng, spectral: bool) -> None:
         self.generator = generator
         self.spectral = spectral
 
@@ -112,7 +114,7 @@ def through(blocks: nn.Module, h: Tensor, condition: Tensor | None) -> Tensor:
     return h
 
 
-def linear(fan_in: int, fan_out: int, generator: torch.Generator | None) -> nn.Linear:
+def linear(fan_in: int, fan_out: int, generator: Rng) -> nn.Linear:
     """A linear layer of unit gain before a SiLU."""
     layer = linear_zero(fan_in, fan_out)
     nn.init.normal_(layer.weight, 0, math.sqrt(2 / fan_in), generator=generator)

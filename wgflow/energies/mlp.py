@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wgflow._check import check_choice, check_nonnegative, check_positive
+from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.data.moments import Spectrum
 from wgflow.energies.network import ConfinedNetwork
@@ -57,7 +58,7 @@ class MLPSpec(ConfinedNetwork):
         center: Tensor | None = None,
         *,
         mixed: bool = False,
-        generator: torch.Generator | None = None,
+        generator: Rng = None,
     ) -> nn.Module:
         """``E(u) + (u-m)ᵀC⁻¹(u-m)/(2s²)``."""
         free = MLP(event_shape, self, generator=generator)
@@ -81,11 +82,7 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self,
-        event_shape: tuple[int, ...],
-        spec: MLPSpec | None = None,
-        *,
-        generator: torch.Generator | None = None,
+        self, event_shape: tuple[int, ...], spec: MLPSpec | None = None, *, generator: Rng = None
     ) -> None:
         super().__init__()
         spec = spec or MLPSpec()
@@ -106,7 +103,7 @@ class MLP(nn.Module):
         return self.hidden(torch.cat([x, phase.cos(), phase.sin()], 1)) @ self.head
 
 
-def _linear(fan_in: int, fan_out: int, generator: torch.Generator | None) -> nn.Linear:
+def _linear(fan_in: int, fan_out: int, generator: Rng) -> nn.Linear:
     """A linear layer with weights uniform on ±1/√fan_in, drawn from ``generator``."""
     layer = nn.Linear(fan_in, fan_out, device="meta").to_empty(device=torch.get_default_device())
     bound = 1 / math.sqrt(fan_in)

@@ -5,10 +5,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from wgflow._check import check_positive
+from wgflow._random import Rng
 from wgflow.data.dataset import Dataset
 from wgflow.data.moments import Spectrum
 from wgflow.energies.base import Confined
@@ -60,7 +60,7 @@ class Network(ABC):
         center: Tensor | None = None,
         *,
         mixed: bool = False,
-        generator: torch.Generator | None = None,
+        generator: Rng = None,
     ) -> nn.Module:
         """The energy of points of a shape, initialised.
 

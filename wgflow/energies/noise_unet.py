@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wgflow._check import check_nonnegative
+from wgflow._random import Rng
 from wgflow._tensor import Points, Values, per_point, sum_event
 from wgflow.data.dataset import Dataset
 from wgflow.data.moments import Spectrum
@@ -89,7 +90,7 @@ class NoisyUNetSpec(ConvolutionalSpec):
         center: Tensor | None = None,
         *,
         mixed: bool = False,
-        generator: torch.Generator | None = None,
+        generator: Rng = None,
     ) -> nn.Module:
         """The network, with the leading axes of a covariance."""
         count = min(self.principal, math.prod(event_shape))
@@ -132,7 +133,7 @@ class NoisyUNet(Trunk):
         spec: NoisyUNetSpec,
         principal: Principal | None = None,
         *,
-        generator: torch.Generator | None = None,
+        generator: Rng = None,
     ) -> None:
         super().__init__(event_shape, spec, CONDITIONS, generator=generator)
         widths = spec.widths

@@ -5,9 +5,9 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
+from wgflow._random import Rng
 from wgflow.data.dataset import Dataset
 from wgflow.data.moments import Spectrum
 from wgflow.energies.base import check_energy
@@ -46,7 +46,7 @@ class OwnModuleSpec(ConfinedNetwork):
         center: Tensor | None = None,
         *,
         mixed: bool = False,
-        generator: torch.Generator | None = None,
+        generator: Rng = None,
     ) -> nn.Module:
         """Refused: see `around`."""
         return self.around(None).build(event_shape)
@@ -68,7 +68,7 @@ class _Around(OwnModuleSpec):
         center: Tensor | None = None,
         *,
         mixed: bool = False,
-        generator: torch.Generator | None = None,
+        generator: Rng = None,
     ) -> nn.Module:
         """``E(u) + (u-m)ᵀC⁻¹(u-m)/(2s²)``, or the module alone."""
         return self.confine(self.module, covariance, center, math.prod(event_shape))

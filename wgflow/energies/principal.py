@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wgflow._check import check_nonnegative
+from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.data.moments import Spectrum, spectrum_of
 from wgflow.energies.base import Callback, Sum
@@ -108,11 +109,7 @@ class PrincipalEmbedding(nn.Module):
     """
 
     def __init__(
-        self,
-        coordinates: int,
-        waves: int,
-        conditions: int,
-        generator: torch.Generator | None = None,
+        self, coordinates: int, waves: int, conditions: int, generator: Rng = None
     ) -> None:
         super().__init__()
         self.first = linear(coordinates + waves, WIDTH, generator)

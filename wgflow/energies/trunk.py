@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wgflow._check import check_positive
+from wgflow._random import Rng
 from wgflow.data.dataset import Dataset
 from wgflow.energies.layers import (
     Attention,
@@ -87,7 +88,7 @@ class Trunk(nn.Module):
         spec: ConvolutionalSpec,
         conditions: int = 0,
         *,
-        generator: torch.Generator | None = None,
+        generator: Rng = None,
     ) -> None:
         super().__init__()
         check_image(event_shape)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wgflow._check import check_choice, check_positive
+from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.data.moments import Spectrum
 from wgflow.energies.base import Confined, Tempered, energy_at
@@ -69,16 +70,14 @@ class PotentialSpec(ConvolutionalSpec, ConfinedNetwork):
         center: Tensor | None = None,
         *,
         mixed: bool = False,
-        generator: torch.Generator | None = None,
+        generator: Rng = None,
     ) -> nn.Module:
         """``V(u)/ε + |u|²/(2s²)``."""
         free = Tempered(Mixed(self.potential(event_shape, generator), mixed), self.temperature)
         return Confined(free, self.confinement or 1.0) if self.confined else free
 
     @abstractmethod
-    def potential(
-        self, event_shape: tuple[int, ...], generator: torch.Generator | None
-    ) -> nn.Module:
+    def potential(self, event_shape: tuple[int, ...], generator: Rng) -> nn.Module:
         """V."""
 
 
@@ -101,9 +100,7 @@ class UNetSpec(PotentialSpec):
         super().__post_init__()
         check_choice("head", self.head, HEADS)
 
-    def potential(
-        self, event_shape: tuple[int, ...], generator: torch.Generator | None
-    ) -> nn.Module:
+    def potential(self, event_shape: tuple[int, ...], generator: Rng) -> nn.Module:
         """V."""
         return UNet(event_shape, self, generator=generator)
 
@@ -114,9 +111,7 @@ class ResNetSpec(PotentialSpec):
 
     blocks: int = 2
 
-    def potential(
-        self, event_shape: tuple[int, ...], generator: torch.Generator | None
-    ) -> nn.Module:
+    def potential(self, event_shape: tuple[int, ...], generator: Rng) -> nn.Module:
         """V."""
         return ResNet(event_shape, self, generator=generator)
 
@@ -141,11 +136,7 @@ class UNet(Trunk):
     """
 
     def __init__(
-        self,
-        event_shape: tuple[int, ...],
-        spec: UNetSpec,
-        *,
-        generator: torch.Generator | None = None,
+        self, event_shape: tuple[int, ...], spec: UNetSpec, *, generator: Rng = None
     ) -> None:
         super().__init__(event_shape, spec, generator=generator)
         self.head = spec.head
@@ -178,11 +169,7 @@ class ResNet(nn.Module):
     """
 
     def __init__(
-        self,
-        event_shape: tuple[int, ...],
-        spec: ResNetSpec,
-        *,
-        generator: torch.Generator | None = None,
+        self, event_shape: tuple[int, ...], spec: ResNetSpec, *, generator: Rng = None
     ) -> None:
         super().__init__()
         check_image(event_shape)

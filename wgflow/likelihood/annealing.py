@@ -20,6 +20,7 @@ from scipy.optimize import root_scalar
 from torch import Tensor
 
 from wgflow._check import check_positive
+from wgflow._random import Rng
 from wgflow.data.targets import Gaussian, Target
 from wgflow.energies.base import Energy, Sum, energy_and_grad
 from wgflow.samplers import MALA, Sampler, refresh
@@ -63,7 +64,7 @@ def log_z(
     temperatures: int = 200,
     sampler: Sampler | None = None,
     stiffness: float | None = None,
-    generator: torch.Generator | None = None,
+    generator: Rng = None,
 ) -> LogZ:
     """``log Z`` of ``energy`` from equally weighted samples of its distribution and a reference.
 
@@ -169,7 +170,7 @@ def work(
     sampler: Sampler,
     *,
     step_sizes: list[float] | None = None,
-    generator: torch.Generator | None = None,
+    generator: Rng = None,
 ) -> Tensor:
     """Log-weights ``W = Σ_j (β_{j+1} - β_j)(E_0 - E)(x_j)`` of annealed chains, float64 (batch,).
 

@@ -2,8 +2,7 @@
 
 import math
 
-import torch
-
+from wgflow._random import Rng
 from wgflow.energies.base import Energy
 from wgflow.likelihood.annealing import LogZ, log_z, moment_match
 from wgflow.samplers.langevin import MALA
@@ -23,11 +22,7 @@ def temperatures(dim: int) -> int:
 
 
 def log_z_from_particles(
-    energy: Energy,
-    trained: Particles,
-    held_out: Particles,
-    *,
-    generator: torch.Generator | None = None,
+    energy: Energy, trained: Particles, held_out: Particles, *, generator: Rng = None
 ) -> LogZ:
     """Annealed both ways between the model and a Gaussian of the training particles' moments.
 

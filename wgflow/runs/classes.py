@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from wgflow._check import check_choice, check_nonnegative
+from wgflow._random import Rng
 from wgflow._tensor import Points
 from wgflow.energies.conditional import LogProb
 from wgflow.flows.base import ClassGuidance, Flow
@@ -62,7 +63,7 @@ def sample_classes(
     guidance: float = 1.0,
     class_guidance: float = 0.0,
     start: str | None = None,
-    generator: torch.Generator | None = None,
+    generator: Rng = None,
     **options: Any,
 ) -> Chosen:
     """``count`` points of each class, in the units of the data: by rejection, which is exact.
@@ -118,9 +119,7 @@ def sample_classes(
     return chosen._replace(x=run.unstandardise(chosen.x))
 
 
-def _guided(
-    run: Run, flow: Flow, guide: ClassGuidance, generator: torch.Generator | None, count: int
-) -> Points:
+def _guided(run: Run, flow: Flow, guide: ClassGuidance, generator: Rng, count: int) -> Points:
     with run.mixed_precision():
         return flow.sample_class(run.like(count), guide, generator=generator)
 

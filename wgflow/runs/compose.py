@@ -29,10 +29,7 @@ class Counted(nn.Module):
 
 
 def compose(
-    runs: Sequence[Run],
-    *,
-    coefficients: Sequence[float] | None = None,
-    temperature: float = 1.0,
+    runs: Sequence[Run], *, coefficients: Sequence[float] | None = None, temperature: float = 1.0
 ) -> Run:
     """The first run with the energy ``Σ_j c_j E_j(x)/T``, that is ``p ∝ Π_j p_j^{c_j/T}``.
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from wgflow._check import check_choice
+from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.config import DTYPES, MIXED, Config
 from wgflow.data.dataset import Dataset
@@ -74,7 +75,7 @@ class Run:
         *,
         start: str | None = None,
         rounds: int = ROUNDS,
-        generator: torch.Generator | None = None,
+        generator: Rng = None,
         **options: Any,
     ) -> Points:
         """``count`` fresh points of the learned density, in the original units of the data.
@@ -102,9 +103,7 @@ class Run:
         u = draw(self.energy.energy, particles, count, step, rounds=rounds, generator=generator)
         return self.unstandardise(u)
 
-    def trajectory(
-        self, count: int, *, generator: torch.Generator | None = None, **options: Any
-    ) -> Iterator[Points]:
+    def trajectory(self, count: int, *, generator: Rng = None, **options: Any) -> Iterator[Points]:
         """``count`` points on their way from noise: see `Flow.trajectory`; in original units."""
         flow = self.require_flow().configured(**options)
         way = flow.trajectory(self.like(count), generator=generator)
@@ -115,9 +114,7 @@ class Run:
                 return
             yield self.unstandardise(u)
 
-    def reconstruction_error(
-        self, x: Points, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def reconstruction_error(self, x: Points, *, generator: Rng = None) -> Tensor:
         """`Flow.reconstruction_error` of x in original units, in standardised ones."""
         with self.mixed_precision():
             u = (x - self.energy.shift.to(x)) / self.energy.scale.to(x)

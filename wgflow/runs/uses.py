@@ -176,12 +176,7 @@ def denoise(
 
 
 def denoise_known(
-    run: Run,
-    x: Points,
-    noise: float,
-    *,
-    generator: Rng = None,
-    **options: Any,
+    run: Run, x: Points, noise: float, *, generator: Rng = None, **options: Any
 ) -> tuple[dict[str, Points], dict[str, float]]:
     """Points x as ``clean``, with noise added as ``noisy``, and estimates by `denoise`.
 

@@ -4,8 +4,9 @@ from abc import ABC, abstractmethod
 from dataclasses import field
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from torch import Generator, Tensor
+from torch import Tensor
 
+from wgflow._random import Rng
 from wgflow.energies.base import Energy
 from wgflow.flows.path import StraightPaths
 from wgflow.samplers.particles import Particles
@@ -64,17 +65,15 @@ class Scheme(ABC, Generic[C]):
         return False
 
     @abstractmethod
-    def init(self, energy: Energy, batch: Tensor, *, generator: Generator | None = None) -> C:
+    def init(self, energy: Energy, batch: Tensor, *, generator: Rng = None) -> C:
         """The carry before the first learning step."""
 
     @abstractmethod
-    def loss(self, energy: Energy, carry: C, *, generator: Generator | None = None) -> Loss:
+    def loss(self, energy: Energy, carry: C, *, generator: Rng = None) -> Loss:
         """The objective on the frozen carry."""
 
     @abstractmethod
-    def advance(
-        self, energy: Energy, batch: Tensor, carry: C, *, generator: Generator | None = None
-    ) -> C:
+    def advance(self, energy: Energy, batch: Tensor, carry: C, *, generator: Rng = None) -> C:
         """The carry of the next learning step, after the energy moved: reaction and transport."""
 
     def trusted(self, loss: Loss) -> bool:

@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
 from wgflow._check import check_positive
-from wgflow._random import noise_like
+from wgflow._random import Rng, noise_like
 from wgflow.energies.base import Energy
 from wgflow.energies.noise_levels import NoiseLevels, at_level, levels_of
 from wgflow.flows.heat import ancestral_posterior
@@ -66,7 +66,7 @@ class DetailedBalance(ParticleScheme):
                 f"true: got {type(self.dynamics).__name__}."
             )
 
-    def loss(self, energy: Energy, carry: Carry, *, generator: Generator | None = None) -> Loss:
+    def loss(self, energy: Energy, carry: Carry, *, generator: Rng = None) -> Loss:
         """The mean over pairs of a chain and the point it started from, at one pair of levels."""
         assert carry.origins is not None
         levels, count = levels_of(energy), len(carry.origins)
@@ -80,9 +80,7 @@ class DetailedBalance(ParticleScheme):
         metrics = {"imbalance": difference.detach().mean(), "imbalance_data": data.detach().mean()}
         return Loss(value, metrics)
 
-    def draw(
-        self, levels: NoiseLevels, like: Tensor, generator: Generator | None
-    ) -> tuple[float, float]:
+    def draw(self, levels: NoiseLevels, like: Tensor, generator: Rng) -> tuple[float, float]:
         """a and b."""
         u, v = torch.rand(2, generator=generator, device=like.device, dtype=torch.float64).tolist()
         highest = max(self.highest, levels.lowest)
@@ -90,9 +88,7 @@ class DetailedBalance(ParticleScheme):
         return a, a * self.ratio ** ((1 + 2 * v) / 3)
 
 
-def residuals(
-    energy: Energy, x: Tensor, a: float, b: float, generator: Generator | None = None
-) -> Tensor:
+def residuals(energy: Energy, x: Tensor, a: float, b: float, generator: Rng = None) -> Tensor:
     """``r(x)`` of `DetailedBalance`, (batch,), in the graph of ``E(x, a)`` alone."""
     y = noised(x, math.sqrt(b**2 - a**2), generator)
     above = ULA().init(at_level(energy, b), y)
@@ -102,6 +98,6 @@ def residuals(
     return at_level(energy, a)(x) - balance.to(x)
 
 
-def noised(x: Tensor, sigma: float, generator: Generator | None) -> Tensor:
+def noised(x: Tensor, sigma: float, generator: Rng) -> Tensor:
     """``x + σξ``."""
     return x + sigma * noise_like(x, generator=generator)

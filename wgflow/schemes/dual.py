@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from wgflow._check import check_fraction, check_nonnegative, check_positive
-from wgflow._random import noise_like
+from wgflow._random import Rng, noise_like
 from wgflow._tensor import per_point, sum_event
 from wgflow.energies.base import Energy
 from wgflow.energies.noise_levels import NoiseLevels, derivatives, levels_of
@@ -82,16 +82,12 @@ class DualScoreMatching(Scheme[RecentBatch]):
         """It does."""
         return True
 
-    def init(
-        self, energy: Energy, batch: Tensor, *, generator: Generator | None = None
-    ) -> RecentBatch:
+    def init(self, energy: Energy, batch: Tensor, *, generator: Rng = None) -> RecentBatch:
         """The first batch."""
         levels_of(energy)
         return RecentBatch(batch, batch if self.recent else None, {})
 
-    def loss(
-        self, energy: Energy, carry: RecentBatch, *, generator: Generator | None = None
-    ) -> Loss:
+    def loss(self, energy: Energy, carry: RecentBatch, *, generator: Rng = None) -> Loss:
         """The regression of both derivatives, a mean over points."""
         x, d = carry.batch, carry.batch[0].numel()
         noise = noise_like(x, generator=generator)
@@ -109,12 +105,7 @@ class DualScoreMatching(Scheme[RecentBatch]):
         return Loss(value, metrics)
 
     def advance(
-        self,
-        energy: Energy,
-        batch: Tensor,
-        carry: RecentBatch,
-        *,
-        generator: Generator | None = None,
+        self, energy: Energy, batch: Tensor, carry: RecentBatch, *, generator: Rng = None
     ) -> RecentBatch:
         """The next batch."""
         if carry.seen is None:
@@ -122,9 +113,7 @@ class DualScoreMatching(Scheme[RecentBatch]):
         count = max(self.recent, len(batch))
         return RecentBatch(batch, torch.cat([batch, carry.seen])[:count], {})
 
-    def draw(
-        self, levels: NoiseLevels, x: Tensor, *, generator: Generator | None = None
-    ) -> Tensor:
+    def draw(self, levels: NoiseLevels, x: Tensor, *, generator: Rng = None) -> Tensor:
         """Levels λ for the points of x, (batch,), the uniform ones first."""
         z = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype)
         count = round(self.uniform * len(x))

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
+from wgflow._random import Rng
 from wgflow.energies.base import Confined, Energy
 from wgflow.energies.microbatch import full_batch
 from wgflow.samplers import Sampler
@@ -64,12 +65,12 @@ class Dynamics(ABC):
         return False
 
     @abstractmethod
-    def init(self, energy: Energy, batch: Tensor, *, generator: Generator | None = None) -> Carry:
+    def init(self, energy: Energy, batch: Tensor, *, generator: Rng = None) -> Carry:
         """The carry before the first learning step."""
 
     @abstractmethod
     def advance(
-        self, energy: Energy, batch: Tensor, carry: Carry, *, generator: Generator | None = None
+        self, energy: Energy, batch: Tensor, carry: Carry, *, generator: Rng = None
     ) -> Carry:
         """The carry of the next learning step, under the new energy."""
 
@@ -103,13 +104,13 @@ class ParticleScheme(Scheme[Carry]):
         """Whether its particles are."""
         return self.dynamics.is_weighted
 
-    def init(self, energy: Energy, batch: Tensor, *, generator: Generator | None = None) -> Carry:
+    def init(self, energy: Energy, batch: Tensor, *, generator: Rng = None) -> Carry:
         """The first particles, with what the scheme keeps of the first energy."""
         carry = self.dynamics.init(energy, batch, generator=generator)
         return carry._replace(frozen=self.freeze(energy))
 
     def advance(
-        self, energy: Energy, batch: Tensor, carry: Carry, *, generator: Generator | None = None
+        self, energy: Energy, batch: Tensor, carry: Carry, *, generator: Rng = None
     ) -> Carry:
         """Reaction and transport, and what the scheme keeps of the new energy."""
         carry = self.dynamics.advance(energy, batch, carry, generator=generator)
@@ -137,7 +138,7 @@ def values_at(energy: Energy, x: Tensor) -> Tensor:
 
 
 def starting_points(
-    energy: Energy, like: Tensor, count: int, scale: float, *, generator: Generator | None = None
+    energy: Energy, like: Tensor, count: int, scale: float, *, generator: Rng = None
 ) -> tuple[Tensor, Tensor]:
     """``count`` points to start from, shaped like those of ``like``, and their log-density.
 

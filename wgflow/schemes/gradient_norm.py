@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from torch import Generator
-
 from wgflow._check import check_positive
+from wgflow._random import Rng
 from wgflow._tensor import sum_event
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.schemes.base import Loss
@@ -36,7 +35,7 @@ class GradientNorm(ParticleScheme):
     def __post_init__(self) -> None:
         check_positive(gamma=self.gamma, inner_steps=self.inner_steps)
 
-    def loss(self, energy: Energy, carry: Carry, *, generator: Generator | None = None) -> Loss:
+    def loss(self, energy: Energy, carry: Carry, *, generator: Rng = None) -> Loss:
         """``L(θ)`` on the frozen batch and particles."""
         (data, model), w = energies(energy, carry), carry.particles.weights
         gap = data.mean() - w @ model

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from torch import Generator, Tensor
+from torch import Tensor
 
 from wgflow._check import check_positive
+from wgflow._random import Rng
 from wgflow.energies.base import Energy
 from wgflow.flows.path import StraightPaths
 from wgflow.schemes.base import Loss, Populations, Scheme
@@ -82,12 +83,12 @@ class Joint(Scheme[Pair]):
         """Whether the equilibrium is."""
         return self.equilibrium.is_weighted
 
-    def init(self, energy: Energy, batch: Tensor, *, generator: Generator | None = None) -> Pair:
+    def init(self, energy: Energy, batch: Tensor, *, generator: Rng = None) -> Pair:
         """Both carries."""
         first = self.transport.init(energy, batch, generator=generator)
         return Pair(first, self.equilibrium.init(energy, batch, generator=generator), {})
 
-    def loss(self, energy: Energy, carry: Pair, *, generator: Generator | None = None) -> Loss:
+    def loss(self, energy: Energy, carry: Pair, *, generator: Rng = None) -> Loss:
         """The sum, and the metrics of both."""
         first = self.transport.loss(energy, carry.transport, generator=generator)
         second = self.equilibrium.loss(energy, carry.equilibrium, generator=generator)
@@ -95,7 +96,7 @@ class Joint(Scheme[Pair]):
         return Loss(value, first.metrics | second.metrics)
 
     def advance(
-        self, energy: Energy, batch: Tensor, carry: Pair, *, generator: Generator | None = None
+        self, energy: Energy, batch: Tensor, carry: Pair, *, generator: Rng = None
     ) -> Pair:
         """Both carries, from the same batch."""
         first = self.transport.advance(energy, batch, carry.transport, generator=generator)

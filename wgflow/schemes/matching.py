@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from wgflow._check import check_fraction, check_positive
-from wgflow._random import noise_like
+from wgflow._random import Rng, noise_like
 from wgflow._tensor import per_point, sum_event
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.flows.path import StraightPaths
@@ -68,11 +68,11 @@ class EnergyMatching(Scheme[Paths]):
         """The data of a step."""
         return (Paths,)
 
-    def init(self, energy: Energy, batch: Tensor, *, generator: Generator | None = None) -> Paths:
+    def init(self, energy: Energy, batch: Tensor, *, generator: Rng = None) -> Paths:
         """The first batch."""
         return Paths(batch, {})
 
-    def loss(self, energy: Energy, carry: Paths, *, generator: Generator | None = None) -> Loss:
+    def loss(self, energy: Energy, carry: Paths, *, generator: Rng = None) -> Loss:
         """The regression, a mean over paths of squared lengths."""
         x1 = carry.batch
         x0 = self.noise * noise_like(x1, generator=generator)
@@ -86,7 +86,7 @@ class EnergyMatching(Scheme[Paths]):
         return Loss(value, {"matching": value.detach() / x1[0].numel()})
 
     def advance(
-        self, energy: Energy, batch: Tensor, carry: Paths, *, generator: Generator | None = None
+        self, energy: Energy, batch: Tensor, carry: Paths, *, generator: Rng = None
     ) -> Paths:
         """The next batch."""
         return Paths(batch, {})

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from torch import Generator
-
 from wgflow._check import check_nonnegative, check_positive
+from wgflow._random import Rng
 from wgflow.energies.base import Energy
 from wgflow.schemes.base import Loss
 from wgflow.schemes.dynamics import Carry, Dynamics, ParticleScheme, energies
@@ -36,7 +35,7 @@ class MaximumLikelihood(ParticleScheme):
         check_positive(inner_steps=self.inner_steps)
         check_nonnegative(regularisation=self.regularisation)
 
-    def loss(self, energy: Energy, carry: Carry, *, generator: Generator | None = None) -> Loss:
+    def loss(self, energy: Energy, carry: Carry, *, generator: Rng = None) -> Loss:
         """``L(θ)`` on the frozen batch and particles."""
         (data, model), w = energies(energy, carry), carry.particles.weights
         gap = data.mean() - w @ model

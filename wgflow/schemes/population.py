@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from wgflow._check import check_fraction, check_nonnegative, check_positive
+from wgflow._random import Rng
 from wgflow._tensor import sum_event
 from wgflow.energies.base import Energy
 from wgflow.samplers import MALA, Independence, Sampler
@@ -97,7 +98,7 @@ class Population(Dynamics):
         """With reaction."""
         return self.reaction
 
-    def init(self, energy: Energy, batch: Tensor, *, generator: Generator | None = None) -> Carry:
+    def init(self, energy: Energy, batch: Tensor, *, generator: Rng = None) -> Carry:
         """Both populations drawn from the start and weighted to the first energy."""
         train, metrics = self._temper(self._draw(energy, batch, self.size, generator))
         seed, done = _seed(generator), torch.zeros((), dtype=torch.int64)
@@ -106,7 +107,7 @@ class Population(Dynamics):
         return Carry(batch, values_at(energy, batch), train, held_out, done, seed, {}, metrics)
 
     def advance(
-        self, energy: Energy, batch: Tensor, carry: Carry, *, generator: Generator | None = None
+        self, energy: Energy, batch: Tensor, carry: Carry, *, generator: Rng = None
     ) -> Carry:
         """Reaction, resampling, global moves and transport under the new energy."""
         done = carry.done + 1
@@ -127,12 +128,7 @@ class Population(Dynamics):
         return Carry(batch, values, train, held_out, done, carry.seed, {}, metrics)
 
     def follow(
-        self,
-        energy: Energy,
-        jump: Independence | None,
-        p: Particles,
-        *,
-        generator: Generator | None = None,
+        self, energy: Energy, jump: Independence | None, p: Particles, *, generator: Rng = None
     ) -> tuple[Particles, dict[str, Tensor]]:
         """One round of reaction, resampling, global moves and transport of one population."""
         old_grad = p.state.grad
@@ -164,9 +160,7 @@ class Population(Dynamics):
             )
         return Independence(batch, width)
 
-    def _draw(
-        self, energy: Energy, like: Tensor, count: int, generator: Generator | None
-    ) -> Particles:
+    def _draw(self, energy: Energy, like: Tensor, count: int, generator: Rng) -> Particles:
         x, log_q = starting_points(energy, like, count, self.scale, generator=generator)
         p = populate(self.sampler, energy, x, log_q, generator=generator)
         for _ in range(self.settle):
@@ -183,7 +177,7 @@ class Population(Dynamics):
         p, alpha = temper(p, self.tempered)
         return p, {"tempering": torch.tensor(alpha), "ess": p.effective_fraction}
 
-    def _restart(self, energy: Energy, p: Particles, generator: Generator | None) -> Particles:
+    def _restart(self, energy: Energy, p: Particles, generator: Rng) -> Particles:
         count = round(self.restart * len(p.x))
         if not count:
             return p
@@ -196,7 +190,7 @@ class Population(Dynamics):
         return p._replace(state=type(p.state)(*rows))
 
 
-def _seed(generator: Generator | None) -> Tensor:
+def _seed(generator: Rng) -> Tensor:
     """A seed drawn from ``generator``."""
     device = None if generator is None else generator.device
     return torch.randint(2**31, (), generator=generator, device=device).cpu()

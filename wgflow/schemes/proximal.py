@@ -19,10 +19,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from wgflow._check import check_fraction, check_positive
+from wgflow._random import Rng
 from wgflow._tensor import sum_event
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.energies.microbatch import full_batch, microbatched_like
@@ -194,7 +195,7 @@ class NearProximal(ParticleScheme):
         """Those that the envelope needs."""
         return self.envelope.freeze(energy)
 
-    def loss(self, energy: Energy, carry: Carry, *, generator: Generator | None = None) -> Loss:
+    def loss(self, energy: Energy, carry: Carry, *, generator: Rng = None) -> Loss:
         """``J(θ)`` on the frozen batch and particles."""
         p, (data, model) = carry.particles, energies(energy, carry)
         psi = model - p.state.energy

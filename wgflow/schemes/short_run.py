@@ -6,10 +6,10 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from wgflow._check import check_nonnegative, check_positive
-from wgflow._random import noise_like
+from wgflow._random import Rng, noise_like
 from wgflow.energies.base import Energy
 from wgflow.energies.noise_levels import levels_of
 from wgflow.samplers import MALA, Sampler, advance
@@ -29,7 +29,7 @@ class ShortRun(Dynamics):
         *,
         after: Carry | None = None,
         settle: int = 0,
-        generator: Generator | None = None,
+        generator: Rng = None,
     ) -> Carry:
         """The carry of chains that moved ``settle + steps`` times from x, beside a batch."""
         state, steps = self.sampler.init(energy, x, generator=generator), settle + self.steps
@@ -84,14 +84,14 @@ class FromData(ShortRun):
         """If noisy."""
         return self.noisy
 
-    def init(self, energy: Energy, batch: Tensor, *, generator: Generator | None = None) -> Carry:
+    def init(self, energy: Energy, batch: Tensor, *, generator: Rng = None) -> Carry:
         """The first chains."""
         start = self._smoothed(energy, batch, generator)
         carry = self.run(energy, start, start, settle=self.settle, generator=generator)
         return carry._replace(origins=batch) if self.noisy else carry
 
     def advance(
-        self, energy: Energy, batch: Tensor, carry: Carry, *, generator: Generator | None = None
+        self, energy: Energy, batch: Tensor, carry: Carry, *, generator: Rng = None
     ) -> Carry:
         """Old chains start anew at points of the batch; all move."""
         origins = carry.batch if carry.origins is None else carry.origins
@@ -105,7 +105,7 @@ class FromData(ShortRun):
         carry = self.run(energy, compared, x, after=carry, generator=generator)
         return carry._replace(origins=origins) if self.noisy else carry
 
-    def _smoothed(self, energy: Energy, x: Tensor, generator: Generator | None) -> Tensor:
+    def _smoothed(self, energy: Energy, x: Tensor, generator: Rng) -> Tensor:
         """The points with the noise of the lowest level, if noisy."""
         if not self.noisy:
             return x
@@ -135,18 +135,16 @@ class FromNoise(ShortRun):
     def __post_init__(self) -> None:
         check_positive(steps=self.steps, size=self.size, scale=self.scale)
 
-    def init(self, energy: Energy, batch: Tensor, *, generator: Generator | None = None) -> Carry:
+    def init(self, energy: Energy, batch: Tensor, *, generator: Rng = None) -> Carry:
         """The first chains."""
         return self._fresh(energy, batch, None, generator)
 
     def advance(
-        self, energy: Energy, batch: Tensor, carry: Carry, *, generator: Generator | None = None
+        self, energy: Energy, batch: Tensor, carry: Carry, *, generator: Rng = None
     ) -> Carry:
         """New chains from new noise."""
         return self._fresh(energy, batch, carry, generator)
 
-    def _fresh(
-        self, energy: Energy, batch: Tensor, after: Carry | None, generator: Generator | None
-    ) -> Carry:
+    def _fresh(self, energy: Energy, batch: Tensor, after: Carry | None, generator: Rng) -> Carry:
         x, _ = starting_points(energy, batch, self.size, self.scale, generator=generator)
         return self.run(energy, batch, x, after=after, generator=generator)

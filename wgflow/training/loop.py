@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
+from wgflow._random import Rng
 from wgflow.distributed.ranks import ALONE, Ranks
 from wgflow.energies.microbatch import microbatched
 from wgflow.schemes.base import Scheme
@@ -40,7 +41,7 @@ def train(
     average: AveragedModel | None = None,
     clip: float | None = None,
     accumulate: int = 1,
-    generator: torch.Generator | None = None,
+    generator: Rng = None,
     ranks: Ranks = ALONE,
 ) -> Iterator[Step]:
     """Learn ``energy`` by ``scheme`` for as long as the caller asks for steps.
@@ -87,11 +88,7 @@ def train(
 
 
 def descend(
-    loss: Tensor,
-    energy: nn.Module,
-    optimizer: Optimizer,
-    clip: float | None,
-    ranks: Ranks = ALONE,
+    loss: Tensor, energy: nn.Module, optimizer: Optimizer, clip: float | None, ranks: Ranks = ALONE
 ) -> None:
     """One optimiser step; FloatingPointError before it when loss or gradient is not finite."""
     if not ranks.mean(loss).isfinite():
