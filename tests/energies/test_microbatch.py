@@ -9,6 +9,7 @@ from torch import nn
 
 from wgflow.config import Config, Data, Training
 from wgflow.data.batches import Batches
+from wgflow.data.moments import DataMoments
 from wgflow.energies.base import energy_and_grad
 from wgflow.energies.microbatch import MicroBatched, microbatched
 from wgflow.energies.mlp import MLPSpec
@@ -46,7 +47,11 @@ SCHEMES = {
 
 def network(seed=0):
     """A network that is not zero; its points have three coordinates."""
-    energy = MLPSpec(width=9, depth=2, features=5).build((3,), generator=seeded(seed)).double()
+    energy = (
+        MLPSpec(width=9, depth=2, features=5)
+        .build(DataMoments((3,)), generator=seeded(seed))
+        .double()
+    )
     disturb(energy, seed)
     return energy
 
@@ -93,7 +98,11 @@ def test_a_loss_in_parts_is_that_of_the_whole(name, count):
 @pytest.mark.parametrize("name", ["matching", "near-proximal"])
 def test_images_in_parts_are_those_of_the_whole(kind, name):
     scheme = SCHEMES[name]
-    energy = kind(widths=(4, 6), temperature=0.5).build((1, 8, 8), generator=seeded(0)).double()
+    energy = (
+        kind(widths=(4, 6), temperature=0.5)
+        .build(DataMoments((1, 8, 8)), generator=seeded(0))
+        .double()
+    )
     disturb(energy)
     carry = scheme.init(energy, batch(10, (1, 8, 8)), generator=seeded(2))
     disturb(energy, 8)

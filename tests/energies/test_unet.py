@@ -10,6 +10,7 @@ from problems import F64, seeded
 from torch.nn import functional as F
 
 from wgflow.config import to_table
+from wgflow.data.moments import DataMoments
 from wgflow.energies.base import Confined, check_energy, energy_and_grad
 from wgflow.energies.layers import BOUND, Block, Convolutions, bounded, pad, squash
 from wgflow.energies.noise_levels import derivatives
@@ -232,7 +233,7 @@ def test_spectral_normalisation_bounds_every_inner_convolution(net):
 @pytest.mark.parametrize("kind", [UNetSpec, ResNetSpec])
 def test_an_architecture_builds_its_energy(kind):
     settings = kind(temperature=0.1, widths=(4, 6), confinement=1.5)
-    energy = settings.build((1, 8, 8), generator=seeded(0))
+    energy = settings.build(DataMoments((1, 8, 8)), generator=seeded(0))
     x = images(5, dtype=torch.float32)
     assert isinstance(energy, Confined)
     torch.testing.assert_close(energy(x), x.flatten(1).square().sum(1) / (2 * 1.5**2))
@@ -241,7 +242,7 @@ def test_an_architecture_builds_its_energy(kind):
         inner.out.weight += 0.1
     free = inner(x) / 0.1
     torch.testing.assert_close(energy(x), free + x.flatten(1).square().sum(1) / 4.5)
-    bare = kind(temperature=0.1, widths=(4, 6), confined=False).build((1, 8, 8))
+    bare = kind(temperature=0.1, widths=(4, 6), confined=False).build(DataMoments((1, 8, 8)))
     torch.testing.assert_close(bare(x), torch.zeros(5))
     assert to_table(settings)["kind"] in ("unet", "resnet")
 

@@ -79,8 +79,8 @@ class Quadratic(Network):
 
     rank: int = 3
 
-    def build(self, event_shape, covariance=None, center=None, *, mixed=False, generator=None):
-        return Confined(Bowl(math.prod(event_shape), self.rank, generator), 2.0)
+    def build(self, moments, *, mixed=False, generator=None):
+        return Confined(Bowl(math.prod(moments.event_shape), self.rank, generator), 2.0)
 
 
 class Bowl(nn.Module):

@@ -10,6 +10,7 @@ from problems import F64, seeded
 from torch import nn
 
 from wgflow.config import Config, Data, Training
+from wgflow.data.moments import DataMoments
 from wgflow.energies.base import Rescaled, Sum, Tempered
 from wgflow.energies.conditional import Conditional
 from wgflow.energies.noise_levels import NoiseLevels, denoised
@@ -109,7 +110,8 @@ def test_samples_are_contrasted_unless_they_are_draws(run):
 
 def test_moments_may_be_known_and_not_told(tmp_path):
     told, silent = (
-        replace(CONFIG.energy, overview=flag).build((1, 8, 8)) for flag in (True, False)
+        replace(CONFIG.energy, overview=flag).build(DataMoments((1, 8, 8)))
+        for flag in (True, False)
     )
     assert {n for n, _ in told.named_buffers()} == {n for n, _ in silent.named_buffers()}
     assert trunk_of(told).overview is not None

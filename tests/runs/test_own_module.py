@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from wgflow.cli import app
 from wgflow.config import Config, Data, Training, dumps, loads
+from wgflow.data.moments import DataMoments
 from wgflow.energies.mlp import MLPSpec
 from wgflow.energies.own_module import OwnModuleSpec
 from wgflow.report import write_report
@@ -132,6 +133,6 @@ fit(config, {str(folder)!r}, energy=Mine(), listener=lambda *_: time.sleep(0.2))
 
 def test_unconfined_it_is_the_module_alone():
     network = OwnModuleSpec(confined=False).around(mine())
-    energy, x = network.build((2,)), torch.randn(5, 2, generator=seeded(1))
+    energy, x = network.build(DataMoments((2,))), torch.randn(5, 2, generator=seeded(1))
     assert torch.equal(energy(x), mine()(x))
     assert isinstance(energy, nn.Module)

@@ -18,6 +18,7 @@ from torch import nn
 
 from wgflow.config import Data, loads
 from wgflow.data.dataset import TOYS, load as load_data
+from wgflow.data.moments import DataMoments
 from wgflow.energies.base import Confined
 from wgflow.energies.mlp import MLPSpec
 from wgflow.errors import Diverged, Interrupted
@@ -314,7 +315,7 @@ def test_the_grid_of_the_live_kl_is_fine_enough(name):
     """KL of the target to a Gaussian agrees with that on a finer grid."""
     data = load_data(name, size=20_000)
     finer = box_around(data.train, 3 * CELLS if name == "checkerboard" else CELLS * 5 // 4)
-    gaussian = Confined(CONFIG.energy.build((2,)), 1.0)
+    gaussian = Confined(CONFIG.energy.build(DataMoments((2,))), 1.0)
     target = log_density(lambda x: -data.target.log_prob(x), finer)
     model = log_density(lambda x: gaussian(data.standardise(x)), finer)
     found = exact(data, torch.device("cpu"))(gaussian, gaussian, None)["kl"]
@@ -325,7 +326,7 @@ def test_nll_of_the_first_energy_is_exact(run):
     """In other dimensions: E is the confinement, whose log Z and mean energy are known."""
     data = replace(run.dataset, target=None)
     validate = validator(data, CONFIG.scheme, torch.device("cpu"))
-    energy = CONFIG.energy.build((2,))
+    energy = CONFIG.energy.build(DataMoments((2,)))
     scheme = replace(CONFIG.scheme, dynamics=Population(size=4, held_out=64))
     carry = scheme.init(energy, data.standardise(data.train[:10]))
     found = validate(energy, energy, carry.held_out)["nll"]
@@ -337,7 +338,7 @@ def test_nll_of_the_first_energy_is_exact(run):
 
 def test_no_nll_without_weights_or_without_held_out_particles(run):
     data = replace(run.dataset, target=None)
-    cpu, energy = torch.device("cpu"), CONFIG.energy.build((2,))
+    cpu, energy = torch.device("cpu"), CONFIG.energy.build(DataMoments((2,)))
     assert validator(data, SCHEMES["restarts"], cpu)(energy, energy, run.held_out) == {}
     assert validator(data, CONFIG.scheme, cpu)(energy, energy, None) == {}
 

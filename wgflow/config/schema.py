@@ -55,7 +55,7 @@ class Data:
     flips: bool = False
     smoothing: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("Data need a source: expected a name or a path, got ''.")
         if self.size is not None and self.size < 2:
@@ -111,7 +111,7 @@ class Training:
     checkpoint_every: int = 100
     patience: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(
             steps=self.steps,
             batch_size=self.batch_size,
@@ -160,7 +160,7 @@ class Config:
     scheme: Scheme = field(default_factory=NearProximal)
     training: Training = field(default_factory=Training)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_nonnegative(seed=self.seed)
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)

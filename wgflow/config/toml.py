@@ -278,7 +278,7 @@ def _alternatives(name: str) -> str:
 class _Mismatch(ValueError):
     """A value of the wrong type; keeps in words what was expected."""
 
-    def __init__(self, path: str, expected: str, value: Any):
+    def __init__(self, path: str, expected: str, value: Any) -> None:
         self.path, self.expected = path, expected
         got = json.dumps(value, default=str, ensure_ascii=False)
         super().__init__(

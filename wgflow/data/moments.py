@@ -37,6 +37,20 @@ class Spectrum(NamedTuple):
     rest: Tensor
 
 
+class DataMoments(NamedTuple):
+    """What a network is built for: the shape of standardised points, and moments if known.
+
+    Attributes:
+        event_shape: shape of one point.
+        covariance: of flattened points, (d, d), or its leading axes in its place.
+        center: mean, (*event).
+    """
+
+    event_shape: tuple[int, ...]
+    covariance: Tensor | Spectrum | None = None
+    center: Tensor | None = None
+
+
 def center_of(dataset: Dataset, u: PointSource, *, flips: bool = False) -> Tensor | None:
     """The mean of standardised points, (*event), float64; None where it is zero by their units.
 

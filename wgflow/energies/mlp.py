@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from wgflow._check import check_choice, check_nonnegative, check_positive
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
-from wgflow.data.moments import Spectrum
+from wgflow.data.moments import DataMoments
 from wgflow.energies.network import ConfinedNetwork
 
 ACTIVATIONS = {"silu": nn.SiLU, "gelu": nn.GELU, "softplus": nn.Softplus, "tanh": nn.Tanh}
@@ -52,17 +52,10 @@ class MLPSpec(ConfinedNetwork):
         check_choice("activation", self.activation, ACTIVATIONS)
 
     def build(
-        self,
-        event_shape: tuple[int, ...],
-        covariance: Tensor | Spectrum | None = None,
-        center: Tensor | None = None,
-        *,
-        mixed: bool = False,
-        generator: Rng = None,
+        self, moments: DataMoments, *, mixed: bool = False, generator: Rng = None
     ) -> nn.Module:
         """``E(u) + (u-m)ᵀC⁻¹(u-m)/(2s²)``."""
-        free = MLP(event_shape, self, generator=generator)
-        return self.confine(free, covariance, center, math.prod(event_shape))
+        return self.confine(MLP(moments.event_shape, self, generator=generator), moments)
 
 
 class MLP(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from wgflow._check import check_positive
 from wgflow._random import Rng
 from wgflow.data.dataset import Dataset
-from wgflow.data.moments import Spectrum
+from wgflow.data.moments import DataMoments
 from wgflow.energies.base import Confined
 from wgflow.energies.noise_levels import NoiseLevels
 
@@ -54,20 +54,12 @@ class Network(ABC):
 
     @abstractmethod
     def build(
-        self,
-        event_shape: tuple[int, ...],
-        covariance: Tensor | Spectrum | None = None,
-        center: Tensor | None = None,
-        *,
-        mixed: bool = False,
-        generator: Rng = None,
+        self, moments: DataMoments, *, mixed: bool = False, generator: Rng = None
     ) -> nn.Module:
         """The energy of points of a shape, initialised.
 
         Args:
-            event_shape: shape of one point.
-            covariance: of the flattened standardised data, or its leading axes in its place.
-            center: mean of the standardised data.
+            moments: shape and moments of the standardised data.
             mixed: whether convolutions, if there are any, run in bfloat16.
             generator: source of the initial weights.
         """
@@ -92,19 +84,14 @@ class ConfinedNetwork(Network):
         if self.confinement is not None:
             check_positive(confinement=self.confinement)
 
-    def confine(
-        self,
-        free: nn.Module,
-        covariance: Tensor | Spectrum | None,
-        center: Tensor | None,
-        dim: int,
-    ) -> nn.Module:
+    def confine(self, free: nn.Module, moments: DataMoments) -> nn.Module:
         """The free part with the confinement ``(u-m)ᵀC⁻¹(u-m)/(2s²)``, unless unconfined.
 
         By default ``s = 1 + √(2/d)``. With leading axes in place of C, C is the identity.
         """
         if not self.confined:
             return free
-        scale = self.confinement or 1 + math.sqrt(2 / dim)
+        shape, covariance, center = moments
+        scale = self.confinement or 1 + math.sqrt(2 / math.prod(shape))
         full = covariance if isinstance(covariance, Tensor) else None
         return Confined(free, scale, 0.0 if center is None else center, full)

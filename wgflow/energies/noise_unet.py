@@ -12,7 +12,7 @@ from wgflow._check import check_nonnegative
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values, per_point, sum_event
 from wgflow.data.dataset import Dataset
-from wgflow.data.moments import Spectrum
+from wgflow.data.moments import DataMoments
 from wgflow.energies.layers import Convolutions, linear, linear_zero, squash
 from wgflow.energies.noise_levels import NoiseLevels
 from wgflow.energies.principal import Principal, PrincipalEmbedding
@@ -84,18 +84,13 @@ class NoisyUNetSpec(ConvolutionalSpec):
             )
 
     def build(
-        self,
-        event_shape: tuple[int, ...],
-        covariance: Tensor | Spectrum | None = None,
-        center: Tensor | None = None,
-        *,
-        mixed: bool = False,
-        generator: Rng = None,
+        self, moments: DataMoments, *, mixed: bool = False, generator: Rng = None
     ) -> nn.Module:
         """The network, with the leading axes of a covariance."""
-        count = min(self.principal, math.prod(event_shape))
-        principal = Principal(event_shape, count, covariance, center) if count else None
-        return MixedNoisyUNet(NoisyUNet(event_shape, self, principal, generator=generator), mixed)
+        shape = moments.event_shape
+        count = min(self.principal, math.prod(shape))
+        principal = Principal(shape, count, *moments[1:]) if count else None
+        return MixedNoisyUNet(NoisyUNet(shape, self, principal, generator=generator), mixed)
 
 
 class NoisyUNet(Trunk):

@@ -1,15 +1,14 @@
 """Energies around a module that the caller passes: no file can name one, so none is imported."""
 
 import copy
-import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from wgflow._random import Rng
 from wgflow.data.dataset import Dataset
-from wgflow.data.moments import Spectrum
+from wgflow.data.moments import DataMoments
 from wgflow.energies.base import check_energy
 from wgflow.energies.network import ConfinedNetwork, Network
 
@@ -40,16 +39,10 @@ class OwnModuleSpec(ConfinedNetwork):
         return _Around(self.confinement, self.confined, copy.deepcopy(module))
 
     def build(
-        self,
-        event_shape: tuple[int, ...],
-        covariance: Tensor | Spectrum | None = None,
-        center: Tensor | None = None,
-        *,
-        mixed: bool = False,
-        generator: Rng = None,
+        self, moments: DataMoments, *, mixed: bool = False, generator: Rng = None
     ) -> nn.Module:
         """Refused: see `around`."""
-        return self.around(None).build(event_shape)
+        return self.around(None).build(moments)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,13 +55,7 @@ class _Around(OwnModuleSpec):
         check_energy(copy.deepcopy(self.module).to(x.dtype), x)
 
     def build(
-        self,
-        event_shape: tuple[int, ...],
-        covariance: Tensor | Spectrum | None = None,
-        center: Tensor | None = None,
-        *,
-        mixed: bool = False,
-        generator: Rng = None,
+        self, moments: DataMoments, *, mixed: bool = False, generator: Rng = None
     ) -> nn.Module:
         """``E(u) + (u-m)ᵀC⁻¹(u-m)/(2s²)``, or the module alone."""
-        return self.confine(self.module, covariance, center, math.prod(event_shape))
+        return self.confine(self.module, moments)

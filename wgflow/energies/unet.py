@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from wgflow._check import check_choice, check_positive
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
-from wgflow.data.moments import Spectrum
+from wgflow.data.moments import DataMoments
 from wgflow.energies.base import Confined, Tempered, energy_at
 from wgflow.energies.layers import (
     Attention,
@@ -64,16 +64,12 @@ class PotentialSpec(ConvolutionalSpec, ConfinedNetwork):
         check_positive(temperature=self.temperature)
 
     def build(
-        self,
-        event_shape: tuple[int, ...],
-        covariance: Tensor | Spectrum | None = None,
-        center: Tensor | None = None,
-        *,
-        mixed: bool = False,
-        generator: Rng = None,
+        self, moments: DataMoments, *, mixed: bool = False, generator: Rng = None
     ) -> nn.Module:
         """``V(u)/ε + |u|²/(2s²)``."""
-        free = Tempered(Mixed(self.potential(event_shape, generator), mixed), self.temperature)
+        free = Tempered(
+            Mixed(self.potential(moments.event_shape, generator), mixed), self.temperature
+        )
         return Confined(free, self.confinement or 1.0) if self.confined else free
 
     @abstractmethod

@@ -17,7 +17,7 @@ class Counted(nn.Module):
         energy: E.
     """
 
-    def __init__(self, energy: Energy):
+    def __init__(self, energy: Energy) -> None:
         super().__init__()
         self.energy = energy
         self.points = 0

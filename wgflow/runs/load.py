@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wgflow.config import DTYPES, Config, dumps, loads
-from wgflow.data.moments import LARGEST
+from wgflow.data.moments import LARGEST, DataMoments
 from wgflow.distributed.islands import carries, join
 from wgflow.energies.base import Rescaled
 from wgflow.runs import zoo
@@ -101,7 +101,7 @@ def _assembled(
     center = None if learned["shift"].ndim else torch.zeros(event_shape)
     # In full precision, whatever it was trained in: log Z and acceptance need the digits.
     network = config.energy.around(module)
-    energy = network.build(event_shape, covariance, center).to(DTYPES[config.dtype])
+    energy = network.build(DataMoments(event_shape, covariance, center)).to(DTYPES[config.dtype])
     load_state(energy, learned["energy"])
     original = Rescaled(energy, learned["shift"], learned["scale"]).eval().requires_grad_(False)
     particles, held_out = populated

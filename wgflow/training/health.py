@@ -15,6 +15,10 @@ from torch import Tensor
 
 from wgflow.samplers.particles import Particles
 
+Metrics = Mapping[str, float]
+Tensors = Mapping[str, Iterable[Tensor]]
+"""Tensors by the name of their group."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -58,7 +62,7 @@ class History(NamedTuple):
 
 
 class Trouble(NamedTuple):
-    """A verdict: at ``step``, ``what`` had ``value`` beyond its ``limit``."""
+    """What the monitor found: at ``step``, ``what`` had ``value`` beyond its ``limit``."""
 
     step: int
     what: str
@@ -73,17 +77,17 @@ def examine(
     limits: Limits,
     history: History,
     step: int,
-    metrics: Mapping[str, float],
+    metrics: Metrics,
     populations: Sequence[Particles],
-    tensors: Mapping[str, Iterable[Tensor]],
+    tensors: Tensors,
 ) -> tuple[History, Trouble | None]:
     """The history after a step, and the first trouble found in it, if any.
 
     Args:
         limits: what is healthy.
         history: of the steps before.
-        step: number of the step, for the verdict.
-        metrics: of the step; ``energy_gap`` and ``ess`` are looked at where present.
+        step: number of the step, for the message.
+        metrics: of the step; ``energy_gap`` and ``ess`` are checked where present.
         populations: particles after the step.
         tensors: by name of their group, all that the next step depends on.
     """
@@ -127,7 +131,9 @@ def risen(
     return None
 
 
-def _finite(step, metrics, populations, tensors) -> Iterator[Trouble]:
+def _finite(
+    step: int, metrics: Metrics, populations: Sequence[Particles], tensors: Tensors
+) -> Iterator[Trouble]:
     for name, value in metrics.items():
         if not math.isfinite(value):
             yield Trouble(step, f"{name} not finite", value, math.inf)
@@ -139,23 +145,29 @@ def _finite(step, metrics, populations, tensors) -> Iterator[Trouble]:
             yield Trouble(step, f"number of {what} not finite", bad, 0)
 
 
-def _runaway(limits, history, step, metrics, populations) -> Iterator[Trouble]:
+def _runaway(
+    limits: Limits,
+    history: History,
+    step: int,
+    metrics: Metrics,
+    populations: Sequence[Particles],
+) -> Iterator[Trouble]:
     dim = max((p.x[0].numel() for p in populations), default=1)
     gap = abs(metrics.get("energy_gap", 0.0))
-    # The first gap is what it is: particles of an energy learned elsewhere begin far away.
+    # The first gap is no anomaly: particles of an energy learned elsewhere start far away.
     past = history.gap if history.seen else gap
     limit = limits.gap * (math.sqrt(dim) + past)
     if gap > limit:
         yield Trouble(step, "runaway energy gap |E_d - E_particles|", gap, limit)
 
 
-def _collapse(limits, history, step, metrics) -> Iterator[Trouble]:
+def _collapse(limits: Limits, history: History, step: int, metrics: Metrics) -> Iterator[Trouble]:
     if history.thin >= limits.patience:
-        what = f"effective fraction of the particles, {history.thin} steps running"
+        what = f"effective fraction of the particles in {history.thin} consecutive steps"
         yield Trouble(step, what, metrics["ess"], limits.ess)
 
 
-def _escape(limits, step, populations) -> Iterator[Trouble]:
+def _escape(limits: Limits, step: int, populations: Sequence[Particles]) -> Iterator[Trouble]:
     for p in populations:
         outside = p.x.flatten(1).square().mean(1).sqrt() > limits.radius
         share = float(p.weights @ outside.to(p.weights.dtype))
@@ -164,11 +176,11 @@ def _escape(limits, step, populations) -> Iterator[Trouble]:
             yield Trouble(step, what, share, limits.share)
 
 
-def _thin(limits: Limits, history: History, metrics: Mapping[str, float]) -> int:
+def _thin(limits: Limits, history: History, metrics: Metrics) -> int:
     return history.thin + 1 if metrics.get("ess", 1.0) < limits.ess else 0
 
 
-def _remember(limits: Limits, history: History, metrics: Mapping[str, float]) -> History:
+def _remember(limits: Limits, history: History, metrics: Metrics) -> History:
     if "energy_gap" not in metrics:
         return history
     seen = history.seen + 1

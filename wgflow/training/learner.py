@@ -61,11 +61,9 @@ class Learner:
         weights = stream(config.seed, 0)
         order = stream(config.seed, 1, rank=ranks.rank)
         u = dataset.learned
-        covariance, center = moments_of(network, dataset, u, flips=config.data.flips)
-        mixed = config.dtype == MIXED
-        energy = network.build(
-            dataset.event_shape, covariance, center, mixed=mixed, generator=weights
-        ).to(device, DTYPES[config.dtype])
+        moments = moments_of(network, dataset, u, flips=config.data.flips)
+        energy = network.build(moments, mixed=config.dtype == MIXED, generator=weights)
+        energy = energy.to(device, DTYPES[config.dtype])
         optimizer = optimizer_of(energy, training)
         return cls(
             config,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from torch import Generator, Tensor
+from torch import Generator
 
 from wgflow._random import noise_like, stream
 from wgflow.config import DTYPES, Config
@@ -10,7 +10,7 @@ from wgflow.data import dataset as data
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import Dataset
 from wgflow.data.lazy import PointSource
-from wgflow.data.moments import Spectrum, center_of, covariance_of, leading
+from wgflow.data.moments import DataMoments, center_of, covariance_of, leading
 from wgflow.energies.network import Network
 
 
@@ -31,19 +31,17 @@ def load_data(config: Config) -> Dataset:
     return replace(dataset, test=dataset.test + config.data.smoothing * dataset.scale * noise)
 
 
-def moments_of(
-    network: Network, dataset: Dataset, u: PointSource, *, flips: bool
-) -> tuple[Tensor | Spectrum | None, Tensor | None]:
-    """Covariance, or its leading axes, and center of standardised points, if a network needs them.
+def moments_of(network: Network, dataset: Dataset, u: PointSource, *, flips: bool) -> DataMoments:
+    """Shape and, if a network needs them, moments of the standardised points u.
 
     With flips, of images and their mirror images.
     """
     if not network.needs_moments:
-        return None, None
+        return DataMoments(dataset.event_shape)
     covariance = covariance_of(u, flips=flips)
     if covariance is None and network.axes:
-        return leading(u, network.axes, flips=flips), center_of(dataset, u, flips=flips)
-    return covariance, center_of(dataset, u, flips=flips)
+        covariance = leading(u, network.axes, flips=flips)
+    return DataMoments(dataset.event_shape, covariance, center_of(dataset, u, flips=flips))
 
 
 def batches_of(

@@ -49,7 +49,7 @@ class Muon(Optimizer):
         lr: float,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
-    ):
+    ) -> None:
         parameters = list(parameters)
         hidden = [p for p in parameters if is_hidden(p)]
         rest = [p for p in parameters if not is_hidden(p)]

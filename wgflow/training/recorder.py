@@ -76,7 +76,9 @@ class Recorder:
         writer = SummaryWriter(str(path / folder.TENSORBOARD), purge_step=at + 1)
         return cls(path, steps, dataset, writer, read_frames(path, at))
 
-    def metrics(self, step: int, clock: Clock, metrics: Mapping[str, float], *, always: bool):
+    def metrics(
+        self, step: int, clock: Clock, metrics: Mapping[str, float], *, always: bool
+    ) -> None:
         """One line of metrics and as many TensorBoard scalars, at every so many steps."""
         if step % max(1, self.steps // LINES) and not always:
             return
