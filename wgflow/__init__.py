@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     )
     from wgflow.energies.mlp import MLP as MLP, MLPSpec as MLPSpec
     from wgflow.energies.noise_unet import NoisyUNetSpec as NoisyUNetSpec
+    from wgflow.energies.own_module import OwnModuleSpec as OwnModuleSpec
     from wgflow.energies.unet import ResNetSpec as ResNetSpec, UNetSpec as UNetSpec
+    from wgflow.flows import Flow as Flow, HeatFlow as HeatFlow, MatchedPath as MatchedPath
     from wgflow.report.comparison import compare_report as compare_report
     from wgflow.report.finish import finish as finish
     from wgflow.report.page import write_report as write_report
@@ -83,7 +85,9 @@ _NAMES = {
     "energies.base": "Confined Mixture Rescaled Sum Tempered energy_and_grad",
     "energies.mlp": "MLP MLPSpec",
     "energies.noise_unet": "NoisyUNetSpec",
+    "energies.own_module": "OwnModuleSpec",
     "energies.unet": "ResNetSpec UNetSpec",
+    "flows": "Flow HeatFlow MatchedPath",
     "report.comparison": "compare_report",
     "report.finish": "finish",
     "report.page": "write_report",

@@ -68,15 +68,18 @@ def test_every_kind_builds_with_its_defaults_and_returns(name):
 
 def test_every_public_choice_has_a_kind():
     from wgflow import samplers, schemes
-    from wgflow.energies import mlp, noise_unet, unet
+    from wgflow.energies import mlp, noise_unet, own_module, unet
 
-    modules = (samplers, schemes, mlp, unet, noise_unet)
+    modules = (samplers, schemes, mlp, unet, noise_unet, own_module)
     names = {m: getattr(m, "__all__", dir(m)) for m in modules}
     classes = [getattr(module, name) for module in names for name in names[module]]
     choices = {
         c
         for c in classes
-        if inspect.isclass(c) and not inspect.isabstract(c) and issubclass(c, tuple(PLACES))
+        if inspect.isclass(c)
+        and not inspect.isabstract(c)
+        and issubclass(c, tuple(PLACES))
+        and not c.__name__.startswith("_")
     }
     # A proposal from data has no meaning before there are data: it is no choice of the user.
     assert choices - {samplers.Independence} == set(KINDS.values())
