@@ -9,6 +9,7 @@ Fokker-Planck equation at every time, exactly in time and to second order in the
 """
 
 import argparse
+import io
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ import torch
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from wgflow.data.dataset import load
 from wgflow.plots.style import DATA, DENSITY, FAINT, INK, MODEL, PALETTE, STYLE, png
@@ -98,8 +100,8 @@ def flow() -> Figure:
     flows = [chain.flow(start, t) for t in times]
     right.loglog(times, [chain.entropy(rho) for rho in flows], color=MODEL)
     right.loglog(times, [chain.dissipation(rho) for rho in flows], color=DATA)
-    right.text(8, 0.2, "entropy F", color=MODEL)
-    right.text(8, 1e-4, "dissipation -dF/dt", color=DATA)
+    right.text(2e-3, 0.4, "entropy F", color=MODEL)
+    right.text(0.3, 8, "dissipation -dF/dt", color=DATA)
     right.set(title="the same over time, in nats", xlabel="t", ylim=(1e-7, 1e2))
     return figure
 
@@ -203,7 +205,8 @@ def main() -> None:
         (options.out / "particles.png").write_bytes(png(particles(options.run)))
         return
     for draw in (flow, masses, multiplier):
-        (options.out / f"{draw.__name__}.png").write_bytes(png(draw()))
+        picture = Image.open(io.BytesIO(png(draw())))
+        picture.quantize(64).save(options.out / f"{draw.__name__}.png", optimize=True)
 
 
 if __name__ == "__main__":
