@@ -62,6 +62,7 @@ def parse(command):
 
 SMALLER = {
     "distributed.md": [("launched(2, 1,", "launched(1, 1,")],
+    "README.md": [("samples=500", "samples=500, likelihood=False")],
     "start.md": [("samples=500", "samples=500, likelihood=False")],
     "results.md": [("run.sample(1000,", "run.sample(12,")],
 }
