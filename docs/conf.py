@@ -37,6 +37,7 @@ default_role = "py:obj"
 html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "WGFlow"
+html_show_copyright = False
 
 
 def write_reference(app: Sphinx) -> None:
