@@ -30,6 +30,13 @@ from wgflow.flows.log_z import drift, log_z, moved, works_down, works_up
 from wgflow.schemes import DualScoreMatching, EnergyMatching, FromData, Joint, NearProximal
 from wgflow.schemes.dual import expected_noise
 
+
+@pytest.fixture(autouse=True)
+def large_chunks(monkeypatch):
+    """Chunks of the size that many independent points of few coordinates suit."""
+    monkeypatch.setattr(heat_flow, "CHUNK", 7000)
+
+
 LEVELS = NoiseLevels(0.1, 5.0)
 NOISY = FromData(noisy=True)
 MEAN = double([0.7, -0.3, 0.2])

@@ -193,7 +193,7 @@ def test_moments_of_other_data_are_not_taken_over(run):
 def test_u_nets_of_other_widths_are_refused(tmp_path):
     first = fit(FIRST, tmp_path / "first")
     other = Learner.build(replace(CONFIG, energy=NoisyUNetSpec(widths=(8, 16), blocks=1)))
-    with pytest.raises(ValueError, match="belongs to its configuration"):
+    with pytest.raises(ValueError, match="must have the parameters that were saved"):
         initialise(other, first.energy)
 
 
@@ -291,7 +291,7 @@ def test_few_steps_visit_ten_levels_before_they_visit_any_twice(
 
 def test_a_level_is_one_for_all_coordinates():
     scaled = Rescaled(lambda x, level: level, torch.zeros(3), torch.ones(3))
-    with pytest.raises(ValueError, match=r"expected one scale, .* got scales of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"`scale` must be one number .* got shape \(3,\)"):
         scaled(torch.zeros(2, 3), torch.zeros(2))
 
 

@@ -396,7 +396,7 @@ def test_what_fails_before_the_first_step_leaves_no_folder(tmp_path, monkeypatch
 
 def test_points_at_one_place_have_no_global_moves(tmp_path):
     alone = replace(CONFIG, training=replace(CONFIG.training, batch_size=1, steps=2))
-    with pytest.raises(ValueError, match="global_moves 0, got 1 at one place"):
+    with pytest.raises(ValueError, match=r"different points.* got 1 at one place"):
         fit(alone, tmp_path / "r")
     still = replace(CONFIG.scheme, dynamics=replace(SMALL, global_moves=0))
     fit(replace(alone, scheme=still), tmp_path / "s")
@@ -471,10 +471,10 @@ def test_a_checkpoint_of_another_network_or_other_data_is_refused(tmp_path, run)
     file = tmp_path / "r" / folder.CONFIG
     text = file.read_text()
     file.write_text(text.replace("seed = 3", "seed = 4"))
-    with pytest.raises(ValueError, match="on the data it began with"):
+    with pytest.raises(ValueError, match="must be those the run started on"):
         resume(tmp_path / "r")
     file.write_text(text.replace("width = 16", "width = 17"))
-    with pytest.raises(ValueError, match="the parameters of that network"):
+    with pytest.raises(ValueError, match="must have the parameters that were saved"):
         load(tmp_path / "r")
 
 

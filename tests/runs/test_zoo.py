@@ -119,7 +119,7 @@ def test_scores_of_what_came_along_are_left_as_they_are(tmp_path, monkeypatch):
 
 
 def test_samples_are_of_one_density(tmp_path):
-    assert "expected DIR or --pretrained, got neither" in refused("sample")
+    assert "DIR or --pretrained must be given, not both: got neither" in refused("sample")
     assert "got both" in refused("sample", str(tmp_path), "--pretrained", "mnist")
     assert "`pretrained` must be one of" in refused("sample", "--pretrained", "nothing")
 

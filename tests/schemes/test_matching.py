@@ -254,7 +254,7 @@ def test_a_run_begins_with_the_energy_of_another(tmp_path):
 def test_an_energy_that_does_not_fit_is_refused(tmp_path):
     first = fit(replace(CONFIG, scheme=EnergyMatching()), tmp_path / "first")
     other = Learner.build(replace(CONFIG, energy=UNetSpec(widths=(8, 16))))
-    with pytest.raises(ValueError, match="belongs to its configuration"):
+    with pytest.raises(ValueError, match="must have the parameters that were saved"):
         initialise(other, first.energy)
     scaled = replace(CONFIG, data=replace(CONFIG.data, scaling="coordinate"))
     with pytest.raises(ValueError, match="in its own units"):
