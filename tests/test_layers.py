@@ -16,7 +16,7 @@ ROOMS = {
     "storage": "folder checkpoint",
     "data": "download images arrays lazy tables sources targets toys batches dataset moments",
     "energies": "precision microbatch base conditional noise_levels network own_module layers "
-    "principal mlp trunk unet noise_unet",
+    "principal mlp trunk unet noise_unet inherit",
     "samplers": "base langevin kinetic independence particles descent population",
     "likelihood": "quadrature gaussian calibration annealing from_particles",
     "flows": "base path heat log_z heat_flow",
@@ -27,9 +27,9 @@ ROOMS = {
     "matching dual detailed_balance joint",
     "config": "schema toml recipes",
     "distributed": "ranks islands launch",
-    "training": "muon schedule loop health recorder checks loading learner warm_start validation "
-    "progress runner",
-    "runs": "summaries zoo run load fit evaluate classes compose sampling uses",
+    "training": "signals muon schedule loop health recorder checks loading learner warm_start "
+    "validation progress runner",
+    "runs": "summaries zoo run load fit evaluate classes compose sampling uses outliers",
     "report": "template material scores verdict film page comparison finish",
     "cli": "printing options progress train sample inverse interpolate ood evaluate compare data "
     "entry",

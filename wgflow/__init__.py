@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         load as load,
         publish as publish,
     )
+    from wgflow.runs.outliers import ood as ood
     from wgflow.runs.run import Run as Run
     from wgflow.runs.sampling import Classes as Classes
     from wgflow.runs.summaries import compare as compare, list_runs as list_runs
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
         denoise as denoise,
         inpaint as inpaint,
         interpolate as interpolate,
-        ood as ood,
     )
     from wgflow.samplers import (
         HMC as HMC,
@@ -99,7 +99,8 @@ _NAMES = {
     "runs.run": "Run",
     "runs.sampling": "Classes",
     "runs.summaries": "compare list_runs",
-    "runs.uses": "Chains denoise inpaint interpolate ood",
+    "runs.outliers": "ood",
+    "runs.uses": "Chains denoise inpaint interpolate",
     "samplers": "HMC MALA ULA CrankNicolson Independence Sampler Underdamped sample",
     "schemes": "DetailedBalance DualScoreMatching EnergyMatching FirstOrder Forward FromData "
     "FromNoise GradientNorm InnerDescent Joint MaximumLikelihood NearProximal Population Reverse "

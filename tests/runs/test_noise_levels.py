@@ -13,6 +13,7 @@ from wgflow.config import Config, Data, Training
 from wgflow.data.moments import DataMoments
 from wgflow.energies.base import Rescaled, Sum, Tempered
 from wgflow.energies.conditional import Conditional
+from wgflow.energies.inherit import inherit, trunk_of
 from wgflow.energies.noise_levels import NoiseLevels, denoised
 from wgflow.energies.noise_unet import NoisyUNetSpec
 from wgflow.energies.principal import AUTOGUIDANCE, principal_of
@@ -36,7 +37,7 @@ from wgflow.schemes import (
     NearProximal,
 )
 from wgflow.training.learner import Learner
-from wgflow.training.warm_start import inherit, initialise, trunk_of
+from wgflow.training.warm_start import initialise
 
 SMALL = {"widths": (8, 8), "blocks": 1}
 CONFIG = Config(
@@ -200,7 +201,7 @@ def test_u_nets_of_other_widths_are_refused(tmp_path):
 def test_u_nets_that_pad_otherwise_are_refused(tmp_path):
     first = fit(FIRST, tmp_path / "first")
     other = Learner.build(replace(CONFIG, energy=replace(CONFIG.energy, multiple=8)))
-    with pytest.raises(ValueError, match=r"expected energy.multiple 2, as learned, got 8"):
+    with pytest.raises(ValueError, match=r"`energy.multiple` must be 2, as learned.*got 8"):
         initialise(other, first.energy)
 
 

@@ -257,7 +257,7 @@ def test_an_energy_that_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ValueError, match="must have the parameters that were saved"):
         initialise(other, first.energy)
     scaled = replace(CONFIG, data=replace(CONFIG.data, scaling="coordinate"))
-    with pytest.raises(ValueError, match="in its own units"):
+    with pytest.raises(ValueError, match="`init` must be a run on data of the same mean"):
         initialise(Learner.build(scaled), first.energy)
 
 

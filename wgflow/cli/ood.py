@@ -38,13 +38,13 @@ def ood(
     as_json: Json = False,
 ) -> None:
     """Out-of-distribution detection: how well scores separate other data from held-out points."""
-    from wgflow.runs import uses
+    from wgflow.runs import outliers
     from wgflow.runs.load import load
 
     run, behind = load(folder), None if background is None else load(background).energy
-    outside = {other: uses.other_data(run, other) for other in others}
+    outside = {other: outliers.other_data(run, other) for other in others}
     with waiting("Scoring"):
-        areas = uses.ood(run, outside, background=behind, count=count, seed=seed)
+        areas = outliers.ood(run, outside, background=behind, count=count, seed=seed)
     points = min(count, (len(run.dataset.test) + 1) // 2)
     if as_json:
         table = {o: {name: a._asdict() for name, a in row.items()} for o, row in areas.items()}

@@ -12,11 +12,11 @@ from wgflow.config import DTYPES, Config, dumps, loads
 from wgflow.data.moments import LARGEST, DataMoments
 from wgflow.distributed.islands import carries, join
 from wgflow.energies.base import Rescaled
+from wgflow.energies.inherit import load_state
 from wgflow.runs import zoo
 from wgflow.runs.run import Run
 from wgflow.samplers.particles import Particles
 from wgflow.storage import checkpoint, folder
-from wgflow.training.learner import load_state
 from wgflow.training.progress import read_state
 
 

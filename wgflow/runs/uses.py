@@ -4,9 +4,8 @@ Each function is what the verb of its name on the command line does, for points 
 the data.
 """
 
-from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,12 @@ from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points
 from wgflow.config import DTYPES
 from wgflow.data.arrays import read_array
-from wgflow.energies.base import Energy, Tempered
+from wgflow.energies.base import Tempered
 from wgflow.likelihood.quadrature import tabulate
-from wgflow.metrics.samples import halves
 from wgflow.runs.run import Run
 from wgflow.samplers import MALA, ULA, Sampler
 from wgflow.samplers.descent import cooling
 from wgflow.tasks import denoise as denoising, inpaint as inpainting, interpolate as interpolation
-from wgflow.tasks.ood import Auroc, auroc, mean_zscore, outlier_scores
-from wgflow.training.learner import load_data
 
 SAMPLERS: dict[str, type[MALA] | type[ULA]] = {"mala": MALA, "ula": ULA}
 """Samplers of chains at the data: exact; faster and biased by its step."""
@@ -72,7 +68,7 @@ def read_points(run: Run, file: Path | str, count: int) -> Points:
         ValueError: the file holds no points, or points of another shape than the run's.
     """
     x = torch.from_numpy(read_array(Path(file)))[:count].to(DTYPES[run.config.dtype])
-    _check_points(run, x, str(file))
+    check_points(run, x, str(file))
     return x
 
 
@@ -223,64 +219,6 @@ def interpolate(
     return found
 
 
-def ood(
-    run: Run,
-    others: Mapping[str, Points],
-    *,
-    background: Energy | None = None,
-    count: int = 1000,
-    seed: int = 0,
-) -> dict[str, dict[str, Auroc]]:
-    """How well each outlier score separates other points from the run's own test points.
-
-    One half of the test points is the reference of the scores, the other is compared.
-
-    Args:
-        run: the density.
-        others: points by name, in the units of the data.
-        background: E_b of the likelihood ratio; None for none.
-        count: at most so many points of each set.
-        seed: of the halves and of noise.
-
-    Raises:
-        ValueError: on points of another shape, or too few of them.
-    """
-    for name, x in others.items():
-        _check_points(run, x, name)
-    reference, inside = (half[:count] for half in halves(run.dataset.test, seed=seed))
-    scores = scorer(run, reference, background=background, seed=seed)
-    own = scores(inside)
-    return {
-        name: {score: auroc(own[score], found) for score, found in scores(x[:count]).items()}
-        for name, x in others.items()
-    }
-
-
-def other_data(run: Run, name: str) -> Points:
-    """Test points of another data set, loaded with the settings of the run."""
-    data = replace(run.config.data, name=name, size=None)
-    return load_data(replace(run.config, data=data)).test
-
-
-def scorer(
-    run: Run, reference: Points, *, background: Energy | None = None, seed: int = 0
-) -> Callable[[Points], dict[str, Tensor]]:
-    """All outlier scores of points, by name, relative to reference points of the data."""
-    generator = torch.Generator().manual_seed(seed)
-    usual = None
-    if run.flow is not None:
-        usual = run.reconstruction_error(reference, generator=generator)
-
-    def scores(x: Points) -> dict[str, Tensor]:
-        found = outlier_scores(run.energy, x, reference, background=background)
-        if usual is not None:
-            errors = run.reconstruction_error(x, generator=generator)
-            found["reconstruction_error"] = mean_zscore(errors, usual)
-        return found
-
-    return scores
-
-
 def langevin_step(run: Run) -> float:
     """A Langevin step for chains, in squared standardised units: stable, not optimal."""
     settled = None if run.particles is None else run.particles.langevin_step
@@ -294,7 +232,8 @@ def highest_temperature(run: Run) -> float:
     return DEFAULT_TEMPERATURE if run.flow is None else run.flow.highest_temperature
 
 
-def _check_points(run: Run, x: Points, source: str) -> None:
+def check_points(run: Run, x: Points, source: str) -> None:
+    """Raise ValueError unless x holds points of the shape that the run learned."""
     if tuple(x.shape[1:]) != run.event_shape or not len(x):
         raise ValueError(
             f"{source} must hold points of shape {run.event_shape}: got an array of shape "

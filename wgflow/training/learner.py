@@ -15,6 +15,7 @@ from wgflow.config import DTYPES, MIXED, Config
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import Dataset
 from wgflow.distributed.ranks import ALONE, Ranks
+from wgflow.energies.inherit import load_state
 from wgflow.energies.microbatch import microbatched
 from wgflow.training.checks import check_device, check_levels, check_patience
 from wgflow.training.loading import batches_of, load_data, moments_of
@@ -142,13 +143,3 @@ class Learner:
             f"{shift.tolist()} and deviation {scale.tolist()}, "
             f"got {self.dataset.shift.tolist()} and {self.dataset.scale.tolist()}."
         )
-
-
-def load_state(module: nn.Module, state: dict[str, Tensor]) -> None:
-    """``load_state_dict``; ValueError when the state is of another network."""
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(
-            f"`energy` must have the parameters that were saved: got another network. {error}"
-        ) from error

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import math
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from wgflow.training.learner import Learner
 from wgflow.training.loop import Step
 from wgflow.training.progress import Progress, read_state
 from wgflow.training.recorder import Clock, Recorder, Silence, update_environment
+from wgflow.training.signals import stopping
 from wgflow.training.validation import Validator, validator
 
 ROLLBACKS = 3
@@ -283,26 +283,3 @@ class Runner:
             return
         counts = {"steps": progress.step, "rollbacks": progress.rollbacks}
         update_environment(self.path, status=status, **counts, **self.clock.read())
-
-
-@contextlib.contextmanager
-def stopping() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; the second acts as it did before."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # Python handles signals in the main thread only
-        return
-    numbers = (int(signal.SIGINT), int(signal.SIGTERM))
-    before = {n: signal.getsignal(n) for n in numbers}
-
-    def ask(number: int, frame: Any) -> None:
-        asked.set()
-        signal.signal(number, before[number])
-
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
