@@ -36,7 +36,7 @@ class OwnModuleSpec(ConfinedNetwork):
                 "`energy` must be the module that the run learns, which no file can name: pass "
                 "energy=... to wgflow.fit, wgflow.resume or wgflow.load."
             )
-        return _Around(self.confinement, self.confined, copy.deepcopy(module))
+        return _Around(self.confinement, self.confined, module=copy.deepcopy(module))
 
     def build(
         self, moments: DataMoments, *, mixed: bool = False, generator: Rng = None
@@ -47,7 +47,7 @@ class OwnModuleSpec(ConfinedNetwork):
 
 @dataclass(frozen=True, eq=False)
 class _Around(OwnModuleSpec):
-    module: nn.Module = field(default_factory=nn.Identity)
+    module: nn.Module = field(kw_only=True)
 
     def check_data(self, dataset: Dataset) -> None:
         """Raise ValueError unless the module gives one finite energy per point."""

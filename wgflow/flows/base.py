@@ -17,6 +17,12 @@ F = TypeVar("F", bound="Flow")
 CHUNK = 256
 """Points that a flow carries at a time, which bounds the memory."""
 
+DEFAULT_STEP = 1e-3
+"""Langevin step in squared standardised units, where nothing is known."""
+
+DEFAULT_TEMPERATURE = 10.0
+"""Temperature at which chains cross between modes, where nothing is known."""
+
 TIMES = (0.2, 0.4, 0.6, 0.8)
 """Times t of the paths ``(1-t) noise + t data`` at which `Flow.reconstruction_error` starts."""
 

@@ -18,7 +18,7 @@ from wgflow.energies.conditional import Conditional, check_mask
 from wgflow.energies.noise_levels import At, NoiseLevels, denoised
 from wgflow.energies.principal import AUTOGUIDANCE, autoguided, knows_moments
 from wgflow.flows import log_z as annealing
-from wgflow.flows.base import CHUNK, TIMES, ClassGuidance, Flow
+from wgflow.flows.base import CHUNK, DEFAULT_TEMPERATURE, TIMES, ClassGuidance, Flow
 from wgflow.flows.heat import ancestral_sampling, probability_flow, start
 from wgflow.likelihood.annealing import STEP, LogZ
 from wgflow.samplers.base import sample
@@ -44,9 +44,6 @@ UNSETTLED = 3.0
 
 LANGEVIN_SHARE, CRANK_NICOLSON_SHARE = 1 / 8, 1 / 4
 """Steps of chains at the lowest level, as shares of its variance."""
-
-TEMPERATURE = 10.0
-"""Temperature at which chains of the lowest level cross between modes."""
 
 
 @final
@@ -252,7 +249,7 @@ class HeatFlow(Flow):
     @property
     def highest_temperature(self) -> float:
         """Ten."""
-        return TEMPERATURE
+        return DEFAULT_TEMPERATURE
 
     def check_product(self, other: Flow | None) -> None:
         """The other energy must be noise-conditional too."""

@@ -21,18 +21,19 @@ from wgflow._tensor import Points, sum_event
 from wgflow.data.targets import GaussianMixture
 from wgflow.energies.base import Confined, Energy
 from wgflow.energies.conditional import Conditional, Conditioned
-from wgflow.flows.base import CHUNK, TIMES, ClassGuidance, Flow
+from wgflow.flows.base import (
+    CHUNK,
+    DEFAULT_STEP,
+    DEFAULT_TEMPERATURE,
+    TIMES,
+    ClassGuidance,
+    Flow,
+)
 from wgflow.likelihood.annealing import STEP, LogZ, log_z as annealed_log_z
 from wgflow.samplers.base import sample
 from wgflow.samplers.descent import anneal
 from wgflow.samplers.langevin import MALA, ULA
 from wgflow.samplers.particles import Particles, systematic_indices
-
-DEFAULT_STEP = 1e-3
-"""Langevin step in squared standardised units, where nothing is known."""
-
-DEFAULT_TEMPERATURE = 10.0
-"""Temperature at which chains cross between modes, where nothing is known."""
 
 SHARE = 1 / 8
 """Langevin step as a share of the variance of the local minima at the data."""

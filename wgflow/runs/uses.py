@@ -19,6 +19,7 @@ from wgflow._tensor import Points
 from wgflow.config import DTYPES
 from wgflow.data.arrays import read_array
 from wgflow.energies.base import Tempered
+from wgflow.flows.base import DEFAULT_STEP, DEFAULT_TEMPERATURE
 from wgflow.likelihood.quadrature import tabulate
 from wgflow.runs.run import Run
 from wgflow.samplers import MALA, ULA, Sampler
@@ -27,9 +28,6 @@ from wgflow.tasks import denoise as denoising, inpaint as inpainting, interpolat
 
 SAMPLERS: dict[str, type[MALA] | type[ULA]] = {"mala": MALA, "ula": ULA}
 """Samplers of chains at the data: exact; faster and biased by its step."""
-
-DEFAULT_STEP, DEFAULT_TEMPERATURE = 1e-3, 10.0
-"""Of chains in standardised units, for runs without particles and without a flow."""
 
 STARTS = ("path", "noise")
 """Where chains of inpainting may start: carried by the flow, or cooled from noise."""
