@@ -48,6 +48,12 @@ def test_names_of_data_survive():
     assert loads(succeed("train", name, "--show-config")).data.name == name
 
 
+def test_test_points_of_ones_own():
+    name = 'odd "name" ü.csv'
+    shown = loads(succeed("train", "x.csv", "--test", name, "--show-config"))
+    assert (shown.data.name, shown.data.test) == ("x.csv", name)
+
+
 def test_train_writes_a_run(trained):
     files = {file.name for file in trained.iterdir()}
     assert {"config.toml", "scores.json", "samples.npy", "report.html", "metrics.jsonl"} <= files

@@ -1,5 +1,6 @@
 """The verbs that train: train, resume."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 
 - `wgflow train eight-gaussians`: an embedded data set; `wgflow list --data` names them all
 - `wgflow train points.csv --out runs/points --seed 1`: a file, or a folder of images
+- `wgflow train points.csv --test others.csv`: scores are of test points from another file
 - `wgflow train mnist`: after `wgflow data fetch mnist`; images are learned in two phases, and
 this is the first
 - `wgflow train mnist --init runs/mnist-0`: the second, which starts from the energy of the first
@@ -44,7 +46,7 @@ this is the first
 
 Images and digits have recipes: settings of their own, unless --config names others. What comes
 later takes precedence: defaults, then the config file or recipe, then DATA, then --set, then
---seed, --device and --steps. Stop with Ctrl-C and go on with `wgflow resume DIR`.
+--seed, --device, --steps and --test. Stop with Ctrl-C and go on with `wgflow resume DIR`.
 """
 )
 def train(
@@ -54,6 +56,10 @@ def train(
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; default runs/DATA-SEED, numbered if taken.")
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Test points; default a tenth of DATA, held out."),
     ] = None,
     config: Annotated[
         str | None,
@@ -85,7 +91,8 @@ def train(
         raise ValueError(
             "DATA or --config must be given: got neither. `wgflow list --data` names data sets."
         )
-    shortcuts = {"seed": seed, "device": device, "training.steps": steps}
+    file = None if test is None else json.dumps(str(test), ensure_ascii=False)
+    shortcuts = {"seed": seed, "device": device, "training.steps": steps, "data.test": file}
     given = [f"{key}={value}" for key, value in shortcuts.items() if value is not None]
     settings = configure(data, config, *(setting or []), *given, init=init)
     if show_config:

@@ -36,6 +36,10 @@ class Data:
     Args:
         name, size, test_fraction: source, number of train points and share held out; see
             `wgflow.data.dataset.load`.
+        validation_fraction: share of the train rows of a table on which learning is validated, and
+            may stop early; 0 to validate on the test points, as other data do.
+        test: file of the test points, of a source without any; all its own rows are then for
+            learning and validation. None holds a share of them out.
         image_size: side to which images are cut and resized; None keeps their size.
         scaling: ``coordinate`` or ``range``; None chooses by the data; see
         `wgflow.data.dataset.load`.
@@ -50,6 +54,8 @@ class Data:
     name: str = "eight-gaussians"
     size: int | None = None
     test_fraction: float = 0.1
+    validation_fraction: float = 0.1
+    test: str | None = None
     image_size: int | None = None
     scaling: str | None = None
     flips: bool = False
@@ -61,6 +67,11 @@ class Data:
         if self.size is not None and self.size < 2:
             raise ValueError(f"Data need spread: expected a size ≥ 2, got {self.size}.")
         _check_between(test_fraction=self.test_fraction)
+        if not 0 <= self.validation_fraction < 1:
+            raise ValueError(
+                "`validation_fraction` must be at least 0 and below 1: got "
+                f"{self.validation_fraction}."
+            )
         if self.image_size is not None:
             check_positive(image_size=self.image_size)
         if self.scaling not in (None, *SCALINGS):

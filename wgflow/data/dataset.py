@@ -14,7 +14,8 @@ from wgflow._tensor import Points
 from wgflow.data.download import SETS, is_fetched, local
 from wgflow.data.images import SCALINGS
 from wgflow.data.lazy import LazyPoints, PointSource, in_parts, mean_of
-from wgflow.data.sources import HUB, Source, open_digits, open_source
+from wgflow.data.sources import HUB, Source, open_digits, open_source, with_test
+from wgflow.data.splits import Fractions, split
 from wgflow.data.targets import Target
 from wgflow.data.toys import TOYS
 
@@ -23,9 +24,6 @@ TOY_TEST = 10_000
 PIXEL_FLOOR = 0.1
 SMALL_SIDE = 8
 """Pixels of a side up to which images are scaled per pixel by default."""
-
-Part = tuple[LazyPoints, Tensor | None]
-"""Points, and labels where they are known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +45,8 @@ class Dataset:
         target: the exact distribution of the points, in the same units, for a toy set.
         train_labels, test_labels: classes of the points, shape (n,) and (m,), int64; None where
             unknown.
+        validation: points that neither train nor test has, to validate on while learning, shape
+            (k, *event); None without such a split, as of toy sets and images.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Dataset:
     target: Target | None = None
     train_labels: Tensor | None = None
     test_labels: Tensor | None = None
+    validation: Tensor | None = None
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -85,6 +86,8 @@ def load(
     *,
     size: int | None = None,
     test_fraction: float = 0.1,
+    validation_fraction: float = 0.0,
+    test: str | Path | None = None,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     image_size: int | None = None,
@@ -100,9 +103,14 @@ def load(
             the path of an .npy, .npz, .csv or .parquet file, of a folder of png or jpg images, of
             IDX files or of CIFAR-10's binary version, or ``hf:`` and the name of a data set that
             Hugging Face datasets opens.
-        size: number of train points; default 500,000 for a toy set, otherwise all there are.
+        size: number of train points, those for validation among them; default 500,000 for a toy
+            set, otherwise all there are.
         test_fraction: share of the points held out; a toy set draws 10,000 test points instead,
             and a source with test points of its own keeps those.
+        validation_fraction: share of the train points, where they are vectors of a file, that are
+            kept for validation; of fewer than two points none are.
+        test: path of the test points, which have the shape and columns of the others; None for
+            the source's own or a share of it.
         seed: of the draws of a toy set, of the noise of images, and of the split.
         dtype: of all tensors; the numbers of a file are rounded to it.
         image_size: side to which images are resized, after a cut to their central square; None
@@ -116,16 +124,22 @@ def load(
             is constant, there are too few points, or an option does not suit them.
     """
     _check_options(source, size, image_size, scaling)
+    if test is not None and (source in TOYS or source == "digits"):
+        raise ValueError(f"`test` must be none for {source}: got {str(test)!r}.")
     generator = torch.Generator().manual_seed(seed)
     if source in TOYS:
         return _toy(str(source), size or TOY_TRAIN, dtype, generator, scaling)
     held = _open(source, dtype, image_size, generator)
-    parts = _split(held, size, test_fraction, dtype, generator)
-    (train, train_labels), (test, test_labels) = parts
+    if test is not None:
+        held = with_test(held, open_source(test, _numpy_dtype(dtype), image_size), str(test))
+    fractions = Fractions(test_fraction, validation_fraction)
+    parts = split(held, size, fractions, dtype, generator=generator)
+    train = parts.train.points
     name = Path(source).name
     _check_varies(name, train, held.columns)
     # Test first, so that its noise does not depend on the size of train.
-    points = test.fresh(torch.arange(len(test)), generator=generator)
+    seen = parts.test.points
+    points = seen.fresh(torch.arange(len(seen)), generator=generator)
     known: PointSource = train
     if train.are_pixels:
         known = replace(train, seed=int(torch.randint(2**31, (), generator=generator)))
@@ -133,7 +147,15 @@ def load(
         known = train[:]
     shift, scale = units(known, scaling)
     return Dataset(
-        name, known, points, shift, scale, held.columns, None, train_labels, test_labels
+        name,
+        known,
+        points,
+        shift,
+        scale,
+        held.columns,
+        train_labels=parts.train.labels,
+        test_labels=parts.test.labels,
+        validation=None if parts.validation is None else parts.validation.points[:],
     )
 
 
@@ -223,30 +245,6 @@ def _numpy_dtype(dtype: torch.dtype) -> np.dtype:
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"`dtype` must be float32 or float64: got {dtype}.")
     return np.dtype(np.float32 if dtype == torch.float32 else np.float64)
-
-
-def _split(
-    held: Source, size: int | None, test_fraction: float, dtype: torch.dtype, generator: Generator
-) -> tuple[Part, Part]:
-    """Train and test: the source's own, or drawn from its points."""
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"`test_fraction` must be between 0 and 1: got {test_fraction}.")
-    n = len(held.x)
-    held_out = max(1, round(test_fraction * n)) if held.test is None else 0
-    most = n - held_out
-    size = most if size is None else size
-    if not 2 <= size <= most:
-        raise ValueError(f"`size` must be 2 to {most}, {n} points less {held_out}: got {size}.")
-    order = torch.randperm(n, generator=generator)
-    train = _part(held.x, held.labels, order[held_out : held_out + size], dtype)
-    if held.test is None:
-        return train, _part(held.x, held.labels, order[:held_out], dtype)
-    return train, _part(held.test, held.test_labels, torch.arange(len(held.test)), dtype)
-
-
-def _part(x: np.ndarray, labels: np.ndarray | None, rows: Tensor, dtype: torch.dtype) -> Part:
-    known = None if labels is None else torch.from_numpy(labels.astype(np.int64))[rows]
-    return LazyPoints(x, rows, dtype), known
 
 
 def _check_varies(name: str, train: LazyPoints, columns: tuple[str, ...] | None) -> None:

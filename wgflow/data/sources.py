@@ -77,6 +77,23 @@ def open_source(name: str | Path, dtype: np.dtype, side: int | None = None) -> S
     return _resized(_read_arrays(path, dtype), side, path.name)
 
 
+def with_test(held: Source, other: Source, name: str) -> Source:
+    """A source whose test points are those of another, its columns matched by their names.
+
+    Raises ValueError, with the other's name, unless it holds points of the same kind and columns.
+    """
+    test = other.x
+    if (test.dtype == np.uint8) != (held.x.dtype == np.uint8):
+        raise ValueError(f"{name} must hold pixels if the train points are, and only then.")
+    if held.columns != other.columns:
+        if sorted(held.columns or ()) != sorted(other.columns or ()):
+            expected, got = held.columns or "none", other.columns or "none"
+            raise ValueError(f"{name} must have the columns {expected}: got {got}.")
+        order = [(other.columns or ()).index(column) for column in held.columns or ()]
+        test = test[:, order]
+    return replace(held, test=test, test_labels=other.labels)
+
+
 def open_digits(dtype: torch.dtype, generator: Generator) -> Source:
     """The points of `digits` and their labels."""
     labels = _bundled_digits()[1]

@@ -15,11 +15,13 @@ from wgflow.energies.network import Network
 
 
 def load_data(config: Config) -> Dataset:
-    """The data set of a configuration; with smoothing, its test points have the noise."""
+    """The data set of a configuration; with smoothing, its held-out points have the noise."""
     dataset = data.load(
         config.data.name,
         size=config.data.size,
         test_fraction=config.data.test_fraction,
+        validation_fraction=config.data.validation_fraction,
+        test=config.data.test,
         seed=config.seed,
         dtype=DTYPES[config.dtype],
         image_size=config.data.image_size,
@@ -27,8 +29,12 @@ def load_data(config: Config) -> Dataset:
     )
     if not config.data.smoothing:
         return dataset
-    noise = noise_like(dataset.test, generator=stream(config.seed, 3))
-    return replace(dataset, test=dataset.test + config.data.smoothing * dataset.scale * noise)
+    smooth = config.data.smoothing * dataset.scale
+    test = dataset.test + smooth * noise_like(dataset.test, generator=stream(config.seed, 3))
+    if dataset.validation is None:
+        return replace(dataset, test=test)
+    noise = noise_like(dataset.validation, generator=stream(config.seed, 4))
+    return replace(dataset, test=test, validation=dataset.validation + smooth * noise)
 
 
 def moments_of(network: Network, dataset: Dataset, u: PointSource, *, flips: bool) -> DataMoments:

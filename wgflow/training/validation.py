@@ -1,7 +1,8 @@
 """Validation while learning: one cheap number on data that were never trained on.
 
 In one and two dimensions, with a known target, the exact KL by quadrature, ``kl``; otherwise the
-mean test energy plus the held-out estimate of log Z, ``nll``. Both in nats, in original units.
+mean energy of the validation points plus the held-out estimate of log Z, ``nll``. Both in nats, in
+original units.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from wgflow.training.checks import is_known
 
 CELLS = 144  # along each axis: about 0.1 s per validation of the default network in 2-D
 MARGIN = 0.25  # of the data's range, on both sides; with it cells end where a checkerboard's do
-POINTS = 2000  # test points at most
+POINTS = 2000  # at most, of those validated on
 
 Validator = Callable[[nn.Module, nn.Module, Particles | None], dict[str, float]]
 """(energy, its running average, held-out particles) -> metrics; draws no random numbers."""
@@ -54,8 +55,12 @@ def exact(dataset: Dataset, device: torch.device) -> Validator:
 
 
 def held_out(dataset: Dataset, device: torch.device) -> Validator:
-    """``mean_test E + log Z`` of the energy itself, which the held-out particles follow."""
-    test = dataset.standardise(dataset.test[:POINTS]).to(device)
+    """``mean E + log Z`` of the energy itself, which the held-out particles follow.
+
+    The mean is over the validation points, or over the test points of data without any.
+    """
+    unseen = dataset.test if dataset.validation is None else dataset.validation
+    points = dataset.standardise(unseen[:POINTS]).to(device)
     jacobian = float(dataset.scale.double().log().expand(dataset.event_shape).sum())
 
     def validate(
@@ -65,7 +70,7 @@ def held_out(dataset: Dataset, device: torch.device) -> Validator:
             return {}
         # They move every few steps only; the reaction updates their log Z.
         log_z = react(particles, energy).log_z
-        mean = quadrature.tabulate(energy, test).mean()
+        mean = quadrature.tabulate(energy, points).mean()
         return {"nll": float(mean + log_z.cpu()) + jacobian}
 
     return validate
