@@ -19,6 +19,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from wgflow._version import __version__
 from wgflow.config.schema import Config, join, unknown
 from wgflow.energies.mlp import MLPSpec
+from wgflow.energies.noise_mlp import NoiseMLPSpec
 from wgflow.energies.noise_unet import NoisyUNetSpec
 from wgflow.energies.own_module import OwnModuleSpec
 from wgflow.energies.unet import ResNetSpec, UNetSpec
@@ -45,6 +46,7 @@ KINDS: dict[str, type] = {
     "unet": UNetSpec,
     "resnet": ResNetSpec,
     "noisy-unet": NoisyUNetSpec,
+    "noise-mlp": NoiseMLPSpec,
     "module": OwnModuleSpec,
     "near-proximal": NearProximal,
     "maximum-likelihood": MaximumLikelihood,

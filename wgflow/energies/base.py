@@ -10,6 +10,7 @@ Their constants are kept in double precision and follow the dtype of x.
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,37 @@ from wgflow._tensor import Points, Values
 from wgflow.energies.microbatch import MicroBatched
 
 Energy = Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class HasReference(Protocol):
+    """An energy that starts as that of a distribution with exact draws and a known density."""
+
+    def reference(
+        self, like: Tensor, count: int, *, generator: Rng = None
+    ) -> tuple[Points, Values]:
+        """``count`` draws, shaped like the points of ``like``, and their log-density."""
+        ...
+
+
+class Relative(HasReference, Protocol):
+    """``s = E + log q``: the energy of a density relative to the reference q.
+
+    Its `reference` gives draws of q, and zeros.
+    """
+
+    def __call__(self, x: Points) -> Values:
+        """``s(x)``, (batch,)."""
+        ...
+
+
+@runtime_checkable
+class Tilted(HasReference, Protocol):
+    """An energy ``E = -log q + s`` that gives s alone: q is sampled, and need not be evaluated."""
+
+    def relative(self) -> Relative:
+        """s, with the parameters of E."""
+        ...
 
 
 def check_energy(energy: Energy, x: Tensor) -> None:

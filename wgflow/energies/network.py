@@ -22,6 +22,9 @@ class Network(ABC):
     needs_moments: ClassVar[bool] = False
     """Whether `build` wants the mean and the covariance of the data."""
 
+    needs_mixture: ClassVar[bool] = False
+    """Whether it wants a mixture of Gaussians of the data too."""
+
     is_expensive: ClassVar[bool] = False
     """Whether an evaluation takes so long that scores of many evaluations are left out."""
 

@@ -10,6 +10,7 @@ from wgflow.data import dataset as data
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import Dataset
 from wgflow.data.lazy import PointSource
+from wgflow.data.mixtures import stacked
 from wgflow.data.moments import DataMoments, center_of, covariance_of, leading
 from wgflow.energies.network import Network
 
@@ -47,7 +48,13 @@ def moments_of(network: Network, dataset: Dataset, u: PointSource, *, flips: boo
     covariance = covariance_of(u, flips=flips)
     if covariance is None and network.axes:
         covariance = leading(u, network.axes, flips=flips)
-    return DataMoments(dataset.event_shape, covariance, center_of(dataset, u, flips=flips))
+    center = center_of(dataset, u, flips=flips)
+    families = ()
+    if network.needs_mixture:
+        held = dataset.validation
+        unseen = None if held is None else dataset.standardise(held)
+        families = tuple(stacked(u, unseen))
+    return DataMoments(dataset.event_shape, covariance, center, families)
 
 
 def batches_of(
