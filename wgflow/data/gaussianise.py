@@ -29,6 +29,9 @@ NORMAL_QUARTILES = 1.349
 RIDGE = 1e-3
 """On correlations, so that columns that follow from others have a likelihood."""
 
+Seen = Sequence[tuple[Tensor, float]]
+"""Of each option of a column its y in standard units, (n,), and its score alone."""
+
 SWEEPS = 10
 """Passes over the columns at most, while one map depends on those of the others."""
 
@@ -40,8 +43,9 @@ def fitted(
 
     The score of a set of maps is the log-likelihood of the Gaussian that fits their y, as a
     density of x: that of Box and Cox (1964), for many columns at once (Andrews, Gnanadesikan and
-    Warner 1971). From the maps that are best for each column alone, columns are revisited in turn,
-    given the others' maps. One is kept where it gains `GAIN` and ``log n/n`` nats a row over none.
+    Warner 1971). From no maps, and from those that are best for each column alone, columns are
+    revisited in turn, given the others' maps; the better end is taken. A map is kept where it
+    gains `GAIN` and ``log n/n`` nats a row over none.
 
     Args:
         x: train points, (n, d).
@@ -104,7 +108,17 @@ def _chosen(x: Tensor, options: Sequence[Sequence[Column]]) -> tuple[Column, ...
     """One of the options of each column."""
     gain = max(GAIN, math.log(len(x)) / len(x))
     seen = [[_seen(x[:, j], c) for c in columns] for j, columns in enumerate(options)]
-    choice = [_best([score for _, score in column], gain) for column in seen]
+    alone = [_best([score for _, score in column], gain) for column in seen]
+    # Columns that follow from others need none of the maps, or the right ones of several.
+    starts = [alone, [0] * len(options)] if any(alone) else [alone]
+    found = [_revisited(seen, start, gain) for start in starts]
+    best, _ = max(found, key=lambda pair: pair[1])
+    return tuple(columns[k] for columns, k in zip(options, best, strict=True))
+
+
+def _revisited(seen: Sequence[Seen], start: list[int], gain: float) -> tuple[list[int], float]:
+    """The choice after passes over the columns from a start, and its score."""
+    choice = list(start)
     u = torch.stack([column[k][0] for column, k in zip(seen, choice, strict=True)], 1)
     correlation = u.T @ u / len(u)
     for _ in range(SWEEPS):
@@ -118,7 +132,9 @@ def _chosen(x: Tensor, options: Sequence[Sequence[Column]]) -> tuple[Column, ...
             correlation[j] = correlation[:, j] = u.T @ u[:, j] / len(u)
         if choice == before:
             break
-    return tuple(columns[k] for columns, k in zip(options, choice, strict=True))
+    ridge = RIDGE * torch.eye(len(seen), dtype=u.dtype)
+    own = sum(column[k][1] for column, k in zip(seen, choice, strict=True))
+    return choice, own - float(torch.logdet(correlation + ridge)) / 2
 
 
 def _best(scores: Sequence[float], gain: float) -> int:
