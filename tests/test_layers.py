@@ -14,10 +14,10 @@ from wgflow.energies.mlp import MLP
 ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "folder checkpoint",
-    "data": "download images arrays lazy tables sources splits targets toys batches dataset "
-    "moments",
-    "energies": "precision microbatch base conditional noise_levels network own_module layers "
-    "principal mlp trunk unet noise_unet inherit",
+    "data": "download images arrays lazy transforms gaussianise tables sources splits targets "
+    "toys batches dataset moments",
+    "energies": "precision microbatch base transformed conditional noise_levels network "
+    "own_module layers principal mlp trunk unet noise_unet inherit",
     "samplers": "base langevin kinetic independence particles descent population",
     "likelihood": "quadrature gaussian calibration annealing from_particles",
     "flows": "base path heat log_z heat_flow",

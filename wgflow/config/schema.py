@@ -8,6 +8,7 @@ import torch
 
 from wgflow._check import check_choice, check_fraction, check_nonnegative, check_positive
 from wgflow.data.images import SCALINGS
+from wgflow.data.transforms import RULES
 from wgflow.energies.mlp import MLPSpec
 from wgflow.energies.network import Network
 from wgflow.energies.precision import fast_bfloat16
@@ -43,6 +44,9 @@ class Data:
         image_size: side to which images are cut and resized; None keeps their size.
         scaling: ``coordinate`` or ``range``; None chooses by the data; see
         `wgflow.data.dataset.load`.
+        transform: monotone maps of the columns of a table, for heavy tails and bounds: ``auto``
+            chooses among all of `wgflow.data.transforms`, ``yeo-johnson`` leaves out those with
+            bounds, None maps nothing.
         flips: whether images are mirrored left to right at random; they must be scaled by range.
         smoothing: σ ≥ 0 of Gaussian noise added to every batch, in standardised units; the law
             that is learned, and scored, is that of the data with this noise.
@@ -58,6 +62,7 @@ class Data:
     test: str | None = None
     image_size: int | None = None
     scaling: str | None = None
+    transform: str | None = "auto"
     flips: bool = False
     smoothing: float = 0.0
 
@@ -76,6 +81,8 @@ class Data:
             check_positive(image_size=self.image_size)
         if self.scaling not in (None, *SCALINGS):
             raise unknown("scaling", str(self.scaling), SCALINGS)
+        if self.transform is not None:
+            check_choice("transform", self.transform, RULES)
         check_nonnegative(smoothing=self.smoothing)
         if self.flips and self.scaling == "coordinate":
             raise ValueError(

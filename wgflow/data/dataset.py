@@ -12,12 +12,14 @@ from torch import Generator, Tensor
 from wgflow._check import check_choice
 from wgflow._tensor import Points
 from wgflow.data.download import SETS, is_fetched, local
+from wgflow.data.gaussianise import fitted
 from wgflow.data.images import SCALINGS
 from wgflow.data.lazy import LazyPoints, PointSource, in_parts, mean_of
 from wgflow.data.sources import HUB, Source, open_digits, open_source, with_test
 from wgflow.data.splits import Fractions, split
 from wgflow.data.targets import Target
 from wgflow.data.toys import TOYS
+from wgflow.data.transforms import RULES, Transform
 
 TOY_TRAIN = 500_000  # enough for a toy set to behave like an endless source
 TOY_TEST = 10_000
@@ -36,17 +38,19 @@ class Dataset:
             eight bits or numbers mapped from a file, which as a tensor may not fit in memory.
             Both have a length and a shape, and an index or a slice of both is a tensor.
         test: held-out points, shape (m, *event).
-        shift: mean ``m`` of train; one number 1/2 for images scaled by their range.
-        scale: standard deviation ``s`` of train, per coordinate. In events with several axes
-            (images) it is at least a tenth of the root mean square over the pixels, so that a
-            margin that hardly varies is not blown up. One number 1/2 for images scaled by their
+        shift: mean ``m`` of train, after its transform; one number 1/2 for images scaled by their
             range.
+        scale: standard deviation ``s`` of train, per coordinate, after its transform. In events
+            with several axes (images) it is at least a tenth of the root mean square over the
+            pixels, so that a margin that hardly varies is not blown up. One number 1/2 for images
+            scaled by their range.
         columns: names of the coordinates, for a table.
         target: the exact distribution of the points, in the same units, for a toy set.
         train_labels, test_labels: classes of the points, shape (n,) and (m,), int64; None where
             unknown.
         validation: points that neither train nor test has, to validate on while learning, shape
             (k, *event); None without such a split, as of toy sets and images.
+        transform: monotone maps g of the columns of a table; None for none.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Dataset:
     train_labels: Tensor | None = None
     test_labels: Tensor | None = None
     validation: Tensor | None = None
+    transform: Transform | None = None
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -73,12 +78,16 @@ class Dataset:
         return self.standardise(self.train)
 
     def standardise(self, x: Points) -> Points:
-        """``u = (x - m)/s``: mean 0 and variance 1 over train, or images in [-1, 1]."""
-        return (x - self.shift) / self.scale
+        """``u = (g(x) - m)/s``: mean 0 and variance 1 over train, or images in [-1, 1]."""
+        if self.transform is None:
+            return (x - self.shift) / self.scale
+        return ((self.transform.forward(x) - self.shift) / self.scale).to(x.dtype)
 
     def unstandardise(self, u: Points) -> Points:
-        """``x = m + s u``."""
-        return self.shift + self.scale * u
+        """``x = m + s u``, or the x of ``g(x) = m + s u``."""
+        if self.transform is None:
+            return self.shift + self.scale * u
+        return self.transform.inverse(self.shift + self.scale * u.double(), u.dtype)
 
 
 def load(
@@ -92,6 +101,7 @@ def load(
     dtype: torch.dtype = torch.float32,
     image_size: int | None = None,
     scaling: str | None = None,
+    transform: str | None = None,
 ) -> Dataset:
     """A data set by name, or points from a file or folder.
 
@@ -118,12 +128,16 @@ def load(
         scaling: ``coordinate``, by mean and standard deviation per coordinate; ``range``, images
             from [0, 1] to [-1, 1], so that all pixels share one unit; None is ``range`` for images
             in [0, 1] with a side over 8 pixels, else ``coordinate``.
+        transform: how the columns of a table are mapped, one of `wgflow.data.transforms.RULES`;
+            None for none, as of toy sets, digits and images.
 
     Raises:
         ValueError: the name is unknown, the file cannot be read as finite numbers, a coordinate
             is constant, there are too few points, or an option does not suit them.
     """
     _check_options(source, size, image_size, scaling)
+    if transform is not None:
+        check_choice("transform", transform, RULES)
     if test is not None and (source in TOYS or source == "digits"):
         raise ValueError(f"`test` must be none for {source}: got {str(test)!r}.")
     generator = torch.Generator().manual_seed(seed)
@@ -138,14 +152,19 @@ def load(
     name = Path(source).name
     _check_varies(name, train, held.columns)
     # Test first, so that its noise does not depend on the size of train.
-    seen = parts.test.points
-    points = seen.fresh(torch.arange(len(seen)), generator=generator)
+    test_points = parts.test.points
+    points = test_points.fresh(torch.arange(len(test_points)), generator=generator)
     known: PointSource = train
     if train.are_pixels:
         known = replace(train, seed=int(torch.randint(2**31, (), generator=generator)))
     elif not isinstance(train.values, np.memmap):
         known = train[:]
-    shift, scale = units(known, scaling)
+    validation = None if parts.validation is None else parts.validation.points[:]
+    maps = None
+    if transform is not None and known.ndim == 2:
+        seen = points if validation is None else torch.cat([points, validation])
+        maps = fitted(known, transform, others=[seen])
+    shift, scale = units(_mapped(known, maps), scaling)
     return Dataset(
         name,
         known,
@@ -155,7 +174,8 @@ def load(
         held.columns,
         train_labels=parts.train.labels,
         test_labels=parts.test.labels,
-        validation=None if parts.validation is None else parts.validation.points[:],
+        validation=validation,
+        transform=maps,
     )
 
 
@@ -190,6 +210,17 @@ def units(train: PointSource, scaling: str | None = None) -> tuple[Tensor, Tenso
         # A pixel that hardly varies is not blown up, so that the noise on it stays small.
         scale = scale.clamp(min=PIXEL_FLOOR * scale.square().mean().sqrt())
     return shift, scale
+
+
+def _mapped(x: PointSource, maps: Transform | None) -> PointSource:
+    """Points after their maps, in their own precision."""
+    if maps is None:
+        return x
+
+    def mapped(part: Tensor) -> Tensor:
+        return maps.forward(part).to(part.dtype)
+
+    return x.map(mapped) if isinstance(x, LazyPoints) else mapped(x)
 
 
 def _span(x: PointSource) -> tuple[float, float]:

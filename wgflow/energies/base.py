@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from wgflow._check import check_positive
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
+from wgflow.data.transforms import Transform
 from wgflow.energies.microbatch import MicroBatched
 
 Energy = Callable[[Tensor], Tensor]
@@ -257,6 +258,27 @@ class Rescaled(nn.Module):
         inner = None if level is None else level - 2 * scale.log()
         value = energy_at(self.energy, (x - shift) / scale, inner)
         return value + scale.log().expand(x.shape[1:]).sum()
+
+    @property
+    def transform(self) -> Transform | None:
+        """Maps of the columns that come before; none."""
+        return None
+
+    def standardise(self, x: Points) -> Points:
+        """``u = (x - m)/s``."""
+        return ((x - self.shift) / self.scale).to(x)
+
+    def unstandardise(self, u: Points) -> Points:
+        """``x = m + s u``; leading axes may be any."""
+        return (self.shift + self.scale * u).to(u)
+
+    def around(self, energy: Energy) -> "Rescaled":
+        """Another energy of standardised points, in the same units."""
+        return Rescaled(energy, self.shift, self.scale)
+
+    def undone(self, energy: Energy) -> nn.Module:
+        """An energy in the units of x as one of standardised points."""
+        return Rescaled(energy, -self.shift / self.scale, 1 / self.scale)
 
 
 class Callback(nn.Module):

@@ -91,8 +91,15 @@ def affordable(run: Run, points: int) -> int:
 
 
 def plane(dataset: Dataset) -> Grid | None:
-    """The quadrature box of data in one or two dimensions, in their units; None in more."""
-    if len(dataset.event_shape) != 1 or dataset.event_shape[0] > 2:
+    """The quadrature box of data in one or two dimensions, in their units; None in more.
+
+    And None with maps of the columns, after which equal cells are equal no more.
+    """
+    if (
+        len(dataset.event_shape) != 1
+        or dataset.event_shape[0] > 2
+        or dataset.transform is not None
+    ):
         return None
     return box(dataset.shift, dataset.scale, dataset.test.dtype)
 

@@ -50,7 +50,7 @@ def ood(
 
 def other_data(run: Run, name: str) -> Points:
     """Test points of another data set, loaded with the settings of the run."""
-    data = replace(run.config.data, name=name, size=None)
+    data = replace(run.config.data, name=name, size=None, test=None, transform=None)
     return load_data(replace(run.config, data=data)).test
 
 

@@ -117,7 +117,7 @@ class Run:
     def reconstruction_error(self, x: Points, *, generator: Rng = None) -> Tensor:
         """`Flow.reconstruction_error` of x in original units, in standardised ones."""
         with self.mixed_precision():
-            u = (x - self.energy.shift.to(x)) / self.energy.scale.to(x)
+            u = self.energy.standardise(x)
             return self.require_flow().reconstruction_error(u, generator=generator)
 
     def log_prob(self, x: Points) -> Values:
@@ -137,8 +137,8 @@ class Run:
             ValueError: the scheme kept no particles, and there is no flow that bounds log Z.
         """
         if len(self.event_shape) == 1 and self.event_shape[0] <= 2:
-            grid = box(self.energy.shift, self.energy.scale, DTYPES[self.config.dtype])
-            value = float(log_z(self.energy, grid))
+            center, dtype = torch.zeros(self.event_shape), DTYPES[self.config.dtype]
+            value = float(log_z(self.energy.energy, box(center, center + 1, dtype)))
             return LogZ(value, 0.0, value, value)
         generator = torch.Generator().manual_seed(self.config.seed)
         held_out = self.held_out or self.particles
@@ -157,11 +157,11 @@ class Run:
                 f"Points must have the shape {self.event_shape} after the first axis: got "
                 f"{tuple(x.shape)}."
             )
-        return ((x - self.energy.shift) / self.energy.scale).to(x)
+        return self.energy.standardise(x)
 
     def unstandardise(self, u: Points) -> Points:
         """Standardised points in the units of the data; leading axes may be any."""
-        return (self.energy.shift + self.energy.scale * u).to(u)
+        return self.energy.unstandardise(u)
 
     def like(self, count: int) -> Tensor:
         """An empty tensor like ``count`` points."""

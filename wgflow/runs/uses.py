@@ -155,9 +155,15 @@ def denoise(
         generator: source of randomness.
 
     Raises:
-        ValueError: on points of another shape, or numbers out of their ranges.
+        ValueError: on points of another shape, numbers out of their ranges, or a run that maps
+            the columns of its data.
     """
     check_positive(noise=noise)
+    if run.energy.transform is not None:
+        raise ValueError(
+            "Noise must be Gaussian in standardised units too: expected a run with "
+            f"data.transform none, got {run.config.data.transform}."
+        )
     u, sigma, kernel = run.standardise(y), (noise / run.energy.scale).to(y), chains.of(run)
     flown = None if run.flow is None else run.flow.denoise(u, sigma)
     energy = Tempered(run.energy.energy, temperature)

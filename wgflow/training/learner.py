@@ -14,6 +14,7 @@ from wgflow._random import stream
 from wgflow.config import DTYPES, MIXED, Config
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import Dataset
+from wgflow.data.transforms import Transform
 from wgflow.distributed.ranks import ALONE, Ranks
 from wgflow.energies.inherit import load_state
 from wgflow.energies.microbatch import microbatched
@@ -110,12 +111,15 @@ class Learner:
             "generator": self.generator.get_state(),
             "shift": self.dataset.shift,
             "scale": self.dataset.scale,
+            "transform": None
+            if self.dataset.transform is None
+            else self.dataset.transform.state(),
             "event_shape": self.dataset.event_shape,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from ``state``; ValueError if it is of other data or another network."""
-        self._check_data(state["shift"], state["scale"])
+        self._check_data(state["shift"], state["scale"], state.get("transform"))
         load_state(self.energy, state["energy"])
         load_state(self.average, state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -135,11 +139,17 @@ class Learner:
         """The learning rate of the next step."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def _check_data(self, shift: Tensor, scale: Tensor) -> None:
-        if torch.equal(shift, self.dataset.shift) and torch.equal(scale, self.dataset.scale):
+    def _check_data(self, shift: Tensor, scale: Tensor, maps: list[dict[str, Any]] | None) -> None:
+        data = self.dataset
+        if Transform.from_state(maps) != data.transform:
+            raise ValueError(
+                "`data` must be those the run started on: expected other maps of the columns than "
+                f"those that data.transform = {self.config.data.transform!r} finds now."
+            )
+        if torch.equal(shift, data.shift) and torch.equal(scale, data.scale):
             return
         raise ValueError(
             "`data` must be those the run started on: expected mean "
             f"{shift.tolist()} and deviation {scale.tolist()}, "
-            f"got {self.dataset.shift.tolist()} and {self.dataset.scale.tolist()}."
+            f"got {data.shift.tolist()} and {data.scale.tolist()}."
         )

@@ -5,6 +5,7 @@ from dataclasses import replace
 from torch import Generator
 
 from wgflow._random import noise_like, stream
+from wgflow._tensor import Points
 from wgflow.config import DTYPES, Config
 from wgflow.data import dataset as data
 from wgflow.data.batches import Batches
@@ -27,15 +28,24 @@ def load_data(config: Config) -> Dataset:
         dtype=DTYPES[config.dtype],
         image_size=config.data.image_size,
         scaling=config.data.scaling,
+        transform=config.data.transform,
     )
     if not config.data.smoothing:
         return dataset
-    smooth = config.data.smoothing * dataset.scale
-    test = dataset.test + smooth * noise_like(dataset.test, generator=stream(config.seed, 3))
+    test = _smoothed(dataset, dataset.test, config, 3)
     if dataset.validation is None:
         return replace(dataset, test=test)
-    noise = noise_like(dataset.validation, generator=stream(config.seed, 4))
-    return replace(dataset, test=test, validation=dataset.validation + smooth * noise)
+    return replace(
+        dataset, test=test, validation=_smoothed(dataset, dataset.validation, config, 4)
+    )
+
+
+def _smoothed(dataset: Dataset, x: Points, config: Config, number: int) -> Points:
+    """Points with the noise of the smoothing, from the random stream of that number."""
+    sigma, noise = config.data.smoothing, noise_like(x, generator=stream(config.seed, number))
+    if dataset.transform is None:
+        return x + sigma * dataset.scale * noise
+    return dataset.unstandardise(dataset.standardise(x) + sigma * noise)
 
 
 def moments_of(network: Network, dataset: Dataset, u: PointSource, *, flips: bool) -> DataMoments:

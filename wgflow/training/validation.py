@@ -62,6 +62,8 @@ def held_out(dataset: Dataset, device: torch.device) -> Validator:
     unseen = dataset.test if dataset.validation is None else dataset.validation
     points = dataset.standardise(unseen[:POINTS]).to(device)
     jacobian = float(dataset.scale.double().log().expand(dataset.event_shape).sum())
+    if dataset.transform is not None:
+        jacobian -= float(dataset.transform.log_derivative(unseen[:POINTS]).sum(1).mean())
 
     def validate(
         energy: nn.Module, average: nn.Module, particles: Particles | None
