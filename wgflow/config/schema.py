@@ -110,6 +110,7 @@ class Training:
         evaluate_every: steps between two evaluations on the test points.
         checkpoint_every: steps between two checkpoints.
         patience: evaluations without improvement after which training stops; None for never.
+        keep_best: whether a run ends with the running average that validated best.
 
     Raises:
         ValueError: when a setting is out of its range.
@@ -128,6 +129,7 @@ class Training:
     evaluate_every: int = 50
     checkpoint_every: int = 100
     patience: int | None = None
+    keep_best: bool = False
 
     def __post_init__(self) -> None:
         check_positive(

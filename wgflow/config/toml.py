@@ -23,8 +23,9 @@ from wgflow.energies.noise_mlp import NoiseMLPSpec
 from wgflow.energies.noise_unet import NoisyUNetSpec
 from wgflow.energies.own_module import OwnModuleSpec
 from wgflow.energies.unet import ResNetSpec, UNetSpec
-from wgflow.samplers import HMC, MALA, ULA, CrankNicolson, Underdamped
+from wgflow.samplers import HMC, MALA, ULA, CrankNicolson, Travel, Underdamped
 from wgflow.schemes import (
+    AcrossLevels,
     DetailedBalance,
     DualScoreMatching,
     EnergyMatching,
@@ -32,6 +33,7 @@ from wgflow.schemes import (
     Forward,
     FromData,
     FromNoise,
+    FromReference,
     GradientNorm,
     InnerDescent,
     Joint,
@@ -55,10 +57,13 @@ KINDS: dict[str, type] = {
     "dual-score-matching": DualScoreMatching,
     "detailed-balance": DetailedBalance,
     "joint": Joint,
+    "across-levels": AcrossLevels,
     "population": Population,
     "from-data": FromData,
     "from-noise": FromNoise,
+    "from-reference": FromReference,
     "mala": MALA,
+    "travel": Travel,
     "ula": ULA,
     "crank-nicolson": CrankNicolson,
     "hmc": HMC,

@@ -1,4 +1,4 @@
-"""A noise-conditional perceptron: the energy of the distribution of vectors along the heat flow."""
+"""A noise-conditional perceptron: the energy of vectors along the heat flow."""
 
 import itertools
 import math
@@ -174,7 +174,9 @@ class NoiseMLP(nn.Module):
 
 
 class RelativeEnergy(nn.Module):
-    """``s = E + log q``: the energy of the density relative to the reference q, with parameters of E.
+    """``s = E + log q``: the energy of the density relative to the reference q.
+
+    Its parameters are those of E.
 
     Differences of energies at a point, their gradients, and weights of draws of q are those of E;
     q is never evaluated, only sampled.

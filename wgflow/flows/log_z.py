@@ -90,7 +90,12 @@ def drift(
 
 
 def works_down(
-    energy: Any, x: Points, first: Start | MixtureStart, sigmas: list[float], moves: int, generator: Rng
+    energy: Any,
+    x: Points,
+    first: Start | MixtureStart,
+    sigmas: list[float],
+    moves: int,
+    generator: Rng,
 ) -> Values:
     """W of chains that begin with `wgflow.flows.heat.start`, float64."""
     state = chains_at(energy, x, sigmas[0])
@@ -105,7 +110,12 @@ def works_down(
 
 
 def works_up(
-    energy: Any, x: Points, first: Start | MixtureStart, sigmas: list[float], moves: int, generator: Rng
+    energy: Any,
+    x: Points,
+    first: Start | MixtureStart,
+    sigmas: list[float],
+    moves: int,
+    generator: Rng,
 ) -> Values:
     """W of chains that begin with the model, counted as if they went down, float64."""
     state = chains_at(energy, x, sigmas[-1])

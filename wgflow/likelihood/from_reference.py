@@ -5,6 +5,8 @@ energy relative to q. Moves are independence steps from q, accepted with
 ``min(1, e^{-β(s(x') - s(x))})``: exact, without any density of q, and between modes.
 """
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -94,7 +96,7 @@ def work(tilt: Relative, x: Points, betas: list[float], generator: Rng) -> Value
     """``-Σ (β' - β) s(x_β)`` of chains that follow β, (chains,), float64."""
     s = values(tilt, x)
     total = torch.zeros_like(s, dtype=torch.float64)
-    for here, there in zip(betas, betas[1:], strict=False):
+    for here, there in itertools.pairwise(betas):
         total -= (there - here) * s.double()
         x, s = jumped(tilt, x, s, there, generator)
     return total

@@ -40,8 +40,10 @@ def load(path: Path | str, *, energy: nn.Module | None = None) -> Run:
         return _assembled(path, config, energy, kept, [None, None], kept)
     state = read_state(path, config.scheme, "cpu")
     learned, progress = state["learner"], state["progress"]
-    islands = zip(*map(config.scheme.populations, carries(state)), strict=True)
-    populated = [join(parts) for parts in islands]
+    populated: list[Particles | None] = [None, None]
+    if config.scheme.keeps_population:
+        islands = zip(*map(config.scheme.populations, carries(state)), strict=True)
+        populated = [join(parts) for parts in islands]
     learned = learned | {"energy": _averaged(learned["average"])}
     counts = {"steps": progress.step, "rollbacks": progress.rollbacks}
     return _assembled(path, config, energy, learned, populated, counts)

@@ -14,9 +14,11 @@ from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.config import DTYPES, MIXED, Config
 from wgflow.data.dataset import Dataset
-from wgflow.energies.base import Rescaled
+from wgflow.energies.base import Relative, Rescaled, Tilted
+from wgflow.energies.microbatch import full_batch
 from wgflow.energies.precision import halved
 from wgflow.flows import Flow, flow_of
+from wgflow.likelihood import from_reference
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.from_particles import ROUNDS, log_z_from_particles
 from wgflow.likelihood.quadrature import box, log_z
@@ -25,7 +27,7 @@ from wgflow.samplers.particles import Particles
 from wgflow.samplers.population import draw
 from wgflow.training.learner import load_data
 
-STARTS = ("noise", "population")
+STARTS = ("noise", "population", "reference")
 """Where samples may start."""
 
 
@@ -82,9 +84,10 @@ class Run:
 
         Args:
             count: number of points.
-            start: ``population``, see `wgflow.samplers.population.draw`, or ``noise``, see
-                `Flow.sample`; None for noise where there is a flow.
-            rounds: moves of a point from the population.
+            start: ``population``, see `wgflow.samplers.population.draw`, ``noise``, see
+                `Flow.sample`, or ``reference``, see `wgflow.likelihood.from_reference.draw`; None
+                for the reference where the energy has one, else for noise where there is a flow.
+            rounds: moves of a point from the population or the reference.
             generator: source of randomness.
             options: of the flow, see `MatchedPath` and `HeatFlow`.
 
@@ -92,6 +95,12 @@ class Run:
             ValueError: there are no particles or no flow, or a number is out of its range.
         """
         check_choice("start", start or STARTS[0], STARTS)
+        if start == "reference" or (start is None and self.tilt is not None and not options):
+            like = self.like(1)
+            u = from_reference.draw(
+                self.require_tilt(), like, count, rounds=rounds, generator=generator
+            )
+            return self.unstandardise(u)
         if start == "noise" or (start is None and self.flow is not None):
             flow = self.require_flow().configured(**options)
             with self.mixed_precision():
@@ -130,8 +139,9 @@ class Run:
         """``log Z`` of the energy with its standard error: the same in all units.
 
         In one and two dimensions by quadrature, whose error is counted as zero. Elsewhere by
-        annealing both ways: along the flow, if that bounds log Z, which takes minutes to hours;
-        otherwise between the held-out particles and a Gaussian of the training ones' moments.
+        annealing both ways: between the reference and the model, if the energy has one; along the
+        flow, if that bounds log Z, which takes minutes to hours; otherwise between the held-out
+        particles and a Gaussian of the training ones' moments.
 
         Raises:
             ValueError: the scheme kept no particles, and there is no flow that bounds log Z.
@@ -141,6 +151,10 @@ class Run:
             value = float(log_z(self.energy.energy, box(center, center + 1, dtype)))
             return LogZ(value, 0.0, value, value)
         generator = torch.Generator().manual_seed(self.config.seed)
+        if self.tilt is not None:
+            return from_reference.log_z_from_reference(
+                self.tilt, self.like(1), generator=generator
+            )
         held_out = self.held_out or self.particles
         if self.flow is not None:
             found = self.flow.log_z(self.like(1), held_out, generator=generator)
@@ -179,6 +193,21 @@ class Run:
                 "joint or dual-score-matching; others sample from their population."
             )
         return self.flow
+
+    @property
+    def tilt(self) -> Relative | None:
+        """The energy relative to its reference, of standardised points; None without one."""
+        plain = full_batch(self.energy.energy)
+        return plain.relative() if isinstance(plain, Tilted) else None
+
+    def require_tilt(self) -> Relative:
+        """The energy relative to its reference. Raises ValueError without one."""
+        if self.tilt is None:
+            raise ValueError(
+                "`start` must be noise or population for an energy without a reference: got "
+                "reference; energy.kind noise-mlp has one."
+            )
+        return self.tilt
 
     def require_particles(self) -> Particles:
         """The population that trained. Raises ValueError without one."""

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -153,9 +153,7 @@ def between_levels(
     return metropolis(turned, proposal, log_ratio, log_uniform)
 
 
-def transition(
-    x: Tensor, grad: Tensor, a: Tensor, b: Tensor, up: Tensor
-) -> tuple[Tensor, Tensor]:
+def transition(x: Tensor, grad: Tensor, a: Tensor, b: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of the move from variance a to b, (batch, d) and (batch,)."""
     down = (a - b).clamp(min=0)[:, None] * grad
     variance = torch.where(up, b - a, b * (1 - b / a))

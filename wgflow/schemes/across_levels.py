@@ -9,16 +9,15 @@ from wgflow._random import Rng
 from wgflow.energies.base import Energy
 from wgflow.energies.joint_space import JointSpace
 from wgflow.energies.microbatch import full_batch, microbatched_like
-from wgflow.samplers.levels import Travel, joint_space
+from wgflow.samplers.levels import joint_space
 from wgflow.schemes.base import Loss, Populations, Scheme
 from wgflow.schemes.dynamics import Carry, ParticleScheme
-from wgflow.schemes.population import Population
+from wgflow.schemes.fresh import FromReference
 from wgflow.schemes.proximal import NearProximal
 
 
 def _default() -> NearProximal:
-    population = Population(sampler=Travel(), size=4096, held_out=4096, global_moves=0)
-    return NearProximal(dynamics=population, h=1e-3)
+    return NearProximal(dynamics=FromReference(), h=1e-3)
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,8 @@ class AcrossLevels(Scheme[Carry]):
     with the level as one more coordinate of the point.
 
     Args:
-        scheme: near-proximal by default, with a population that travels.
+        scheme: near-proximal by default, with particles from the reference; a population whose
+            sampler is `wgflow.samplers.levels.Travel` is another.
         power: p of `wgflow.energies.joint_space.JointSpace`; larger for more of the lowest levels.
 
     Raises:

@@ -64,6 +64,11 @@ class Dynamics(ABC):
         """Whether particles carry weights, which estimate log Z."""
         return False
 
+    @property
+    def keeps_population(self) -> bool:
+        """Whether particles stay, with energies that are not relative to a reference."""
+        return True
+
     @abstractmethod
     def init(self, energy: Energy, batch: Tensor, *, generator: Rng = None) -> Carry:
         """The carry before the first learning step."""
@@ -107,6 +112,11 @@ class ParticleScheme(Scheme[Carry]):
     def is_weighted(self) -> bool:
         """Whether its particles are."""
         return self.dynamics.is_weighted
+
+    @property
+    def keeps_population(self) -> bool:
+        """Whether its dynamics do."""
+        return self.dynamics.keeps_population
 
     def init(self, energy: Energy, batch: Tensor, *, generator: Rng = None) -> Carry:
         """The first particles, with what the scheme keeps of the first energy."""

@@ -53,6 +53,11 @@ class FromReference(Dynamics):
         """They are."""
         return True
 
+    @property
+    def keeps_population(self) -> bool:
+        """They are made anew."""
+        return False
+
     def measured(self, energy: Energy) -> Energy:
         """``E + log q``, of an energy with a reference q."""
         source = full_batch(energy)

@@ -1,7 +1,7 @@
 """Everything that a configuration turns into, and its state as one tree."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ class Learner:
     batches: Batches
     generator: Generator
     ranks: Ranks = ALONE
+    best: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def build(
@@ -59,7 +60,7 @@ class Learner:
         device, training = torch.device(config.device), config.training
         dataset = load_data(config)
         network.check_data(dataset)
-        check_patience(training.patience, dataset, config.scheme)
+        check_patience(training.patience, dataset, config)
         weights = stream(config.seed, 0)
         order = stream(config.seed, 1, rank=ranks.rank)
         u = dataset.learned
@@ -115,6 +116,7 @@ class Learner:
             if self.dataset.transform is None
             else self.dataset.transform.state(),
             "event_shape": self.dataset.event_shape,
+            "best": self.best,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -126,6 +128,19 @@ class Learner:
         self.scheduler.load_state_dict(state["scheduler"])
         self.batches.load_state_dict(state["batches"])
         self.generator.set_state(state["generator"])
+        self.best.clear()
+        self.best.update(state.get("best", {}))
+
+    def keep(self) -> None:
+        """Keep the running average as it is, the best so far, if the settings say so."""
+        if self.config.training.keep_best:
+            state = self.average.state_dict()
+            self.best.update({name: value.clone() for name, value in state.items()})
+
+    def finish(self) -> None:
+        """End with the best running average that was kept, if any."""
+        if self.best:
+            load_state(self.average, self.best)
 
     def set_rate(self, rate: float) -> None:
         """Make ``rate`` the peak of the schedule, which goes on from its step."""
