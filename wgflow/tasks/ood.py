@@ -124,7 +124,7 @@ def auroc(inside: Tensor, outside: Tensor) -> Auroc:
                 f"got shape {tuple(side.shape)} with {int(side.isnan().sum())} NaN."
             )
     inside, outside = inside.double(), outside.double()
-    above, below = 1 - _shares_below(inside, outside), _shares_below(outside, inside)
+    above, below = 1 - shares_below(inside, outside), shares_below(outside, inside)
     value = float(below.mean())
     if value in (0.0, 1.0):
         reach = 0.025 ** (1 / min(len(inside), len(outside)))
@@ -135,7 +135,7 @@ def auroc(inside: Tensor, outside: Tensor) -> Auroc:
     return Auroc(value, _logistic(odds - width), _logistic(odds + width))
 
 
-def _shares_below(x: Tensor, y: Tensor) -> Tensor:
+def shares_below(x: Tensor, y: Tensor) -> Tensor:
     """Of each x, the share of y below it; equal ones count half."""
     ordered = y.sort().values
     less = torch.searchsorted(ordered, x.contiguous())
