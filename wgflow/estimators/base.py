@@ -82,7 +82,7 @@ class LearnedRun(BaseEstimator):
 
     def _learn(self, X: Any) -> Points:
         """Learn from the rows of X, and return them."""
-        x = validate_data(self, X, ensure_min_samples=FEWEST, **_numbers())
+        x = self._validated(X, ensure_min_samples=FEWEST)
         names = vars(self).get("feature_names_in_", [f"x{j}" for j in range(x.shape[1])])
         with tempfile.TemporaryDirectory(prefix="wgflow-") as home:
             table = Path(home) / TABLE
@@ -99,13 +99,17 @@ class LearnedRun(BaseEstimator):
     def _rows(self, X: Any) -> Points:
         """The rows of X, of the columns that were learned."""
         check_is_fitted(self, "run_")
-        return self._points(validate_data(self, X, reset=False, **_numbers()))
+        return self._points(self._validated(X, reset=False))
+
+    def _validated(self, X: Any, **options: Any) -> np.ndarray:
+        kinds = [np.float64, np.float32]
+        return np.asarray(validate_data(self, X, dtype=kinds, order="C", **options))
 
     def _points(self, x: np.ndarray) -> Points:
         return torch.tensor(x, dtype=DTYPES[self.run_.config.dtype])
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
+        state = {**vars(self)}
         if "run_" in state:
             state["run_"] = packed(state["run_"])
         return state
@@ -158,7 +162,3 @@ def opened(files: Mapping[str, bytes], normaliser: LogZ | None = None) -> Run:
     if normaliser is not None:
         vars(run)["normaliser"] = normaliser  # where its cached property keeps it
     return run
-
-
-def _numbers() -> dict[str, Any]:
-    return {"dtype": [np.float64, np.float32], "order": "C"}

@@ -1,6 +1,6 @@
 """The density of a table, as an estimator of scikit-learn."""
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ class EnergyDensity(DensityMixin, LearnedRun):
     The run holds out a share of the rows, as any other, which its scores are relative to.
     """
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None) -> "EnergyDensity":
         """Learn from the rows of X, (n, d); y is ignored.
 
         Raises:
@@ -41,7 +41,7 @@ class EnergyDensity(DensityMixin, LearnedRun):
         x = self._rows(X)
         return log_density(self.run_, x).numpy()
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The mean log-density of the rows, in nats; as of GaussianMixture, and not their sum."""
         return float(self.score_samples(X).mean())
 

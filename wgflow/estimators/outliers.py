@@ -1,7 +1,7 @@
 """Outliers of a table, as an estimator of scikit-learn."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from sklearn.base import OutlierMixin
@@ -34,7 +34,7 @@ class EnergyOutlier(OutlierMixin, LearnedRun):
         super().__init__(steps=steps, settings=settings, random_state=random_state)
         self.contamination = contamination
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None) -> "EnergyOutlier":
         """Learn from the rows of X, (n, d); y is ignored.
 
         Raises:
