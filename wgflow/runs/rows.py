@@ -50,12 +50,17 @@ class RowScores(NamedTuple):
     log_z: LogZ
     held_out: int
 
+    @property
+    def refuted(self) -> bool:
+        """Whether there is no log-density, see `LogZ`."""
+        return math.isnan(self.log_z.value)
+
 
 def score_rows(run: Run, x: Points) -> RowScores:
     """The log-density of each row, and its rank among the rows that the run held out.
 
-    With n held-out rows that are like the data, a row like the data has a rank below r with
-    probability ``r + 1/n`` at most.
+    Of n held-out rows and one more of the same law all orders are equally likely, so that its
+    rank is ``k/n`` or less with probability ``(k + 1)/(n + 1)``: a p-value, whatever the energy.
 
     Args:
         run: the density.
@@ -109,7 +114,7 @@ def write_scores(file: Path, scores: RowScores) -> None:
     Numbers that are unknown are left empty. Raises ValueError on a suffix not in `WRITTEN`.
     """
     check_table(file)
-    error = scores.log_z.error if math.isfinite(scores.log_z.error) else math.nan
+    error = math.nan if scores.refuted else scores.log_z.error
     columns = {
         "log_density": scores.log_density.numpy(),
         "error": np.full(len(scores.rank), error),
