@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from estimated import SMALL
@@ -72,6 +73,8 @@ def test_settings_are_those_of_the_command_line():
     assert (run.steps, len(run.dataset.test)) == (3, 30)
     with pytest.raises(ValueError, match=r"Did you mean 'training.warmup'"):
         density(settings=("training.warmpu=3",)).fit(X)
+    with pytest.raises(ValueError, match="`settings` must be a list of key=value, not one alone"):
+        density(settings="training.warmup=3").fit(X)
 
 
 def test_a_copy_has_a_folder_of_its_own(fitted):
@@ -107,14 +110,15 @@ def test_an_unfitted_one_says_so(tmp_path):
             use()
 
 
-def test_columns_have_the_names_of_the_frame(fitted):
-    frame = pd.DataFrame(X, columns=["height", "weight"])
+@pytest.mark.parametrize("kind", [pd.DataFrame, pa.table], ids=["pandas", "arrow"])
+def test_columns_have_the_names_of_the_frame(fitted, kind):
+    frame = kind({"height": X[:, 0], "weight": X[:, 1]})
     named = density().fit(frame)
     assert named.run_.dataset.columns == ("height", "weight")
     assert list(named.feature_names_in_) == ["height", "weight"]
     assert np.array_equal(named.score_samples(frame), fitted.score_samples(X))
     with pytest.raises(ValueError, match="feature names should match"):
-        named.score_samples(frame[["weight", "height"]])
+        named.score_samples(kind({"weight": X[:, 1], "height": X[:, 0]}))
     assert named.fit(X).run_.dataset.columns == ("x0", "x1")
 
 

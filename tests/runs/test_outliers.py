@@ -9,6 +9,7 @@ from known_runs import with_known_density
 from problems import double, seeded
 
 from wgflow.data.targets import Gaussian
+from wgflow.runs import outliers
 from wgflow.runs.outliers import compared_by_halves, most_points, ood, other_points
 from wgflow.tasks.ood import auroc
 
@@ -58,6 +59,17 @@ def test_rows_of_a_file_have_the_smoothing_of_the_run(runs, tmp_path):
     x = other_points(smooth, str(file))
     expected = 0.5 * moons.energy.scale
     assert ((x.std(0) / expected - 1).abs() < 4 / (2 * 5000) ** 0.5).all()
+
+
+def test_reconstruction_errors_are_found_in_parts(runs, monkeypatch):
+    """The same but for the noise, whose mean over 40 points is known to a fifth."""
+    digits = runs["digits"]
+    x = digits.dataset.test[:40]
+    monkeypatch.setattr(outliers, "CHUNK", 7)
+    found = outliers.measured(digits, x, generator=seeded(0))["reconstruction_error"]
+    whole = digits.reconstruction_error(x, generator=seeded(0))
+    assert found.shape == whole.shape
+    assert torch.allclose(found.mean(0), whole.mean(0), rtol=0.2)
 
 
 def test_a_background_adds_a_score(runs):

@@ -92,6 +92,10 @@ class LearnedRun(BaseEstimator):
         return self._points(x)
 
     def _config(self, table: Path) -> Config:
+        if isinstance(self.settings, str):
+            raise ValueError(
+                f"`settings` must be a list of key=value, not one alone: got {self.settings!r}."
+            )
         steps = [] if self.steps is None else [f"training.steps={self.steps}"]
         seed = f"seed={seed_of(self.random_state)}"
         return configure(str(table), None, *self.settings, *steps, seed)

@@ -15,6 +15,11 @@ from wgflow.runs.rows import CHUNK
 class EnergyOutlier(OutlierMixin, LearnedRun):
     """Rows of low density are outliers: those of an energy above that of most rows of X.
 
+    The line is drawn at the rows of `fit`, by scikit-learn's convention. An energy is lower at
+    rows that it learned from, so that of new rows of their kind more than the share
+    `contamination` are beyond it. Ranks among rows held out are free of that:
+    `wgflow.runs.rows.score_rows`.
+
     Args:
         contamination: share of the rows of X that are outliers, above 0 and at most 1/2.
         steps, settings, random_state: of the run; see `LearnedRun`.

@@ -11,7 +11,7 @@ from torch import Tensor
 from wgflow._random import Rng, noise_like, stream
 from wgflow._tensor import Points
 from wgflow.energies.base import Energy
-from wgflow.runs.rows import READ, read_rows
+from wgflow.runs.rows import CHUNK, READ, read_rows
 from wgflow.runs.run import Run
 from wgflow.runs.uses import check_points
 from wgflow.tasks.ood import Auroc, auroc, energy_scores, mean_zscore, typicality
@@ -87,7 +87,8 @@ def measured(
     """What the run measures at each point, by name."""
     found = energy_scores(run.energy, x, background=background)
     if run.flow is not None:
-        found[ERRORS] = run.reconstruction_error(x, generator=generator)
+        errors = partial(run.reconstruction_error, generator=generator)
+        found[ERRORS] = torch.cat([errors(part) for part in x.split(CHUNK)])
     return found
 
 

@@ -61,6 +61,7 @@ def score_rows(run: Run, x: Points) -> RowScores:
 
     Of n held-out rows and one more of the same law all orders are equally likely, so that its
     rank is ``k/n`` or less with probability ``(k + 1)/(n + 1)``: a p-value, whatever the energy.
+    With smoothing the held-out rows have its noise, and so must x.
 
     Args:
         run: the density.
