@@ -30,10 +30,11 @@ ROOMS = {
     "distributed": "ranks islands launch",
     "training": "signals muon schedule loop health recorder checks loading learner warm_start "
     "validation progress runner",
-    "runs": "summaries zoo run load fit evaluate classes compose sampling uses outliers",
+    "runs": "summaries zoo run load fit evaluate classes compose sampling uses rows outliers",
+    "estimators": "base density outliers",
     "report": "template material scores verdict film page comparison finish",
-    "cli": "printing options progress train sample inverse interpolate ood evaluate compare data "
-    "entry",
+    "cli": "printing options progress train sample inverse interpolate ood score evaluate compare "
+    "data entry",
 }
 """The rooms from bottom to top, and in each its modules in their order; `__init__` comes last,
 but of rooms that others import by name it only has a sentence."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from wgflow.energies.noise_unet import NoisyUNetSpec as NoisyUNetSpec
     from wgflow.energies.own_module import OwnModuleSpec as OwnModuleSpec
     from wgflow.energies.unet import ResNetSpec as ResNetSpec, UNetSpec as UNetSpec
+    from wgflow.estimators.density import EnergyDensity as EnergyDensity
+    from wgflow.estimators.outliers import EnergyOutlier as EnergyOutlier
     from wgflow.flows import Flow as Flow, HeatFlow as HeatFlow, MatchedPath as MatchedPath
     from wgflow.report.comparison import compare_report as compare_report
     from wgflow.report.finish import finish as finish
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
         publish as publish,
     )
     from wgflow.runs.outliers import ood as ood
+    from wgflow.runs.rows import score_rows as score_rows
     from wgflow.runs.run import Run as Run
     from wgflow.runs.sampling import Classes as Classes
     from wgflow.runs.summaries import compare as compare, list_runs as list_runs
@@ -87,6 +90,8 @@ _NAMES = {
     "energies.noise_unet": "NoisyUNetSpec",
     "energies.own_module": "OwnModuleSpec",
     "energies.unet": "ResNetSpec UNetSpec",
+    "estimators.density": "EnergyDensity",
+    "estimators.outliers": "EnergyOutlier",
     "flows": "Flow HeatFlow MatchedPath",
     "report.comparison": "compare_report",
     "report.finish": "finish",
@@ -96,6 +101,7 @@ _NAMES = {
     "runs.evaluate": "evaluate",
     "runs.fit": "fit resume",
     "runs.load": "from_pretrained load publish",
+    "runs.rows": "score_rows",
     "runs.run": "Run",
     "runs.sampling": "Classes",
     "runs.summaries": "compare list_runs",

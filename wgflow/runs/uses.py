@@ -18,6 +18,7 @@ from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points
 from wgflow.config import DTYPES
 from wgflow.data.arrays import read_array
+from wgflow.data.lazy import PointSource
 from wgflow.energies.base import Tempered
 from wgflow.flows.base import DEFAULT_STEP, DEFAULT_TEMPERATURE
 from wgflow.likelihood.quadrature import tabulate
@@ -236,7 +237,7 @@ def highest_temperature(run: Run) -> float:
     return DEFAULT_TEMPERATURE if run.flow is None else run.flow.highest_temperature
 
 
-def check_points(run: Run, x: Points, source: str) -> None:
+def check_points(run: Run, x: PointSource, source: str) -> None:
     """Raise ValueError unless x holds points of the shape that the run learned."""
     if tuple(x.shape[1:]) != run.event_shape or not len(x):
         raise ValueError(
