@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from wgflow._check import check_positive
 from wgflow._random import Rng, noise_like
-from wgflow._tensor import Points, Values, per_point
+from wgflow._tensor import Values, per_point
 from wgflow.energies.microbatch import full_batch
 from wgflow.energies.noise_levels import levels_of
 
@@ -32,7 +32,7 @@ class JointSpace(nn.Module):
         self.energy, self.levels = energy, levels_of(energy)
         self.event_shape, self.power = event_shape, power
 
-    def forward(self, z: Points) -> Values:
+    def forward(self, z: Tensor) -> Values:
         """``E(z)``, (batch,)."""
         t = z[:, -1]
         inside = (t >= 0) & (t <= 1)
@@ -43,7 +43,7 @@ class JointSpace(nn.Module):
         """The same with the energy relative to its reference."""
         return JointSpace(self.energy.relative(), self.event_shape, self.power)
 
-    def point(self, z: Points) -> Points:
+    def point(self, z: Tensor) -> Tensor:
         """x, (batch, *event)."""
         return z[:, :-1].reshape(-1, *self.event_shape)
 
@@ -52,7 +52,7 @@ class JointSpace(nn.Module):
         low, high = (2 * math.log(s) for s in (self.levels.lowest, self.levels.highest))
         return low + (high - low) * t**self.power
 
-    def noisy(self, x: Points, *, generator: Rng = None) -> Points:
+    def noisy(self, x: Tensor, *, generator: Rng = None) -> Tensor:
         """``(x + σξ, t)``: the data of the joint space, with t in equal strata, (batch, d+1)."""
         order = torch.randperm(len(x), generator=generator, device=x.device)
         jitter = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype)
@@ -61,7 +61,7 @@ class JointSpace(nn.Module):
         y = x + per_point(sigma, x) * noise_like(x, generator=generator)
         return torch.cat([y.flatten(1), t[:, None]], 1)
 
-    def redrawn(self, t: Values, *, generator: Rng = None) -> tuple[Points, Values]:
+    def redrawn(self, t: Values, *, generator: Rng = None) -> tuple[Tensor, Values]:
         """``(x, t)`` with x of the reference at the level of t, and the log-density of x."""
         like = t.new_empty(1, *self.event_shape)
         source = full_batch(self.energy)
@@ -70,7 +70,7 @@ class JointSpace(nn.Module):
 
     def reference(
         self, like: Tensor, count: int, *, generator: Rng = None
-    ) -> tuple[Points, Values]:
+    ) -> tuple[Tensor, Values]:
         """``count`` draws of the reference, in equal strata of t, and their log-density."""
         jitter = torch.rand(count, generator=generator, device=like.device, dtype=like.dtype)
         t = (torch.arange(count, device=like.device) + jitter) / count

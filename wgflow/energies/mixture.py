@@ -94,7 +94,7 @@ class Mixture(nn.Module):
         split = zip(points.split(rows), variances.split(rows), strict=True)
         return torch.cat([self._energy(part, variance) for part, variance in split]).to(x.dtype)
 
-    def sample(self, like: Points, level: Values, *, generator: Rng = None) -> Points:
+    def sample(self, like: Tensor, level: Values, *, generator: Rng = None) -> Points:
         """Points of the shape of ``like``, each at its own level."""
         noise = torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
         weights = torch.cat([family.log_weights for family in self.parts]).exp()

@@ -148,7 +148,7 @@ class NoiseMLP(nn.Module):
         return h @ self.head
 
     def reference(
-        self, like: Points, count: int, level: Values | None = None, *, generator: Rng = None
+        self, like: Tensor, count: int, level: Values | None = None, *, generator: Rng = None
     ) -> tuple[Points, Values]:
         """``count`` draws of q_λ shaped like the points of ``like``, and their log-density."""
         x = self.drawn(like, count, level, generator=generator)
@@ -156,7 +156,7 @@ class NoiseMLP(nn.Module):
             return x, -self.mixture(x, self.at(x, level))
 
     def drawn(
-        self, like: Points, count: int, level: Values | None = None, *, generator: Rng = None
+        self, like: Tensor, count: int, level: Values | None = None, *, generator: Rng = None
     ) -> Points:
         """``count`` draws of q_λ shaped like the points of ``like``."""
         empty = like.new_empty(count, *like.shape[1:])
@@ -194,7 +194,7 @@ class RelativeEnergy(nn.Module):
         return self.energy.residual(x, self.energy.at(x, level))
 
     def reference(
-        self, like: Points, count: int, level: Values | None = None, *, generator: Rng = None
+        self, like: Tensor, count: int, level: Values | None = None, *, generator: Rng = None
     ) -> tuple[Points, Values]:
         """``count`` draws of q, and zeros: the logarithm of their density relative to q."""
         x = self.energy.drawn(like, count, level, generator=generator)

@@ -35,7 +35,7 @@ CHUNK = 8192
 
 
 def draw(
-    tilt: Relative, like: Points, count: int, *, rounds: int = ROUNDS, generator: Rng = None
+    tilt: Relative, like: Tensor, count: int, *, rounds: int = ROUNDS, generator: Rng = None
 ) -> Points:
     """``count`` points of ``q e^{-s}/Z``: draws of q, resampled by their weights, and moved.
 
@@ -66,7 +66,7 @@ def draw(
 
 def log_z_from_reference(
     tilt: Relative,
-    like: Points,
+    like: Tensor,
     *,
     chains: int = CHAINS,
     temperatures: int = TEMPERATURES,

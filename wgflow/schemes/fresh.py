@@ -11,7 +11,7 @@ from wgflow._random import Rng
 from wgflow.energies.base import Energy, Tilted
 from wgflow.energies.microbatch import full_batch, microbatched_like
 from wgflow.samplers import MALA, Sampler
-from wgflow.samplers.particles import Particles, populate, transport
+from wgflow.samplers.particles import Particles, populate
 from wgflow.schemes.base import divided
 from wgflow.schemes.dynamics import Carry, Dynamics, starting_points, values_at
 from wgflow.schemes.population import new_seed, own_stream
@@ -28,8 +28,7 @@ class FromReference(Dynamics):
     every step.
 
     Args:
-        sampler: of their moves.
-        steps: of it per learning step; 0 for the draws themselves.
+        sampler: of the states that particles are kept in; they do not move.
         size: number of particles that train.
         held_out: number of particles that never enter a gradient, 0 for none.
         held_out_every: learning steps between two draws of those.
@@ -39,14 +38,18 @@ class FromReference(Dynamics):
     """
 
     sampler: Sampler[Any] = field(default_factory=MALA)
-    steps: int = 0
     size: int = divided(4096)
     held_out: int = divided(4096)
     held_out_every: int = 10
 
     def __post_init__(self) -> None:
         check_positive(size=self.size, held_out_every=self.held_out_every)
-        check_nonnegative(steps=self.steps, held_out=self.held_out)
+        check_nonnegative(held_out=self.held_out)
+
+    @property
+    def steps(self) -> int:
+        """0: they stay where they are drawn."""
+        return 0
 
     @property
     def is_weighted(self) -> bool:
@@ -99,8 +102,4 @@ class FromReference(Dynamics):
         """``count`` particles, and what became of them."""
         x, log_q = starting_points(energy, like, count, 1.0, generator=generator)
         p = populate(self.sampler, energy, x, log_q, generator=generator)
-        metrics = {"ess": p.effective_fraction}
-        for _ in range(self.steps):
-            p, info = transport(p, self.sampler, energy, generator=generator)
-            metrics["acceptance"] = info.acceptance.mean()
-        return p, metrics
+        return p, {"ess": p.effective_fraction}
