@@ -21,7 +21,6 @@ the command is given again; take a line out to have it measured anew.
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -31,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
@@ -214,9 +213,8 @@ def main() -> None:
     names = bench.sets if a.sets is None else a.sets
     sets = [drawn_anew(name, a.mixture_seed) for name in names]
     cases = list(bench.cases(a.only, sets, a.seeds))
-    with threadpool_limits(1):
-        shown_cases = track(cases, "rows", console=Console(file=sys.stderr))
-        rows = measured(a.out, shown_cases, bench.measure)
+    with threadpool_limits(1), Progress(console=Console(stderr=True)) as bar:
+        rows = measured(a.out, bar.track(cases, description="rows"), bench.measure)
     print(shown(rows))
 
 

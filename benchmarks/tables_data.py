@@ -135,7 +135,7 @@ class Mixture:
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         """``log p(x)``, (n,)."""
-        return logsumexp(self.log_parts(x), 1)
+        return np.asarray(logsumexp(self.log_parts(x), 1))
 
     def parts(self, x: np.ndarray) -> np.ndarray:
         """The posterior ``w_k N(x; m_k, C_k) / p(x)``, (n, K), whose mean under p is w."""

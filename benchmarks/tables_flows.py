@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.preprocessing import StandardScaler
 
 import wgflow
 from benchmarks.tables_data import Table, files_of, write
-from benchmarks.tables_methods import Fitted, Part, density
+from benchmarks.tables_methods import Fitted, Part, density, standardised
 from wgflow.config import DTYPES, Data
 from wgflow.runs.outliers import scorer
 from wgflow.storage.folder import free
@@ -45,8 +44,8 @@ class SplineFlow:
         """See the class."""
         import zuko
 
-        scaler = StandardScaler().fit(part.train)
-        u = torch.from_numpy(scaler.transform(part.train)).float()
+        scaler, rows = standardised(part.train)
+        u = torch.from_numpy(rows).float()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(part.seed)
             flow = zuko.flows.NSF(

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
+from scipy.spatial.distance import cdist
 from scipy.stats import multivariate_normal
 from sklearn import mixture as sklearn_mixture
 from sklearn.covariance import EmpiricalCovariance, LedoitWolf
@@ -70,6 +70,12 @@ class Method(Protocol):
         ...
 
 
+def standardised(x: np.ndarray) -> tuple[StandardScaler, np.ndarray]:
+    """The scaler of rows, and the rows in its units."""
+    scaler = StandardScaler().fit(x)
+    return scaler, np.asarray(scaler.transform(x))
+
+
 def density(
     log_prob: Scores,
     sample: Callable[[int, int], np.ndarray],
@@ -82,10 +88,10 @@ def density(
     volume = np.log(scale).sum()
 
     def raw(x: np.ndarray) -> np.ndarray:
-        return log_prob(scaler.transform(x)) - volume
+        return log_prob(np.asarray(scaler.transform(x))) - volume
 
     def draw(count: int, seed: int) -> np.ndarray:
-        return scaler.inverse_transform(sample(count, seed))
+        return np.asarray(scaler.inverse_transform(sample(count, seed)))
 
     return Fitted(lambda x: -raw(x), raw, draw, lambda: told)
 
@@ -102,8 +108,7 @@ class Gaussian:
 
     def fit(self, part: Part) -> Fitted:
         """See the class."""
-        scaler = StandardScaler().fit(part.train)
-        u = scaler.transform(part.train)
+        scaler, u = standardised(part.train)
         moments = EmpiricalCovariance().fit(u)
         shrunk = self.shrink or np.linalg.matrix_rank(moments.covariance_) < u.shape[1]
         found = LedoitWolf().fit(u) if shrunk else moments
@@ -122,24 +127,37 @@ class GaussianMixture:
 
     Args:
         components: numbers of them to try.
+        patience: of these in a row without improvement, after which no more are tried.
         reg: what is added to the variances of standardised columns.
     """
 
-    components: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16)
+    components: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48)
+    patience: int = 3
     reg: float = 1e-6
 
     def fit(self, part: Part) -> Fitted:
         """See the class."""
-        scaler = StandardScaler().fit(part.train)
-        u = scaler.transform(part.train)
-        tried = [self._tried(k, u, part.seed) for k in self.components if k < len(u)]
-        best = min(tried, key=lambda model: model.bic(u))
+        scaler, u = standardised(part.train)
+        best = self._best(u, part.seed)
 
         def sample(count: int, seed: int) -> np.ndarray:
             best.random_state = seed
             return best.sample(count)[0]
 
         return density(best.score_samples, sample, scaler, components=int(best.n_components))
+
+    def _best(self, u: np.ndarray, seed: int) -> sklearn_mixture.GaussianMixture:
+        least, worse, best = np.inf, 0, None
+        for k in (k for k in self.components if k < len(u)):
+            model = self._tried(k, u, seed)
+            now = model.bic(u)
+            worse = 0 if now < least else worse + 1
+            if now < least:
+                least, best = now, model
+            if worse == self.patience:
+                break
+        assert best is not None
+        return best
 
     def _tried(self, k: int, u: np.ndarray, seed: int) -> sklearn_mixture.GaussianMixture:
         return sklearn_mixture.GaussianMixture(
@@ -161,10 +179,9 @@ class KernelDensity:
 
     def fit(self, part: Part) -> Fitted:
         """See the class."""
-        scaler = StandardScaler().fit(part.train)
-        u = scaler.transform(part.train)
+        scaler, u = standardised(part.train)
         shapes = [np.eye(u.shape[1])]
-        covariance = np.cov(u.T)
+        covariance = np.atleast_2d(np.cov(u.T))
         if self.whiten and np.linalg.matrix_rank(covariance) == u.shape[1]:
             shapes.append(np.linalg.cholesky(covariance))
         chosen = np.random.default_rng(part.seed).permutation(len(u))[: self.queries]
@@ -211,7 +228,9 @@ def leave_one_out(u: np.ndarray, chosen: np.ndarray) -> tuple[float, float]:
 
 
 def _log_kernels(x: np.ndarray, centres: np.ndarray, h: float) -> np.ndarray:
-    return logsumexp(-pairwise_distances(x, centres, "sqeuclidean") / (2 * h**2), 1)
+    squares = cdist(x, centres, "sqeuclidean")
+    nearest = squares.min(1, keepdims=True)
+    return np.log(np.exp((nearest - squares) / (2 * h**2)).sum(1)) - nearest[:, 0] / (2 * h**2)
 
 
 def _exp_sum(x: np.ndarray, factor: np.floating, buffer: np.ndarray) -> np.ndarray:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.ensemble import IsolationForest as SklearnForest
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
-from sklearn.preprocessing import StandardScaler
 
-from benchmarks.tables_methods import Fitted, Part
+from benchmarks.tables_methods import Fitted, Part, standardised
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,8 @@ class Neighbours:
 
     def fit(self, part: Part) -> Fitted:
         """See the class."""
-        scaler = StandardScaler().fit(part.train)
-        tree = NearestNeighbors(n_neighbors=self.k).fit(scaler.transform(part.train))
+        scaler, u = standardised(part.train)
+        tree = NearestNeighbors(n_neighbors=self.k).fit(u)
 
         def score(x: np.ndarray) -> np.ndarray:
             distances, _ = tree.kneighbors(scaler.transform(x))
@@ -46,8 +45,8 @@ class LocalOutliers:
 
     def fit(self, part: Part) -> Fitted:
         """See the class."""
-        scaler = StandardScaler().fit(part.train)
-        factor = LocalOutlierFactor(self.k, novelty=True).fit(scaler.transform(part.train))
+        scaler, u = standardised(part.train)
+        factor = LocalOutlierFactor(self.k, novelty=True).fit(u)
         return Fitted(lambda x: -factor.score_samples(scaler.transform(x)))
 
 
