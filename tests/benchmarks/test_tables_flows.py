@@ -28,10 +28,10 @@ def mass(log_prob):
 
 def test_a_spline_flow_stops_early_at_its_best(part):
     pytest.importorskip("zuko")
-    found = SplineFlow(transforms=1, hidden=(16,), rate=0.1, patience=2).fit(part)
+    found = SplineFlow(transforms=1, hidden=(16,), rate=0.1, batch=64, patience=1).fit(part)
     told = found.told()
     assert told["steps"] % 25 == 0  # by patience and not by time
-    assert told["steps"] >= 3 * 25 - 25
+    assert 50 <= told["steps"] < 1000
     assert mass(found.log_prob) == pytest.approx(1, abs=0.02)
     assert found.sample(500, 1).mean(0) == pytest.approx([5, -300], rel=0.05)
     assert (found.sample(9, 1) == found.sample(9, 1)).all()
