@@ -56,6 +56,20 @@ def test_densities_have_mass_one_in_raw_units_and_samples_of_their_own(method, p
     assert (found.sample(2000, 1) == samples).all()
 
 
+def test_kernels_take_the_shape_of_the_data(part):
+    rng = np.random.default_rng(4)
+    x = rng.multivariate_normal([0, 0], [[1.0, 9.8], [9.8, 100.0]], 100)
+    found = KernelDensity().fit(part._replace(train=x))
+    assert found.told()["whitened"]
+    a, b = np.linspace(-6, 6, 121), np.linspace(-60, 60, 121)
+    nodes = np.stack(np.meshgrid(a, b), -1).reshape(-1, 2)
+    mass = np.exp(found.log_prob(nodes)) * (a[1] - a[0]) * (b[1] - b[0])
+    assert mass.sum() == pytest.approx(1, abs=2e-3)
+    # Of a sum of kernels: the covariance of the rows and that of a kernel.
+    wide = (1 + found.told()["bandwidth"] ** 2) * np.cov(x.T)
+    assert np.cov(found.sample(5000, 1).T) == pytest.approx(wide, rel=0.12)
+
+
 def test_a_singular_gaussian_is_shrunk(part):
     x = np.random.default_rng(0).normal(size=(8, 12))
     found = Gaussian().fit(part._replace(train=x))
