@@ -13,7 +13,7 @@ import wgflow
 from benchmarks.tables_data import Table, files_of, write
 from benchmarks.tables_methods import Fitted, Part, density, standardised
 from wgflow.config import DTYPES, Data
-from wgflow.runs.outliers import scorer
+from wgflow.runs.outliers import compared, measured
 from wgflow.storage.folder import free
 
 
@@ -132,8 +132,8 @@ class WGFlow:
             return run.sample(count, generator=generator).double().numpy()
 
         def others(x: np.ndarray) -> dict[str, np.ndarray]:
-            reference = points(part.train[:1000])
-            found = scorer(run, reference, seed=part.seed)(points(x))
+            reference = measured(run, points(part.train[:1000]))
+            found = compared(measured(run, points(x)), reference)
             return {name: values.numpy() for name, values in found.items()}
 
         return Fitted(
