@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from wgflow.config import Config, dumps
+from wgflow.data.columns import Columns
 from wgflow.data.dataset import available
 from wgflow.distributed.islands import share
 from wgflow.distributed.ranks import ALONE, Ranks
@@ -62,7 +63,7 @@ def fit(
         for module in (learner.energy, learner.average.module):  # its count is on the CPU
             ranks.spread_(list(module.state_dict().values()))
         carry = learner.start()  # what fails here leaves no folder
-        ranks.lead(lambda: _begin(path, config, ranks))
+        ranks.lead(lambda: _begin(path, config, learner.dataset.schema, ranks))
         Runner.open(path, learner, clock, listener).run(Progress(), carry)
     return load(path, energy=energy)
 
@@ -109,8 +110,10 @@ def _free(config: Config) -> Path:
     return folder.free(Path("runs") / f"{Path(config.data.name).stem}-{config.seed}")
 
 
-def _begin(path: Path, config: Config, ranks: Ranks) -> None:
+def _begin(path: Path, config: Config, schema: Columns | None, ranks: Ranks) -> None:
     folder.write_text(path / folder.CONFIG, dumps(config))
+    if schema is not None:
+        folder.write_json(path / folder.COLUMNS, schema.records())
     found = environment() | {"ranks": ranks.size, "status": "running"}
     folder.write_json(path / folder.ENVIRONMENT, found)
 
