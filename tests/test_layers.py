@@ -14,7 +14,8 @@ from wgflow.energies.mlp import MLP
 ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "folder checkpoint",
-    "data": "download images grids columns lazy tables arrays sources missing targets toys batches dataset moments",
+    "data": "download images grids columns lazy tables arrays sources missing targets toys "
+    "batches dataset moments",
     "energies": "precision microbatch base conditional noise_levels network own_module layers "
     "principal mlp trunk unet noise_unet inherit",
     "samplers": "base langevin kinetic independence particles descent population",

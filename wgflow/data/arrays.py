@@ -1,5 +1,6 @@
 """Arrays of points in files: written by suffix as arrays, tables or pictures, and read back."""
 
+import csv
 import io
 import math
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
-from pyarrow import csv, parquet
+from pyarrow import csv as arrow_csv, parquet
 
 from wgflow.data.columns import Columns
 from wgflow.data.tables import TABLES
@@ -54,11 +55,20 @@ def write_points(
         points = np.asarray(x).reshape(len(np.asarray(x)), -1)
         names = [f"x{i}" for i in range(points.shape[1])]
         rows = pa.table((columns or Columns.numbers(names)).decode(points))
-        write = csv.write_csv if file.suffix == ".csv" else parquet.write_table
+        write = _write_csv if file.suffix == ".csv" else parquet.write_table
         write(rows, stream)
     else:
         np.save(stream, np.asarray(x))
     write_bytes(file, stream.getvalue())
+
+
+def _write_csv(rows: pa.Table, stream: io.BytesIO) -> None:
+    """Names in quotes only where they need them, as arrow's writer does for values alone."""
+    header = io.StringIO()
+    csv.writer(header, lineterminator="\n").writerow(rows.column_names)
+    stream.write(header.getvalue().encode())
+    options = arrow_csv.WriteOptions(include_header=False, quoting_style="needed")
+    arrow_csv.write_csv(rows, stream, options)
 
 
 def _grid(x: np.ndarray, across: int) -> Image.Image:

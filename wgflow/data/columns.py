@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any
 
 import narwhals as nw
 import numpy as np
@@ -18,7 +18,7 @@ from wgflow._check import check_choice
 from wgflow._random import Rng
 from wgflow.data.grids import on_grid, step_of, uniform_noise
 
-Backend = Literal["pandas", "polars", "pyarrow"]
+BACKENDS = ("pandas", "polars", "pyarrow")
 """Libraries of the frames that are made; frames of others are read too."""
 
 KINDS = ("continuous", "integer", "boolean", "categorical")
@@ -228,16 +228,17 @@ class Columns:
             raise ValueError(f"`points` must have shape (n, {len(self.columns)}): got {x.shape}.")
         return {column.name: column.values(x[:, j]) for j, column in enumerate(self.columns)}
 
-    def frame(self, points: npt.ArrayLike, backend: Backend = "pandas") -> Any:
+    def frame(self, points: npt.ArrayLike, backend: str = "pandas") -> Any:
         """`decode` as a data frame of a library.
 
         Raises:
             ValueError: as `decode`, or the library is unknown.
             ImportError: the library is not installed.
         """
-        check_choice("backend", backend, get_args(Backend))
+        check_choice("backend", backend, BACKENDS)
+        library: Any = backend
         values = {name: column.tolist() for name, column in self.decode(points).items()}
-        return nw.from_dict(values, backend=backend).to_native()
+        return nw.from_dict(values, backend=library).to_native()
 
 
 def table_of(frame: Any, source: str = "`frame`") -> nw.DataFrame[Any]:

@@ -15,7 +15,7 @@ from wgflow._check import check_choice
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.config import DTYPES, MIXED, Config
-from wgflow.data.columns import Backend, Columns
+from wgflow.data.columns import Columns
 from wgflow.data.dataset import Dataset
 from wgflow.data.lazy import LazyPoints
 from wgflow.data.tables import read_rows
@@ -110,7 +110,7 @@ class Run:
         u = draw(self.energy.energy, particles, count, step, rounds=rounds, generator=generator)
         return self.unstandardise(u)
 
-    def sample_frame(self, count: int, *, backend: Backend = "pandas", **options: Any) -> Any:
+    def sample_frame(self, count: int, *, backend: str = "pandas", **options: Any) -> Any:
         """`sample` as rows of the table, in a data frame: see `Columns.frame`.
 
         Without a table the columns are x0, x1, ... Options are of `sample`.
