@@ -20,7 +20,7 @@ def test_a_table_of_points_reads_back(tmp_path):
 
 
 def test_tables_have_names_and_values_in_place_of_points(tmp_path):
-    rows = pa.table({"k, l": [1, 2, 2, 3], "c": ["u", "v", "u", "u"], "x": [0.1, 0.7, 0.2, 0.4]})
+    rows = pa.table({"k, l": [1, 2, 2, 3] * 2, "c": ["u", "v", "u", "u"] * 2, "x": [0.1, 0.7] * 4})
     columns = Columns.of(rows)
     x = columns.encode(rows)
     for name, read in (("x.csv", csv.read_csv), ("x.parquet", parquet.read_table)):

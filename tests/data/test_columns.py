@@ -83,6 +83,20 @@ def test_noise_is_seeded_and_that_of_a_row_does_not_depend_on_later_ones():
     assert not np.array_equal(x, COLUMNS.encode(table, generator=generator(1)))
 
 
+def test_renewed_noise_is_uniform_independent_of_the_old_and_stays_in_its_cell():
+    x = torch.from_numpy(COLUMNS.encode(pd.DataFrame(TABLE), generator=generator()))
+    y = COLUMNS.renew(x, generator(1))
+    assert torch.equal(y[:, 0], x[:, 0])
+    before, after = COLUMNS.decode(x), COLUMNS.decode(y)
+    assert all(np.array_equal(before[name], after[name]) for name in TABLE)
+    widths = torch.tensor([1.0, 0.1, 1.0, 1.0]).double()
+    low = torch.tensor([column.low for column in COLUMNS.columns[1:]]).double()
+    u, v = (((z[:, 1:] - low) / widths).frac() - 0.5 for z in (x, y))
+    assert abs(float(v.mean())) < 4 * (1 / 12 / v.numel()) ** 0.5
+    assert abs(float((v**2).mean() - 1 / 12)) < 4 * (1 / 180 / v.numel()) ** 0.5
+    assert abs(float((u * v).mean())) < 4 / 12 / v.numel() ** 0.5
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_frames_of_every_library_give_the_same_points_and_come_back(library):
     frame = LIBRARIES[library](TABLE)

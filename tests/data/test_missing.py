@@ -48,8 +48,8 @@ def test_draws_stay_within_what_was_seen_and_complete_rows_alone_are_tested(tmp_
     table.to_csv(tmp_path / "t.csv", index=False)
     data = load(tmp_path / "t.csv", missing="impute", dtype=torch.float64)
     assert (len(data.train), len(data.test)) == (270, 30)
-    assert data.train.isfinite().all()
-    codes = data.train[:, 1]
+    assert data.train[:].isfinite().all()
+    codes = data.train[:][:, 1]
     assert 0 <= codes.min() <= codes.max() < 2
     known = set(table["x"][table["c"].notna()])
     assert set(data.test[:, 2].tolist()) <= known

@@ -13,6 +13,8 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from wgflow._check import check_choice
 from wgflow._random import Rng
@@ -216,6 +218,16 @@ class Columns:
             noise = uniform_noise(len(x), len(places), generator=generator)
             x[:, places] += self.widths[places] * noise
         return x
+
+    def renew(self, x: Tensor, generator: Rng = None) -> Tensor:
+        """Points (n, d) with the noise of `dequantise` drawn anew: each stays in its cell."""
+        places = torch.from_numpy(np.flatnonzero(self.widths))
+        width = torch.from_numpy(self.widths).to(x)[places]
+        low = torch.tensor([column.low for column in self.columns], dtype=torch.float64)
+        low = low.to(x)[places]
+        noise = uniform_noise(len(x), len(places), generator=generator)
+        cells = ((x[:, places] - low) / width).floor() + torch.from_numpy(noise).to(x)
+        return x.index_copy(1, places, low + width * cells)
 
     def decode(self, points: npt.ArrayLike) -> dict[str, np.ndarray]:
         """Values (n,) by name of points (n, d): numbers, integers, booleans and text.

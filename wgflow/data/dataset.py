@@ -38,7 +38,8 @@ class Dataset:
     Args:
         name: of the toy set, or of the file or folder.
         train: points, shape (n, *event): a tensor, or `LazyPoints` where they are images of
-            eight bits or numbers mapped from a file, which as a tensor may not fit in memory.
+            eight bits or numbers mapped from a file, which as a tensor may not fit in memory, or
+            values of a table with noise.
             Both have a length and a shape, and an index or a slice of both is a tensor.
         test: held-out points, shape (m, *event).
         shift: mean ``m`` of train; one number 1/2 for images scaled by their range.
@@ -143,6 +144,8 @@ def load(
     known: PointSource = train
     if train.are_pixels:
         known = replace(train, seed=int(torch.randint(2**31, (), generator=generator)))
+    elif held.schema is not None and held.schema.widths.any():
+        known = replace(train, renew=held.schema.renew)
     elif not isinstance(train.values, np.memmap):
         known = train[:]
     shift, scale = units(known, scaling)
