@@ -57,10 +57,15 @@ def test_draws_stay_within_what_was_seen_and_complete_rows_alone_are_tested(tmp_
     assert said in caplog.messages
 
 
+def test_complete_rows_are_held_out_and_the_others_keep_their_order():
+    x = np.where(np.arange(8)[:, None] % 3 == 0, np.nan, 1.0)
+    order = torch.tensor([6, 5, 0, 7, 2, 3, 1, 4])
+    assert complete_first(order, x, 2).tolist() == [5, 7, 6, 0, 2, 3, 1, 4]
+    assert torch.equal(complete_first(order, np.ones((8, 1)), 2), order)
+
+
 def test_too_few_complete_rows_and_empty_columns_are_refused():
     x = np.array([[1.0, np.nan], [2.0, 1.0], [3.0, np.nan]])
-    order = complete_first(torch.arange(3), x, 1)
-    assert order.tolist() == [1, 0, 2]
     with pytest.raises(ValueError, match="must be complete: got 1 complete rows for 2"):
         complete_first(torch.arange(3), x, 2)
     columns = Columns.numbers(["a", "b"])

@@ -92,6 +92,26 @@ def test_points_without_names_are_numbered(unnamed, tmp_path):
         unnamed.read(tmp_path / "x.npy")
 
 
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.from_pandas, pa.Table.from_pandas])
+def test_a_frame_is_learned_as_its_file_is(run, make, tmp_path):
+    config = replace(run.config, training=replace(run.config.training, steps=1))
+    found = wgflow.fit(config, tmp_path / "frame", data=make(TABLE))
+    assert found.config.data.name == str(tmp_path / "frame" / folder.TABLE)
+    assert found.schema == run.schema
+    assert torch.equal(found.dataset.train[:], run.dataset.train[:])
+    assert load(found.path).dataset.schema == run.schema
+
+
+def test_a_frame_that_cannot_be_learned_leaves_no_folder(run, tmp_path):
+    for data, message in (
+        ([1, 2], "`data` must be a data frame"),
+        (TABLE[:1], "Text must repeat"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wgflow.fit(run.config, tmp_path / "none", data=data)
+        assert not (tmp_path / "none").exists()
+
+
 def test_other_columns_are_refused(run, tmp_path):
     with pytest.raises(ValueError, match=r"`frame` must have the columns .*: missing 'count'"):
         run.read(TABLE.drop(columns="count"))

@@ -21,18 +21,19 @@ log = logging.getLogger(__name__)
 
 
 def complete_first(order: Tensor, x: np.ndarray, held_out: int) -> Tensor:
-    """An order of rows x (n, d), with those last that have missing values.
+    """An order of rows x (n, d) whose first ``held_out`` have no missing values.
 
-    Such rows can be learned from, and have no likelihood to be tested by: of the first
-    ``held_out`` none may have any, or else this raises ValueError.
+    Rows that have some can be learned from, but have no likelihood to be tested by. They give way
+    to the next complete ones; all others keep their order. Raises ValueError for too few.
     """
-    missing = torch.from_numpy(np.isnan(x).any(1))[order]
-    complete = len(missing) - int(missing.sum())
-    if complete < held_out:
+    complete = torch.from_numpy(~np.isnan(x).any(1))[order]
+    if complete.sum() < held_out:
         raise ValueError(
-            f"Rows held out must be complete: got {complete} complete rows for {held_out} of them."
+            f"Rows held out must be complete: got {int(complete.sum())} complete rows for "
+            f"{held_out} of them."
         )
-    return torch.cat([order[~missing], order[missing]])
+    first = complete & (complete.cumsum(0) <= held_out)
+    return torch.cat([order[first], order[~first]])
 
 
 def impute(

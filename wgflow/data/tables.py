@@ -12,6 +12,7 @@ from pyarrow import csv, parquet
 from wgflow._random import Rng
 from wgflow.data.columns import Columns, table_of
 from wgflow.data.lazy import rows_at_once
+from wgflow.storage.folder import write_bytes
 
 TEXT = csv.ConvertOptions(strings_can_be_null=True)
 """An empty field is missing in a column of text as it is in one of numbers."""
@@ -65,6 +66,13 @@ def read_points(
     columns = schema or Columns.of(table, path.name)
     found = columns.encode(table, path.name, generator=generator)
     return _checked(found, dtype, path.name, columns, missing), columns
+
+
+def write_frame(file: Path, frame: Any) -> None:
+    """Rows of a data frame of any library to a .parquet file, with their names and types."""
+    stream = pa.BufferOutputStream()
+    parquet.write_table(table_of(frame, "`data`").to_arrow(), stream)
+    write_bytes(file, stream.getvalue().to_pybytes())
 
 
 def read_rows(
