@@ -14,7 +14,7 @@ from wgflow.energies.mlp import MLP
 ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "folder checkpoint",
-    "data": "download images grids columns lazy tables arrays sources missing targets toys "
+    "data": "download images frames grids columns lazy tables arrays sources missing targets toys "
     "batches dataset moments",
     "energies": "precision microbatch base conditional noise_levels network own_module layers "
     "principal mlp trunk unet noise_unet inherit",

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from wgflow._check import check_choice
 from wgflow._random import Rng
+from wgflow.data.frames import by_frequency, finite_values, is_text, numbers_of, table_of
 from wgflow.data.grids import on_grid, step_of, uniform_noise
 
 BACKENDS = ("pandas", "polars", "pyarrow")
@@ -62,15 +63,15 @@ class Column:
         numbers, booleans nor text, or whose text hardly repeats."""
         name, dtype = series.name, series.dtype
         known = series.drop_nulls()
-        if dtype == nw.Boolean or _is_text(series):
-            categories = () if dtype == nw.Boolean else _by_frequency(known)
+        if dtype == nw.Boolean or is_text(series):
+            categories = () if dtype == nw.Boolean else by_frequency(known)
             last = 1 if dtype == nw.Boolean else len(categories) - 1
             kind = "categorical" if categories else "boolean"
             varies = known.n_unique() > 1
             return cls(name, kind, 1.0 if varies else None, 0.0, float(last), categories)
         if not dtype.is_numeric():
             raise ValueError(f"Columns must be numbers, booleans or text: got {name!r} ({dtype}).")
-        values = _finite(known)
+        values = finite_values(known)
         kind = "integer" if dtype.is_integer() else "continuous"
         return cls(name, kind, step_of(values), float(values.min()), float(values.max()))
 
@@ -80,15 +81,15 @@ class Column:
         Raises ValueError, which names the source, for text in place of numbers, or the other way
         round, and for unknown categories.
         """
-        if _is_text(series) != (self.kind == "categorical") or not (
-            series.dtype.is_numeric() or series.dtype == nw.Boolean or _is_text(series)
+        if is_text(series) != (self.kind == "categorical") or not (
+            series.dtype.is_numeric() or series.dtype == nw.Boolean or is_text(series)
         ):
             expected = "text" if self.kind == "categorical" else "numbers"
             got = f"got {series.dtype}"
             raise ValueError(f"{source} must hold {expected} in column {self.name!r}: {got}.")
         if self.kind == "categorical":
             return self._places(series, source)
-        values = _numbers(series)
+        values = numbers_of(series)
         if self.kind == "boolean" and not np.isin(values[~np.isnan(values)], (0, 1)).all():
             raise ValueError(f"{source} must hold booleans in column {self.name!r}: got others.")
         return values
@@ -205,16 +206,20 @@ class Columns:
             ValueError: as `match`, or a column has other values than its kind.
         """
         table = self.match(frame, source)
-        codes = [column.codes(table[column.name], source) for column in self.columns]
-        return self.dequantise(np.stack(codes, 1), generator=generator)
+        x = np.empty((len(table), len(self.columns)))  # once, as tables may be large
+        for j, column in enumerate(self.columns):
+            x[:, j] = column.codes(table[column.name], source)
+        return self._add_noise(x, generator)
 
     def dequantise(
         self, x: npt.NDArray[np.float64], *, generator: Rng = None
     ) -> npt.NDArray[np.float64]:
         """``x + r u`` of values (n, d) in the columns that have a resolution r."""
+        return self._add_noise(x.copy(), generator)
+
+    def _add_noise(self, x: npt.NDArray[np.float64], generator: Rng) -> npt.NDArray[np.float64]:
         places = np.flatnonzero(self.widths)
         if len(places):
-            x = x.copy()
             noise = uniform_noise(len(x), len(places), generator=generator)
             x[:, places] += self.widths[places] * noise
         return x
@@ -251,49 +256,3 @@ class Columns:
         library: Any = backend
         values = {name: column.tolist() for name, column in self.decode(points).items()}
         return nw.from_dict(values, backend=library).to_native()
-
-
-def table_of(frame: Any, source: str = "`frame`") -> nw.DataFrame[Any]:
-    """A data frame of any library as one of narwhals; ValueError for what is none, or empty."""
-    try:
-        table = nw.from_native(frame, eager_only=True)
-    except TypeError:
-        raise ValueError(
-            f"{source} must be a data frame, of pandas, polars, pyarrow or another that narwhals "
-            f"reads: got {type(frame).__name__}."
-        ) from None
-    if 0 in table.shape:
-        raise ValueError(f"{source} must hold a table with rows: got {table.shape}.")
-    return table
-
-
-def _is_text(series: nw.Series[Any]) -> bool:
-    return isinstance(series.dtype, nw.String | nw.Categorical | nw.Enum)
-
-
-def _numbers(series: nw.Series[Any]) -> np.ndarray:
-    """Values (n,), float64; NaN where they are missing."""
-    return np.asarray(series.cast(nw.Float64).to_numpy(), np.float64)
-
-
-def _finite(known: nw.Series[Any]) -> np.ndarray:
-    """The finite values, in a type that tells integers and single precision; at least one."""
-    values = np.asarray(known.to_numpy())
-    if values.dtype.kind not in "iuf":
-        values = _numbers(known)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        raise ValueError(f"Columns must have values: got none that is finite in {known.name!r}.")
-    return values
-
-
-def _by_frequency(known: nw.Series[Any]) -> tuple[str, ...]:
-    labels, counts = np.unique(np.array(known.cast(nw.String).to_list(), str), return_counts=True)
-    if not len(labels):
-        raise ValueError(f"Columns must have values: got none in {known.name!r}.")
-    if 2 * len(labels) >= len(known):
-        raise ValueError(
-            f"Text must repeat, as categories do: got {len(labels)} different ones in the "
-            f"{len(known)} rows of {known.name!r}; leave such a column out."
-        )
-    return tuple(labels[np.lexsort((labels, -counts))].tolist())

@@ -10,7 +10,8 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from wgflow._random import Rng
-from wgflow.data.columns import Columns, table_of
+from wgflow.data.columns import Columns
+from wgflow.data.frames import table_of
 from wgflow.data.lazy import rows_at_once
 from wgflow.storage.folder import write_bytes
 
