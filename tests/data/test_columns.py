@@ -144,6 +144,13 @@ def test_points_beyond_what_was_seen_come_back_within_it():
     assert back["colour"].tolist() == ["red", "green"]
 
 
+def test_names_are_text():
+    frame = pd.DataFrame(RNG.normal(size=(9, 2)))
+    columns = Columns.of(frame)
+    assert columns.names == ("0", "1")
+    assert np.array_equal(columns.encode(frame), frame.to_numpy())
+
+
 def test_records_are_json_and_come_back():
     assert Columns.from_records(json.loads(json.dumps(COLUMNS.records()))) == COLUMNS
 
@@ -167,6 +174,7 @@ REFUSED = {
     "not boolean": (FRAME.assign(flag=2), "must hold booleans in column 'flag'"),
     "no frame": ([1, 2], "t.csv must be a data frame.*got list"),
     "lazy": (pl.DataFrame(TABLE).lazy(), "must be a data frame.*got LazyFrame"),
+    "names": (pa.table([[1], [2]], ["a", "a"]), "t.csv must have columns of different names.*'a'"),
     "no rows": (FRAME.head(0), r"a table with rows: got \(0, 5\)"),
 }
 

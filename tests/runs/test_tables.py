@@ -15,6 +15,7 @@ from wgflow.config import build, override
 from wgflow.data.columns import Columns
 from wgflow.runs.load import load, publish
 from wgflow.runs.outliers import other_data
+from wgflow.runs.uses import read_points
 from wgflow.storage import folder
 
 RNG = np.random.default_rng(0)
@@ -134,6 +135,13 @@ def test_all_rows_of_another_file_are_compared(run, tmp_path, caplog):
     noise = other_data(replace(run, config=smooth), str(tmp_path / "o.csv")) - x
     z = noise / (0.5 * run.energy.scale)
     assert abs(float(z.square().mean()) - 1) < 5 * (2 / z.numel()) ** 0.5
+
+
+def test_verbs_read_the_rows_of_a_table(run, tmp_path):
+    TABLE[:40].to_csv(tmp_path / "o.csv", index=False)
+    x = read_points(run, tmp_path / "o.csv", 7)
+    assert run.schema.frame(x.double())["count"].tolist() == TABLE["count"][:7].tolist()
+    assert torch.equal(x, read_points(run, tmp_path / "o.csv", 40)[:7])
 
 
 def test_products_are_of_the_same_columns(run):

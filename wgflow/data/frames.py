@@ -7,9 +7,15 @@ import numpy as np
 
 
 def table_of(frame: Any, source: str = "`frame`") -> nw.DataFrame[Any]:
-    """A data frame of any library as one of narwhals; ValueError for what is none, or empty."""
+    """A data frame of any library as one of narwhals, its names text.
+
+    Raises ValueError for what is none or empty, or has two columns of one name.
+    """
     try:
         table = nw.from_native(frame, eager_only=True)
+    except nw.exceptions.DuplicateError as error:
+        got = " ".join(str(error).split())
+        raise ValueError(f"{source} must have columns of different names: {got}.") from None
     except TypeError:
         raise ValueError(
             f"{source} must be a data frame, of pandas, polars, pyarrow or another that narwhals "
@@ -17,7 +23,7 @@ def table_of(frame: Any, source: str = "`frame`") -> nw.DataFrame[Any]:
         ) from None
     if 0 in table.shape:
         raise ValueError(f"{source} must hold a table with rows: got {table.shape}.")
-    return table
+    return table.rename({name: str(name) for name in table.columns})
 
 
 def is_text(series: nw.Series[Any]) -> bool:
