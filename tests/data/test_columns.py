@@ -160,6 +160,7 @@ def test_columns_are_matched_by_name_and_another_order_is_said(caplog):
     x = COLUMNS.encode(shuffled, "other.csv", generator=generator())
     assert np.array_equal(x, COLUMNS.encode(pd.DataFrame(TABLE), generator=generator()))
     (message,) = [r.getMessage() for r in caplog.records]
+    assert tuple(COLUMNS.match(shuffled).columns) == COLUMNS.names
     assert message == "The columns of other.csv are in another order: matched by name."
 
 
