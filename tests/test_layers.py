@@ -14,18 +14,18 @@ from wgflow.energies.mlp import MLP
 ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "folder checkpoint",
-    "data": "download images arrays lazy transforms gaussianise tables sources splits targets "
-    "toys batches dataset moments",
+    "data": "download images frames grids columns lazy transforms gaussianise tables arrays peek "
+    "sources missing splits targets toys batches dataset mixtures moments",
     "energies": "precision microbatch base transformed conditional noise_levels network "
-    "own_module layers principal mlp trunk unet noise_unet inherit",
-    "samplers": "base langevin kinetic independence particles descent population",
-    "likelihood": "quadrature gaussian calibration annealing from_particles",
+    "own_module layers principal mlp trunk unet noise_unet mixture noise_mlp joint_space inherit",
+    "samplers": "base langevin kinetic independence particles descent population levels",
+    "likelihood": "quadrature gaussian calibration annealing from_particles from_reference",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition",
     "metrics": "pairwise samples neighbours features fidelity classifier",
     "plots": "style charts axes densities samples training motion",
-    "schemes": "base dynamics population short_run maximum_likelihood gradient_norm proximal "
-    "matching dual detailed_balance joint",
+    "schemes": "base dynamics population fresh short_run maximum_likelihood gradient_norm "
+    "proximal matching dual detailed_balance joint across_levels",
     "config": "schema toml recipes",
     "distributed": "ranks islands launch",
     "training": "signals muon schedule loop health recorder checks loading learner warm_start "

@@ -3,7 +3,7 @@
 import torch
 
 from wgflow.data.mixtures import Gaussians
-from wgflow.energies.mixture import Mixture
+from wgflow.energies.mixture import NoisyMixture
 from wgflow.energies.noise_mlp import NoiseMLP, NoiseMLPSpec
 
 SPEC = NoiseMLPSpec(lowest=0.1, highest=4.0, width=16, depth=2, features=4)
@@ -28,7 +28,7 @@ def tilted(dim=1, *, size=0.4, spec=SPEC):
     """``-log q + s`` in double precision; s of about ``size``."""
     eye = torch.eye(dim, dtype=torch.float64)
     gaussian = Gaussians(eye.new_ones(1), eye.new_zeros(1, dim), 2 * eye[None])
-    energy = NoiseMLP(spec, Mixture(families(dim)), gaussian, generator=seeded(1)).double()
+    energy = NoiseMLP(spec, NoisyMixture(families(dim)), gaussian, generator=seeded(1)).double()
     with torch.no_grad():
         energy.head.copy_(size * torch.randn(spec.width, generator=seeded(2), dtype=torch.float64))
     return energy

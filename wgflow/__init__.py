@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         energy_and_grad as energy_and_grad,
     )
     from wgflow.energies.mlp import MLP as MLP, MLPSpec as MLPSpec
+    from wgflow.energies.noise_mlp import NoiseMLPSpec as NoiseMLPSpec
     from wgflow.energies.noise_unet import NoisyUNetSpec as NoisyUNetSpec
     from wgflow.energies.own_module import OwnModuleSpec as OwnModuleSpec
     from wgflow.energies.unet import ResNetSpec as ResNetSpec, UNetSpec as UNetSpec
@@ -58,10 +59,12 @@ if TYPE_CHECKING:
         CrankNicolson as CrankNicolson,
         Independence as Independence,
         Sampler as Sampler,
+        Travel as Travel,
         Underdamped as Underdamped,
         sample as sample,
     )
     from wgflow.schemes import (
+        AcrossLevels as AcrossLevels,
         DetailedBalance as DetailedBalance,
         DualScoreMatching as DualScoreMatching,
         EnergyMatching as EnergyMatching,
@@ -69,6 +72,7 @@ if TYPE_CHECKING:
         Forward as Forward,
         FromData as FromData,
         FromNoise as FromNoise,
+        FromReference as FromReference,
         GradientNorm as GradientNorm,
         InnerDescent as InnerDescent,
         Joint as Joint,
@@ -87,6 +91,7 @@ _NAMES = {
     "data.batches": "Batches",
     "energies.base": "Confined Mixture Rescaled Sum Tempered energy_and_grad",
     "energies.mlp": "MLP MLPSpec",
+    "energies.noise_mlp": "NoiseMLPSpec",
     "energies.noise_unet": "NoisyUNetSpec",
     "energies.own_module": "OwnModuleSpec",
     "energies.unet": "ResNetSpec UNetSpec",
@@ -107,9 +112,9 @@ _NAMES = {
     "runs.summaries": "compare list_runs",
     "runs.outliers": "ood",
     "runs.uses": "Chains denoise inpaint interpolate",
-    "samplers": "HMC MALA ULA CrankNicolson Independence Sampler Underdamped sample",
-    "schemes": "DetailedBalance DualScoreMatching EnergyMatching FirstOrder Forward FromData "
-    "FromNoise GradientNorm InnerDescent Joint MaximumLikelihood NearProximal Population Reverse "
+    "samplers": "HMC MALA ULA CrankNicolson Independence Sampler Travel Underdamped sample",
+    "schemes": "AcrossLevels DetailedBalance DualScoreMatching EnergyMatching FirstOrder Forward "
+    "FromData FromNoise FromReference GradientNorm InnerDescent Joint MaximumLikelihood NearProximal Population Reverse "
     "Scheme",
     "training.loop": "train",
 }

@@ -90,9 +90,9 @@ REFUSED = {
     "fraction": ({"validation_fraction": 1.0}, "`validation_fraction` must be at least 0"),
     "columns": (
         {"test": ("abd", OTHER)},
-        r"o.csv must have the columns \('a', 'b', 'c'\): got \('a', 'b', 'd'\)",
+        "o.csv must have the columns 'a', 'b', 'c': missing 'c'; extra 'd'",
     ),
-    "shape": ({"test": ("ab", OTHER[:, :2])}, r"o.csv must have the columns .*got \('a', 'b'\)"),
+    "shape": ({"test": ("ab", OTHER[:, :2])}, "o.csv must have the columns .*: missing 'c'"),
 }
 
 

@@ -7,7 +7,7 @@ import torch
 from tilts import families, seeded
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from wgflow.energies.mixture import Mixture, mixture_of
+from wgflow.energies.mixture import NoisyMixture, mixture_of
 
 
 def heat_flow(dim, sigma):
@@ -27,14 +27,14 @@ def levels(x, sigma):
 @pytest.mark.parametrize("sigma", [1e-3, 0.3, 5.0])
 def test_density_is_that_of_the_data_with_noise(sigma):
     x = 2 * torch.randn(50, 3, generator=seeded(), dtype=torch.float64)
-    found = -Mixture(families(3))(x, levels(x, sigma))
+    found = -NoisyMixture(families(3))(x, levels(x, sigma))
     torch.testing.assert_close(found, heat_flow(3, sigma).log_prob(x))
 
 
 @pytest.mark.parametrize("sigma", [1e-3, 2.0])
 def test_draws_have_the_moments_of_their_level(sigma):
     like = torch.empty(40_000, 3, dtype=torch.float64)
-    x = Mixture(families(3)).sample(like, levels(like, sigma), generator=seeded(3))
+    x = NoisyMixture(families(3)).sample(like, levels(like, sigma), generator=seeded(3))
     law = heat_flow(3, sigma)
     first = (x.mean(0) - law.mean) / (x.std(0) / 200)
     squares = (x - law.mean) ** 2
@@ -45,19 +45,19 @@ def test_draws_have_the_moments_of_their_level(sigma):
 def test_each_point_has_its_own_level():
     x = torch.randn(6, 2, generator=seeded(), dtype=torch.float64)
     sigmas = torch.tensor([0.01, 0.1, 0.5, 1, 2, 7], dtype=torch.float64)
-    both = Mixture(families(2))(x, 2 * sigmas.log())
+    both = NoisyMixture(families(2))(x, 2 * sigmas.log())
     alone = [heat_flow(2, float(s)).log_prob(p) for s, p in zip(sigmas, x, strict=True)]
     torch.testing.assert_close(-both, torch.stack(alone))
 
 
 def test_a_state_says_how_many_gaussians_there_are():
-    known, other = Mixture(families(2)), Mixture(families(2)[:1])
+    known, other = NoisyMixture(families(2)), NoisyMixture(families(2)[:1])
     other.load_state_dict(known.state_dict())
     x = torch.randn(6, 2, generator=seeded(), dtype=torch.float64)
     assert torch.equal(known(x, levels(x, 0.2)), other(x, levels(x, 0.2)))
 
 
 def test_it_is_found_in_an_energy():
-    mixture = Mixture(families(1))
+    mixture = NoisyMixture(families(1))
     assert mixture_of(torch.nn.Sequential(mixture)) is mixture
     assert mixture_of(lambda x: x) is None

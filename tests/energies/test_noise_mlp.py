@@ -42,10 +42,12 @@ def test_without_a_level_it_is_the_lowest():
 
 def test_relative_energy_is_the_energy_less_that_of_the_reference():
     energy = tilted(2)
-    assert isinstance(energy, Tilted) and isinstance(energy.relative(), HasReference)
+    assert isinstance(energy, Tilted)
+    assert isinstance(energy.relative(), HasReference)
     x, log_q = energy.reference(torch.empty(1, 2, dtype=torch.float64), 9, generator=seeded())
     again, zero = energy.relative().reference(x[:1], 9, generator=seeded())
-    assert torch.equal(x, again) and not zero.any()
+    assert torch.equal(x, again)
+    assert not zero.any()
     torch.testing.assert_close(energy.relative()(x), energy(x) + log_q)
     assert float(energy.relative()(x).detach().std()) > 0.1  # there is a tilt to speak of
 

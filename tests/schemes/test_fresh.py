@@ -49,7 +49,8 @@ def test_across_levels_is_the_scheme_on_the_joint_space():
     energy, moved = tilted(1, size=1.0), tilted(1, size=0.7)
     scheme = NearProximal(dynamics=FromReference(size=300, held_out=0), h=0.1)
     carry = AcrossLevels(scheme).init(energy, BATCH, generator=seeded())
-    assert carry.batch.shape == (200, 2) and carry.particles.x.shape == (300, 2)
+    assert carry.batch.shape == (200, 2)
+    assert carry.particles.x.shape == (300, 2)
     joint = scheme.loss(JointSpace(moved, (1,)), carry)
     torch.testing.assert_close(AcrossLevels(scheme).loss(moved, carry).value, joint.value)
 
@@ -57,18 +58,16 @@ def test_across_levels_is_the_scheme_on_the_joint_space():
 def test_at_the_data_the_gradient_vanishes():
     """For data of the model itself the expected gradient of the loss is zero on all levels."""
     energy = tilted(1, size=0.0)
-    draws, _ = energy.mixture, None
     like = torch.empty(40_000, 1, dtype=torch.float64)
-    x = draws.sample(like, like.new_full((40_000,), -60.0), generator=seeded(8))
+    x = energy.mixture.sample(like, like.new_full((40_000,), -60.0), generator=seeded(8))
     scheme = AcrossLevels(NearProximal(dynamics=FromReference(size=40_000, held_out=0), h=0.1))
     carry = scheme.init(energy, x, generator=seeded())
     scheme.loss(energy, carry).value.backward()
-    with torch.no_grad():  # features φ of E = a·φ, at data and particles
-        z = torch.cat([carry.batch, carry.particles.x])
+    z = torch.cat([carry.batch, carry.particles.x])  # where E = a·φ with features φ
     basis = torch.func.jacrev(
         lambda a: torch.func.functional_call(
             JointSpace(energy, (1,)), {"energy.head": a}, (z[::40],)
         )
     )(energy.head.detach())
-    error = basis.std(0) * math.sqrt(2 / 40_000)
+    error = basis.detach().std(0) * math.sqrt(2 / 40_000)
     assert float((energy.head.grad / error).abs().max()) < 4.5

@@ -8,6 +8,7 @@ import torch
 
 from wgflow._check import check_choice, check_fraction, check_nonnegative, check_positive
 from wgflow.data.images import SCALINGS
+from wgflow.data.tables import MISSING
 from wgflow.data.transforms import RULES
 from wgflow.energies.mlp import MLPSpec
 from wgflow.energies.network import Network
@@ -47,6 +48,7 @@ class Data:
         transform: monotone maps of the columns of a table, for heavy tails and bounds: ``auto``
             chooses among all of `wgflow.data.transforms`, ``yeo-johnson`` leaves out those with
             bounds, None maps nothing.
+        missing: ``error``, or ``impute``; see `wgflow.data.missing`.
         flips: whether images are mirrored left to right at random; they must be scaled by range.
         smoothing: σ ≥ 0 of Gaussian noise added to every batch, in standardised units; the law
             that is learned, and scored, is that of the data with this noise.
@@ -63,6 +65,7 @@ class Data:
     image_size: int | None = None
     scaling: str | None = None
     transform: str | None = "auto"
+    missing: str = MISSING[0]
     flips: bool = False
     smoothing: float = 0.0
 
@@ -83,6 +86,7 @@ class Data:
             raise unknown("scaling", str(self.scaling), SCALINGS)
         if self.transform is not None:
             check_choice("transform", self.transform, RULES)
+        check_choice("missing", self.missing, MISSING)
         check_nonnegative(smoothing=self.smoothing)
         if self.flips and self.scaling == "coordinate":
             raise ValueError(

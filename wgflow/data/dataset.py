@@ -4,6 +4,7 @@ import difflib
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +12,12 @@ from torch import Generator, Tensor
 
 from wgflow._check import check_choice
 from wgflow._tensor import Points
+from wgflow.data.columns import Columns
 from wgflow.data.download import SETS, is_fetched, local
 from wgflow.data.gaussianise import fitted
 from wgflow.data.images import SCALINGS
 from wgflow.data.lazy import LazyPoints, PointSource, in_parts, mean_of
+from wgflow.data.missing import impute
 from wgflow.data.sources import HUB, Source, open_digits, open_source, with_test
 from wgflow.data.splits import Fractions, split
 from wgflow.data.targets import Target
@@ -35,7 +38,8 @@ class Dataset:
     Args:
         name: of the toy set, or of the file or folder.
         train: points, shape (n, *event): a tensor, or `LazyPoints` where they are images of
-            eight bits or numbers mapped from a file, which as a tensor may not fit in memory.
+            eight bits or numbers mapped from a file, which as a tensor may not fit in memory, or
+            values of a table with noise.
             Both have a length and a shape, and an index or a slice of both is a tensor.
         test: held-out points, shape (m, *event).
         shift: mean ``m`` of train, after its transform; one number 1/2 for images scaled by their
@@ -44,7 +48,7 @@ class Dataset:
             with several axes (images) it is at least a tenth of the root mean square over the
             pixels, so that a margin that hardly varies is not blown up. One number 1/2 for images
             scaled by their range.
-        columns: names of the coordinates, for a table.
+        schema: the columns of a table.
         target: the exact distribution of the points, in the same units, for a toy set.
         train_labels, test_labels: classes of the points, shape (n,) and (m,), int64; None where
             unknown.
@@ -58,7 +62,7 @@ class Dataset:
     test: Tensor
     shift: Tensor
     scale: Tensor
-    columns: tuple[str, ...] | None = None
+    schema: Columns | None = None
     target: Target | None = None
     train_labels: Tensor | None = None
     test_labels: Tensor | None = None
@@ -69,6 +73,11 @@ class Dataset:
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one point."""
         return tuple(self.train.shape[1:])
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """Names of the coordinates, for a table."""
+        return None if self.schema is None else self.schema.names
 
     @property
     def learned(self) -> PointSource:
@@ -102,11 +111,13 @@ def load(
     image_size: int | None = None,
     scaling: str | None = None,
     transform: str | None = None,
+    missing: str = "error",
 ) -> Dataset:
     """A data set by name, or points from a file or folder.
 
     Images of eight bits become points by `wgflow.data.images.dequantise`: the test points now, the
-    train points when they are asked for.
+    train points when they are asked for. Columns of a table become coordinates by
+    `wgflow.data.columns.Columns`.
 
     Args:
         source: a name of `TOYS`, ``digits``, a name of `wgflow.data.download.SETS` once fetched,
@@ -130,6 +141,8 @@ def load(
             in [0, 1] with a side over 8 pixels, else ``coordinate``.
         transform: how the columns of a table are mapped, one of `wgflow.data.transforms.RULES`;
             None for none, as of toy sets, digits and images.
+        missing: ``error``, or ``impute`` for missing values in the train rows of a table to be
+            drawn by `wgflow.data.missing.impute`; rows that have some are never test points.
 
     Raises:
         ValueError: the name is unknown, the file cannot be read as finite numbers, a coordinate
@@ -143,13 +156,17 @@ def load(
     generator = torch.Generator().manual_seed(seed)
     if source in TOYS:
         return _toy(str(source), size or TOY_TRAIN, dtype, generator, scaling)
-    held = _open(source, dtype, image_size, generator)
+    held = _open(source, dtype, image_size, missing, generator)
     if test is not None:
-        held = with_test(held, open_source(test, _numpy_dtype(dtype), image_size), str(test))
+        numbers = _numpy_dtype(dtype)
+        other = open_source(test, numbers, image_size, held.schema, generator=generator)
+        held = with_test(held, other, str(test))
     fractions = Fractions(test_fraction, validation_fraction)
     parts = split(held, size, fractions, dtype, generator=generator)
     train = parts.train.points
     name = Path(source).name
+    if held.schema is not None:
+        train = impute(train, held.schema, name, generator=generator)
     _check_varies(name, train, held.columns)
     # Test first, so that its noise does not depend on the size of train.
     test_points = parts.test.points
@@ -157,6 +174,8 @@ def load(
     known: PointSource = train
     if train.are_pixels:
         known = replace(train, seed=int(torch.randint(2**31, (), generator=generator)))
+    elif held.schema is not None and held.schema.widths.any():
+        known = replace(train, renew=held.schema.renew)
     elif not isinstance(train.values, np.memmap):
         known = train[:]
     validation = None if parts.validation is None else parts.validation.points[:]
@@ -171,7 +190,7 @@ def load(
         points,
         shift,
         scale,
-        held.columns,
+        held.schema,
         train_labels=parts.train.labels,
         test_labels=parts.test.labels,
         validation=validation,
@@ -253,11 +272,16 @@ def _toy(
 
 
 def _open(
-    source: str | Path, dtype: torch.dtype, image_size: int | None, generator: Generator
+    source: str | Path,
+    dtype: torch.dtype,
+    image_size: int | None,
+    missing: str,
+    generator: Generator,
 ) -> Source:
     if source == "digits":
         return open_digits(dtype, generator)
-    return open_source(_existing(source), _numpy_dtype(dtype), image_size)
+    options: dict[str, Any] = {"missing": missing, "generator": generator}
+    return open_source(_existing(source), _numpy_dtype(dtype), image_size, **options)
 
 
 def _existing(source: str | Path) -> str | Path:

@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from wgflow.data.lazy import LazyPoints
+from wgflow.data.missing import complete_first
 from wgflow.data.sources import Source
 
 FEWEST = 2
@@ -68,9 +69,14 @@ def split(
     if not 2 <= size <= most:
         raise ValueError(f"`size` must be 2 to {most}, {n} points less {held_out}: got {size}.")
     order = torch.randperm(n, generator=generator)
+    if held.schema is not None:
+        order = complete_first(order, held.x, held_out)
     used = order[held_out : held_out + size]
     # The last of the order, which is random already: no other draw moves for it.
-    learned = size - _validated(held, size, fractions.validation)
+    validated = _validated(held, size, fractions.validation)
+    if held.schema is not None:  # validation points too must have a likelihood
+        used = complete_first(used.flip(0), held.x, validated).flip(0)
+    learned = size - validated
     train = _part(held.x, held.labels, used[:learned], dtype)
     validation = _part(held.x, held.labels, used[learned:], dtype) if learned < size else None
     if held.test is None:

@@ -73,7 +73,7 @@ class Family(nn.Module):
         return len(self.means) * (self.means.shape[1] if len(self.axes) > 1 else 1)
 
 
-class Mixture(nn.Module):
+class NoisyMixture(nn.Module):
     """``E(x, λ) = -log Σ_k a_k N(x; m_k, C_k + σ²I)``, λ = log σ², of flattened events.
 
     The heat flow of a mixture of Gaussians is one: at every level this is normalised, log Z = 0.
@@ -127,8 +127,8 @@ class Mixture(nn.Module):
         super()._load_from_state_dict(state, prefix, *rest)
 
 
-def mixture_of(energy: Any) -> Mixture | None:
+def mixture_of(energy: Any) -> NoisyMixture | None:
     """The mixture that an energy starts from, of a product the first; None if there is none."""
     plain = full_batch(energy)
     modules = plain.modules() if isinstance(plain, nn.Module) else ()
-    return next((part for part in modules if isinstance(part, Mixture)), None)
+    return next((part for part in modules if isinstance(part, NoisyMixture)), None)

@@ -94,7 +94,7 @@ class ConfinedNetwork(Network):
         """
         if not self.confined:
             return free
-        shape, covariance, center = moments
+        shape, covariance, center, _ = moments
         scale = self.confinement or 1 + math.sqrt(2 / math.prod(shape))
         full = covariance if isinstance(covariance, Tensor) else None
         return Confined(free, scale, 0.0 if center is None else center, full)

@@ -16,7 +16,7 @@ from wgflow.data.dataset import Dataset
 from wgflow.data.mixtures import Gaussians
 from wgflow.data.moments import LARGEST, DataMoments
 from wgflow.energies.layers import linear
-from wgflow.energies.mixture import Mixture
+from wgflow.energies.mixture import NoisyMixture
 from wgflow.energies.network import Network
 from wgflow.energies.noise_levels import NoiseLevels
 
@@ -84,7 +84,7 @@ class NoiseMLPSpec(Network):
             mean = moments.center.double().flatten()
         gaussian = Gaussians(mean.new_ones(1), mean[None], covariance[None])
         families = moments.families if self.stacked else ()
-        mixture = Mixture(families or [gaussian])
+        mixture = NoisyMixture(families or [gaussian])
         return NoiseMLP(self, mixture, gaussian, generator=generator)
 
 
@@ -110,7 +110,12 @@ class NoiseMLP(nn.Module):
     variances: Tensor
 
     def __init__(
-        self, spec: NoiseMLPSpec, mixture: Mixture, gaussian: Gaussians, *, generator: Rng = None
+        self,
+        spec: NoiseMLPSpec,
+        mixture: NoisyMixture,
+        gaussian: Gaussians,
+        *,
+        generator: Rng = None,
     ) -> None:
         super().__init__()
         self.levels, self.mixture = spec.noise_levels, mixture

@@ -15,7 +15,7 @@ from torch.distributions import LowRankMultivariateNormal
 from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points, Values
 from wgflow.energies.base import energy_and_grad
-from wgflow.energies.mixture import Mixture, mixture_of
+from wgflow.energies.mixture import NoisyMixture, mixture_of
 from wgflow.energies.noise_levels import At, NoiseLevels, denoised
 from wgflow.energies.principal import principal_of
 from wgflow.likelihood.annealing import STEP
@@ -31,7 +31,7 @@ class MixtureStart(NamedTuple):
         sigma: of the highest level.
     """
 
-    mixture: Mixture
+    mixture: NoisyMixture
     like: Points
     sigma: float
 

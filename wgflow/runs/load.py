@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wgflow.config import DTYPES, Config, dumps, loads
+from wgflow.data.columns import Columns
 from wgflow.data.moments import LARGEST, DataMoments
 from wgflow.data.transforms import Transform
 from wgflow.distributed.islands import carries, join
@@ -84,7 +85,7 @@ def publish(run: Run, out: Path | str) -> None:
     record = folder.read_json(run.path / folder.ENVIRONMENT)
     kept = {k: record[k] for k in ("wgflow", "torch", "status", "cpu_seconds") if k in record}
     folder.write_json(path / folder.ENVIRONMENT, kept)
-    for name in (folder.SCORES, folder.LABELLER):
+    for name in (folder.SCORES, folder.LABELLER, folder.COLUMNS):
         if (run.path / name).is_file():
             folder.write_bytes(path / name, (run.path / name).read_bytes())
 
@@ -111,8 +112,13 @@ def _assembled(
     rescaled = original(energy, learned["shift"], learned["scale"], maps)
     particles, held_out = populated
     counted = counts["steps"], counts["rollbacks"]
+    schema = _columns(path / folder.COLUMNS)
     frozen = rescaled.eval().requires_grad_(False)
-    return Run(path, config, frozen, particles, held_out, event_shape, *counted)
+    return Run(path, config, frozen, particles, held_out, event_shape, *counted, schema=schema)
+
+
+def _columns(file: Path) -> Columns | None:
+    return Columns.from_records(folder.read_json(file)) if file.is_file() else None
 
 
 def read_config(path: Path) -> Config:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from wgflow._random import Rng, noise_like, stream
 from wgflow._tensor import Points
+from wgflow.data.tables import ARRAYS, TABLES
 from wgflow.energies.base import Energy
-from wgflow.runs.rows import CHUNK, READ, read_rows
+from wgflow.runs.rows import CHUNK
 from wgflow.runs.run import Run
 from wgflow.runs.uses import check_points
 from wgflow.tasks.ood import Auroc, auroc, energy_scores, mean_zscore, typicality
@@ -68,17 +69,32 @@ def most_points(run: Run) -> int | None:
 
 
 def other_points(run: Run, name: str) -> Points:
-    """All rows of a file, or the test points of another data set, as those of the run.
+    """Other points in the units of the run.
 
-    With smoothing they have its noise.
+    All rows of a file where it learned from vectors, by the names of their columns, with the
+    noise of the run's own test points; else the test points of a data set, loaded with the
+    settings of the run.
     """
+    if len(run.event_shape) == 1 and Path(name).suffix.lower() in (*ARRAYS, *TABLES):
+        x = run.read(_existing(name), generator=stream(run.config.seed, 5))
+        return _smoothed(run, x)
     data = replace(run.config.data, name=name, size=None, test=None, transform=None)
-    if Path(name).suffix.lower() not in READ:
-        return load_data(replace(run.config, data=data)).test
-    generator = stream(run.config.seed, 3)
-    x = read_rows(run, name, generator=generator)
-    width = (data.smoothing * run.energy.scale).to(x)
-    return x + width * noise_like(x, generator=generator) if data.smoothing else x
+    return load_data(replace(run.config, data=data)).test
+
+
+def _existing(name: str) -> Path:
+    if not Path(name).is_file():
+        raise ValueError(f"`other` must be a known name or a path: got {name!r}.")
+    return Path(name)
+
+
+def _smoothed(run: Run, x: Points) -> Points:
+    """With the noise that the run's own test points have."""
+    if not run.config.data.smoothing:
+        return x
+    u = run.standardise(x)
+    noise = noise_like(u, generator=stream(run.config.seed, 6))
+    return run.unstandardise(u + run.config.data.smoothing * noise)
 
 
 def measured(

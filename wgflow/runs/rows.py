@@ -95,6 +95,8 @@ def read_rows(run: Run, file: Path | str, *, generator: Rng = None) -> Points:
     """
     path, dtype = Path(file), DTYPES[run.config.dtype]
     check_choice("file", path.suffix.lower(), READ)
+    if len(run.event_shape) == 1:
+        return run.read(path, generator=generator)
     numbers = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
     held = open_source(path, numbers, run.config.data.image_size)
     order = torch.arange(len(held.x))

@@ -1,11 +1,13 @@
 """What a run learned: its energy, its flow, fresh samples, and its normaliser."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +15,10 @@ from wgflow._check import check_choice
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.config import DTYPES, MIXED, Config
+from wgflow.data.columns import Columns
 from wgflow.data.dataset import Dataset
+from wgflow.data.lazy import LazyPoints
+from wgflow.data.tables import read_rows
 from wgflow.energies.base import Relative, Rescaled, Tilted
 from wgflow.energies.microbatch import full_batch
 from wgflow.energies.precision import halved
@@ -46,6 +51,7 @@ class Run:
         rollbacks: how often the run diverged and went back.
         composed: whether the energy is made of those of several runs, or tempered.
         temperature: T ≥ 1, how much flatter the energy is than one that was learned.
+        schema: the columns of the table it learned from; None for other data.
     """
 
     path: Path
@@ -58,6 +64,7 @@ class Run:
     rollbacks: int
     composed: bool = False
     temperature: float = 1.0
+    schema: Columns | None = None
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -111,6 +118,41 @@ class Run:
         step = MALA(particles.langevin_step)
         u = draw(self.energy.energy, particles, count, step, rounds=rounds, generator=generator)
         return self.unstandardise(u)
+
+    def sample_frame(self, count: int, *, backend: str = "pandas", **options: Any) -> Any:
+        """`sample` as rows of the table, in a data frame: see `Columns.frame`.
+
+        Without a table the columns are x0, x1, ... Options are of `sample`.
+        """
+        names = [f"x{j}" for j in range(math.prod(self.event_shape))]
+        points = self.sample(count, **options).flatten(1)
+        return (self.schema or Columns.numbers(names)).frame(points, backend)
+
+    def read(self, source: Any, *, generator: Rng = None) -> Points:
+        """All rows of a file or a data frame as points of this density, in its units.
+
+        Columns of a table are matched by name, and dequantised as those learned from; an array
+        holds points.
+
+        Args:
+            source: path of an .npy, .npz, .csv or .parquet file, or a frame of any library.
+            generator: of the noise of what is dequantised.
+
+        Raises:
+            ValueError: columns are missing or there are others, values are not finite numbers or
+                not of the kind of their column, or points have another shape.
+        """
+        dtype = DTYPES[self.config.dtype]
+        numbers = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
+        x = read_rows(source, numbers, self.schema, generator=generator)
+        if x.shape[1:] != self.event_shape:
+            name = source if isinstance(source, str | Path) else "`frame`"
+            raise ValueError(
+                f"{name} must hold points of shape {self.event_shape}: got an array of shape "
+                f"{x.shape}."
+            )
+        rows = torch.arange(len(x))
+        return LazyPoints(x, rows, dtype).fresh(rows, generator=generator)
 
     def trajectory(self, count: int, *, generator: Rng = None, **options: Any) -> Iterator[Points]:
         """``count`` points on their way from noise: see `Flow.trajectory`; in original units."""
