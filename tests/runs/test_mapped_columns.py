@@ -7,6 +7,7 @@ import pytest
 import torch
 from small_runs import CONFIG, Killed, assert_same, killer, lines
 
+from wgflow.energies.transformed import original
 from wgflow.likelihood.annealing import LogZ
 from wgflow.runs.compose import compose, counted
 from wgflow.runs.evaluate import density_scores, evaluate
@@ -14,6 +15,8 @@ from wgflow.runs.fit import fit, resume
 from wgflow.runs.load import load, publish
 from wgflow.runs.outliers import ood
 from wgflow.runs.uses import denoise, inpaint
+from wgflow.training.learner import Learner
+from wgflow.training.warm_start import initialise
 
 RNG = np.random.default_rng(2)
 Z = RNG.normal(size=(400, 3)) @ [[1.0, 0.5, 0.0], [0.0, 1.0, 0.3], [0.0, 0.0, 1.0]]
@@ -103,12 +106,16 @@ def test_it_is_loaded_and_published_with_its_maps(run, tmp_path):
     torch.testing.assert_close(published.energy(x), run.energy(x), rtol=0, atol=0.05)
 
 
-def test_a_run_begins_with_one_of_the_same_maps_alone(run, tmp_path):
-    begun = fit(replace(run.config, init=str(run.path)), tmp_path / "begun")
-    assert begun.energy.transform == run.energy.transform
-    plain = replace(run.config, init=str(run.path), data=replace(run.config.data, transform=None))
+def test_a_run_begins_with_one_of_the_same_maps_alone(run):
+    learner = Learner.build(run.config)
+    initialise(learner, run.energy)
+    torch.testing.assert_close(
+        learner.energy(run.standardise(run.dataset.test)),
+        run.energy.energy(run.standardise(run.dataset.test)),
+    )
+    plain = original(run.energy.energy, run.energy.shift, run.energy.scale)
     with pytest.raises(ValueError, match="got another mean, deviation or transform"):
-        fit(plain, tmp_path / "plain")
+        initialise(learner, plain)
 
 
 def test_products_and_powers_are_taken_in_the_units_of_the_data(run):

@@ -84,7 +84,9 @@ class Dataset:
         """The train points in the units of learning."""
         if isinstance(self.train, LazyPoints):
             return self.train.map(self.standardise)
-        return self.standardise(self.train)
+        if self.transform is None:
+            return self.standardise(self.train)
+        return torch.cat([self.standardise(part) for part in in_parts(self.train)])
 
     def standardise(self, x: Points) -> Points:
         """``u = (g(x) - m)/s``: mean 0 and variance 1 over train, or images in [-1, 1]."""
@@ -239,7 +241,9 @@ def _mapped(x: PointSource, maps: Transform | None) -> PointSource:
     def mapped(part: Tensor) -> Tensor:
         return maps.forward(part).to(part.dtype)
 
-    return x.map(mapped) if isinstance(x, LazyPoints) else mapped(x)
+    if isinstance(x, LazyPoints):
+        return x.map(mapped)
+    return torch.cat([mapped(part) for part in in_parts(x)])  # doubles need memory
 
 
 def _span(x: PointSource) -> tuple[float, float]:
