@@ -21,7 +21,7 @@ ROOMS = {
     "likelihood": "quadrature gaussian calibration annealing from_particles",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition",
-    "metrics": "pairwise samples neighbours features fidelity classifier",
+    "metrics": "alarms pairwise samples regions neighbours features fidelity classifier",
     "plots": "style charts axes densities samples training motion",
     "schemes": "base dynamics population short_run maximum_likelihood gradient_norm proximal "
     "matching dual detailed_balance joint",
@@ -29,7 +29,7 @@ ROOMS = {
     "distributed": "ranks islands launch",
     "training": "signals muon schedule loop health recorder checks loading learner warm_start "
     "validation progress runner",
-    "runs": "summaries zoo run load fit evaluate classes compose sampling uses outliers",
+    "runs": "summaries zoo run load fit uses trust evaluate classes compose sampling outliers",
     "report": "template material scores verdict film page comparison finish",
     "cli": "printing options progress train sample inverse interpolate ood evaluate compare data "
     "entry",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wgflow.energies.own_module import OwnModuleSpec as OwnModuleSpec
     from wgflow.energies.unet import ResNetSpec as ResNetSpec, UNetSpec as UNetSpec
     from wgflow.flows import Flow as Flow, HeatFlow as HeatFlow, MatchedPath as MatchedPath
+    from wgflow.metrics.alarms import Alarm as Alarm, alarms as alarms
     from wgflow.report.comparison import compare_report as compare_report
     from wgflow.report.finish import finish as finish
     from wgflow.report.page import write_report as write_report
@@ -88,6 +89,7 @@ _NAMES = {
     "energies.own_module": "OwnModuleSpec",
     "energies.unet": "ResNetSpec UNetSpec",
     "flows": "Flow HeatFlow MatchedPath",
+    "metrics.alarms": "Alarm alarms",
     "report.comparison": "compare_report",
     "report.finish": "finish",
     "report.page": "write_report",

@@ -1,5 +1,6 @@
 """What a run learned: its energy, its flow, fresh samples, and its normaliser."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from wgflow.flows import Flow, flow_of
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.from_particles import ROUNDS, log_z_from_particles
 from wgflow.likelihood.quadrature import box, log_z
+from wgflow.metrics.alarms import why_unknown
 from wgflow.samplers.langevin import MALA
 from wgflow.samplers.particles import Particles
 from wgflow.samplers.population import draw
@@ -121,9 +123,17 @@ class Run:
             return self.require_flow().reconstruction_error(u, generator=generator)
 
     def log_prob(self, x: Points) -> Values:
-        """``log p(x) = -E(x) - log Z``, (batch,), in nats; its error is `normaliser`'s."""
+        """``log p(x) = -E(x) - log Z``, (batch,), in nats; its error is `normaliser`'s.
+
+        Raises:
+            ValueError: as `normaliser`, or the bounds of log Z refute every value of it.
+        """
+        log_z = self.normaliser
+        if math.isnan(log_z.value):
+            reason = why_unknown(log_z.lower, log_z.upper)
+            raise ValueError(f"A log-density needs log Z, which is not known: {reason}.")
         with torch.no_grad():
-            return -self.energy(x) - self.normaliser.value
+            return -self.energy(x) - log_z.value
 
     @cached_property
     def normaliser(self) -> LogZ:
