@@ -21,8 +21,8 @@ ROOMS = {
     "likelihood": "quadrature gaussian calibration annealing from_particles",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition",
-    "metrics": "alarms pairwise samples regions neighbours features fidelity classifier",
-    "plots": "style charts axes densities samples training motion",
+    "metrics": "alarms pairwise samples regions columns neighbours features fidelity classifier",
+    "plots": "style charts axes densities samples tables training motion",
     "schemes": "base dynamics population short_run maximum_likelihood gradient_norm proximal "
     "matching dual detailed_balance joint",
     "config": "schema toml recipes",
