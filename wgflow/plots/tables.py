@@ -45,7 +45,7 @@ def columns(
         distances: between both, (d,); columns of the largest are drawn where there are many.
         floor: what exact samples score; over `POOR` times as much is printed in orange.
     """
-    chosen = sorted(np.argsort(-distances, kind="stable")[:COLUMNS].tolist())
+    chosen: list[int] = sorted(np.argsort(-distances, kind="stable")[:COLUMNS].tolist())
     box = inner_box(reference)
     width = 9.0 / min(4, len(chosen))
     figure, grid = panels(len(chosen), 4, width=width, height=1.9 if len(chosen) > 4 else 3.0)

@@ -21,6 +21,8 @@ from wgflow.storage import folder
 PAIRS = 6
 """Pairs of columns that are drawn, at most."""
 
+TILES = ("kl", "nll", "nll_gaussian", "sliced_w2", "temperature")
+
 TRANSPORTS = ("sliced_w2", "w2")  # with a positive floor, so that a ratio makes sense
 
 
@@ -96,9 +98,7 @@ def _missing(material: Material) -> list[str]:
 def _tiles(material: Material) -> list[tuple[str, str]]:
     scores = material.scores or {}
     last = material.records[-1] if material.records else {}
-    graded = [
-        key for key in ("kl", "nll", "nll_gaussian", "sliced_w2", "temperature") if key in scores
-    ]
+    graded = [key for key in TILES if key in scores]
     tiles = [(written(scores, key), SCORES[key].label) for key in graded]
     if "cpu_seconds" in last:
         tiles.append((f"{last['cpu_seconds']:.0f} s", "CPU time of training"))
@@ -137,10 +137,10 @@ def _samples(material: Material) -> list[Shown]:
 
 def _pairs(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> list[Shown]:
     figure = plots.contours(x, y, names, dependent_pairs(y, PAIRS))
-    shares = ", ".join(f"{share:.0%}" for share in plots.MASSES)
+    shares = ", ".join(f"{100 * share:g}" for share in plots.MASSES)
     caption = (
         "The pairs of columns that depend on each other most, held-out data and beside them the "
-        f"model. Contours enclose {shares} of the points of each."
+        f"model. Contours enclose {shares} % of the points of each."
     )
     return [Shown(figure, "Densities of pairs of columns", caption)]
 

@@ -109,7 +109,9 @@ def written(scores: Mapping[str, float], key: str) -> str:
     if error is None or not (math.isfinite(error) and error > 0 and math.isfinite(value)):
         return rounded(value)
     digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{digits}f} ± {error:.{digits}f}" if digits < 8 else rounded(value)
+    if digits >= 8:
+        return rounded(value)
+    return f"{value:.{digits}f} ± {error:.{digits}f}".replace("-", "−")
 
 
 def _entry(key: str, scores: Mapping[str, float], mark: str) -> Entry:
