@@ -22,7 +22,7 @@ MASSES = (0.95, 0.8, 0.6, 0.4, 0.2)
 BINS = 72
 """Of either coordinate, before they are smoothed."""
 
-POOR = 2.2
+POOR = 2.25
 """Multiple of its floor above which the fit of a column is marked: one exact one in a thousand."""
 
 LEARNED = LinearSegmentedColormap.from_list("learned", [PAPER, "#f6d9cb", MODEL, "#7d3110"])
