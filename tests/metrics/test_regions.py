@@ -41,6 +41,14 @@ def test_one_gaussian_is_one_cluster():
     assert len(Clusters(torch.randn(400, 4, dtype=F64, generator=seeded(2)))) == 1
 
 
+def test_repeated_rows_and_one_column_have_clusters_too(recwarn):
+    rows = double([[0.0], [1.0], [5.0]]).repeat(100, 1)
+    clusters = Clusters(rows)
+    assert len({int(label) for label in clusters.labels(rows[:3])}) == 3
+    assert len(clusters.mixture(rows).means) >= 3
+    assert not recwarn.list
+
+
 def test_a_weighted_point_counts_as_often_as_its_weight(clusters):
     x, weights = MEANS.repeat(2, 1), double([1.0, 2.0, 5.0, 0.0, 0.0, 0.0])
     shares = clusters.shares(x, weights.log() + 7)

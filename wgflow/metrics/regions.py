@@ -1,11 +1,13 @@
 """Clusters of the data and where the data end: do other points fall there as often as the data?"""
 
 import math
+import warnings
 from typing import Any, NamedTuple
 
 import torch
 from sklearn.covariance import oas
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as FittedMixture
 from sklearn.pipeline import make_pipeline
 from torch import Tensor
@@ -68,10 +70,12 @@ class Clusters:
         rows = x.double().numpy()
         axes = PCA(min(AXES, *rows.shape), random_state=seed)
         flat = axes.fit_transform(rows)
-        fits = [
-            FittedMixture(k, reg_covar=NARROWEST, random_state=seed).fit(flat)
-            for k in range(1, min(most, len(rows) - 1) + 1)
-        ]
+        with warnings.catch_warnings():  # repeated rows, or a search that ends early, do no harm
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            fits = [
+                FittedMixture(k, reg_covar=NARROWEST, random_state=seed).fit(flat)
+                for k in range(1, min(most, len(rows) - 1) + 1)
+            ]
         self._model: Any = make_pipeline(axes, min(fits, key=lambda fit: fit.bic(flat)))
 
     def __len__(self) -> int:
