@@ -22,15 +22,16 @@ ROOMS = {
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition",
-    "metrics": "pairwise samples neighbours features fidelity classifier",
-    "plots": "style charts axes densities samples training motion",
+    "metrics": "alarms pairwise samples regions columns neighbours features fidelity classifier",
+    "plots": "style charts axes densities samples tables training motion",
     "schemes": "base dynamics population fresh short_run maximum_likelihood gradient_norm "
     "proximal matching dual detailed_balance joint across_levels",
     "config": "schema toml recipes",
     "distributed": "ranks islands launch",
     "training": "signals muon schedule loop health recorder checks loading learner warm_start "
     "validation progress runner",
-    "runs": "summaries zoo run load fit evaluate classes compose sampling uses rows outliers",
+    "runs": "summaries zoo run load fit uses trust evaluate classes compose sampling rows "
+    "outliers",
     "estimators": "base density outliers",
     "report": "template material scores verdict film page comparison finish",
     "cli": "printing options progress train sample inverse interpolate ood score evaluate compare "

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from wgflow.estimators.density import EnergyDensity as EnergyDensity
     from wgflow.estimators.outliers import EnergyOutlier as EnergyOutlier
     from wgflow.flows import Flow as Flow, HeatFlow as HeatFlow, MatchedPath as MatchedPath
+    from wgflow.metrics.alarms import Alarm as Alarm, alarms as alarms
     from wgflow.report.comparison import compare_report as compare_report
     from wgflow.report.finish import finish as finish
     from wgflow.report.page import write_report as write_report
@@ -98,6 +99,7 @@ _NAMES = {
     "estimators.density": "EnergyDensity",
     "estimators.outliers": "EnergyOutlier",
     "flows": "Flow HeatFlow MatchedPath",
+    "metrics.alarms": "Alarm alarms",
     "report.comparison": "compare_report",
     "report.finish": "finish",
     "report.page": "write_report",
@@ -114,8 +116,8 @@ _NAMES = {
     "runs.uses": "Chains denoise inpaint interpolate",
     "samplers": "HMC MALA ULA CrankNicolson Independence Sampler Travel Underdamped sample",
     "schemes": "AcrossLevels DetailedBalance DualScoreMatching EnergyMatching FirstOrder Forward "
-    "FromData FromNoise FromReference GradientNorm InnerDescent Joint MaximumLikelihood NearProximal Population Reverse "
-    "Scheme",
+    "FromData FromNoise FromReference GradientNorm InnerDescent Joint MaximumLikelihood "
+    "NearProximal Population Reverse Scheme",
     "training.loop": "train",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}

@@ -247,11 +247,25 @@ ALWAYS = {"nll", "nll_error", "log_z", "log_z_error", "temperature"} | {
     for name in ("sliced_w2", "w2", "energy_distance", "mmd")
     for floor in ("", "_floor")
 }
+SEEN = {"nll_gaussian", "nll_gaussian_error"} | {
+    f"{name}{suffix}"
+    for name, *suffixes in (
+        ("log_z_particles", "", "_error"),
+        ("log_z_held_out", "", "_error"),
+        *((f"outside_{s}", "", "_error", "_floor") for s in ("samples", "particles", "held_out")),
+    )
+    for suffix in suffixes
+}
+MODES = {"modes_density_draws"} | {
+    f"modes_{source}{error}"
+    for source in ("samples", "particles", "held_out", "density")
+    for error in ("", "_error")
+}
 NAMES = {
-    "eight": ALWAYS | EXACT,
-    "walls": ALWAYS | {"kl", "kl_error", "fisher"},  # the reverse KL is infinite
-    "two": ALWAYS,
-    "three": ALWAYS | {"log_z_lower", "log_z_upper"},
+    "eight": ALWAYS | EXACT | SEEN | MODES,
+    "walls": ALWAYS | {"kl", "kl_error", "fisher"} | SEEN | MODES,  # the reverse KL is infinite
+    "two": ALWAYS | SEEN,  # one cluster
+    "three": ALWAYS | {"log_z_lower", "log_z_upper"} | SEEN,
 }
 
 

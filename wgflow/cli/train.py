@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wgflow.cli.options import Folder, Json
-from wgflow.cli.printing import note, say, say_json, score_table
+from wgflow.cli.printing import (
+    alarm_lines,
+    alarm_records,
+    note,
+    say,
+    say_json,
+    say_lines,
+    score_table,
+)
 from wgflow.cli.progress import progressing
 from wgflow.runs.summaries import read_settings
 from wgflow.storage.folder import ENVIRONMENT, read_json
@@ -151,9 +159,11 @@ def _finish(run: "Run", report: bool, as_json: bool) -> None:
 
     scores, page = finish(run, report=report, tell=note)
     if as_json:
-        say_json({"run": str(run.path)} | scores | ({"report": str(page)} if page else {}))
+        told = {"run": str(run.path)} | scores | {"alarms": alarm_records(scores)}
+        say_json(told | ({"report": str(page)} if page else {}))
         return
     say(score_table({run.path.name: scores}))
+    say_lines(alarm_lines(scores))
     if page:
         typer.echo(f"Report: {page}")
     first_phase = run.config.scheme.path is not None and run.particles is None

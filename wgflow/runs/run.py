@@ -27,6 +27,7 @@ from wgflow.likelihood import from_reference
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.from_particles import ROUNDS, log_z_from_particles
 from wgflow.likelihood.quadrature import box, log_z
+from wgflow.metrics.alarms import why_unknown
 from wgflow.samplers.langevin import MALA
 from wgflow.samplers.particles import Particles
 from wgflow.samplers.population import draw
@@ -172,9 +173,17 @@ class Run:
             return self.require_flow().reconstruction_error(u, generator=generator)
 
     def log_prob(self, x: Points) -> Values:
-        """``log p(x) = -E(x) - log Z``, (batch,), in nats; its error is `normaliser`'s."""
+        """``log p(x) = -E(x) - log Z``, (batch,), in nats; its error is `normaliser`'s.
+
+        Raises:
+            ValueError: as `normaliser`, or the bounds of log Z refute every value of it.
+        """
+        log_z = self.normaliser
+        if math.isnan(log_z.value):
+            reason = why_unknown(log_z.lower, log_z.upper)
+            raise ValueError(f"A log-density needs log Z, which is not known: {reason}.")
         with torch.no_grad():
-            return -self.energy(x) - self.normaliser.value
+            return -self.energy(x) - log_z.value
 
     @cached_property
     def normaliser(self) -> LogZ:
