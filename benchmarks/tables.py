@@ -12,7 +12,7 @@ the Kullback-Leibler divergence is the mean of ``log p - log q``; the mass of th
 it is normalised, the mean of ``q/p``; the shares of the modes those of samples and, weighting the
 rows for tests by ``q/p``, those of q itself, with the effective share of such rows. Outliers: the
 area under the ROC curve (AUROC) of a score learned from a random half of the normal rows, of the
-other half and all anomalies; the area of the energy for WGFlow.
+other half and all anomalies; that of `Run.outlier_energy` for WGFlow.
 
 CPU seconds are of this process, on one thread: of learning, with every choice that is made by the
 data, and of scoring. Each finished row is appended to a JSON-lines file and is not repeated when

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 import wgflow
 from benchmarks.tables_data import Table, files_of, write
 from benchmarks.tables_methods import Fitted, Part, density, standardised
-from wgflow.config import DTYPES, Data
+from wgflow.config import DTYPES
 from wgflow.runs.outliers import compared, measured
 from wgflow.storage.folder import free
 
@@ -117,15 +117,17 @@ class WGFlow:
         if not all(file.exists() for file in files):
             write(Table(columns, part.train[:, varies], part.test[:, varies]), files)
         config = wgflow.configure(str(files[0]), None, *self.settings)
-        config = replace(config, seed=part.seed, data=tested(config.data, files[1]))
+        config = replace(config, seed=part.seed, data=replace(config.data, test=str(files[1])))
         run = wgflow.fit(config, free(part.folder / f"{part.name}-{part.seed}"))
 
-        def points(x: np.ndarray) -> Any:
-            return torch.from_numpy(x[:, varies]).to(DTYPES[run.config.dtype])
+        middles = 0.0 if run.schema is None else run.schema.widths / 2
+
+        def points(x: np.ndarray) -> Any:  # values on a grid in the middles of their cells
+            return torch.from_numpy(x[:, varies] + middles).to(DTYPES[run.config.dtype])
 
         def score(x: np.ndarray) -> np.ndarray:
             with torch.no_grad():
-                return run.energy(points(x)).double().numpy()
+                return run.outlier_energy(points(x)).double().numpy()
 
         def sample(count: int, seed: int) -> np.ndarray:
             generator = torch.Generator().manual_seed(seed)
@@ -143,10 +145,3 @@ class WGFlow:
             lambda: {"steps": run.steps, "log_z": run.normaliser._asdict()},
             others,
         )
-
-
-def tested(data: Data, file: Path) -> Data:
-    """The same data, scored on the rows of a file, so that all others are learned from."""
-    if "test" not in {f.name for f in fields(data)}:  # then a tenth of the rows is not learned
-        return data
-    return replace(data, test=str(file))

@@ -14,7 +14,7 @@ import wgflow
 from wgflow.config import build, override
 from wgflow.data.columns import Columns
 from wgflow.runs.load import load, publish
-from wgflow.runs.outliers import other_data
+from wgflow.runs.outliers import other_points
 from wgflow.runs.uses import read_points
 from wgflow.storage import folder
 
@@ -126,13 +126,13 @@ def test_other_columns_are_refused(run, tmp_path):
 
 def test_all_rows_of_another_file_are_compared(run, tmp_path, caplog):
     TABLE.iloc[:40, ::-1].to_csv(tmp_path / "o.csv", index=False)
-    x = other_data(run, str(tmp_path / "o.csv"))
+    x = other_points(run, str(tmp_path / "o.csv"))
     assert run.schema.frame(x.double(), "pyarrow").equals(
         run.schema.frame(run.read(TABLE[:40]).double(), "pyarrow")
     )
     assert "columns of o.csv are in another order" in caplog.text
     smooth = replace(run.config, data=replace(run.config.data, smoothing=0.5))
-    noise = other_data(replace(run, config=smooth), str(tmp_path / "o.csv")) - x
+    noise = other_points(replace(run, config=smooth), str(tmp_path / "o.csv")) - x
     z = noise / (0.5 * run.energy.scale)
     assert abs(float(z.square().mean()) - 1) < 5 * (2 / z.numel()) ** 0.5
 

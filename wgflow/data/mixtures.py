@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wgflow.data.lazy import PointSource
 
-SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 """Numbers of components that are tried, as long as there are rows for them."""
 
 ROWS_EACH = 20

@@ -110,7 +110,10 @@ class LearnedRun(BaseEstimator):
         return np.asarray(validate_data(self, X, dtype=kinds, order="C", **options))
 
     def _points(self, x: np.ndarray) -> Points:
-        return torch.tensor(x, dtype=DTYPES[self.run_.config.dtype])
+        """Rows as points of the density: values on a grid in the middles of their cells."""
+        schema = self.run_.schema
+        middles = 0.0 if schema is None else schema.widths / 2
+        return torch.tensor(x + middles, dtype=DTYPES[self.run_.config.dtype])
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**vars(self)}

@@ -55,7 +55,7 @@ class EnergyOutlier(OutlierMixin, LearnedRun):
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """``-E(x)`` of each row, (n,): its log-density up to ``-log Z``, which is not needed."""
+        """``-E`` of each row, (n,); see `wgflow.runs.run.Run.outlier_energy`. It needs no log Z."""
         return self._scores(self._rows(X))
 
     def decision_function(self, X: Any) -> np.ndarray:
@@ -67,4 +67,4 @@ class EnergyOutlier(OutlierMixin, LearnedRun):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def _scores(self, x: Points) -> np.ndarray:
-        return -tabulate(self.run_.energy, x, CHUNK).numpy()
+        return -tabulate(self.run_.outlier_energy, x, CHUNK).numpy()

@@ -12,6 +12,7 @@ from wgflow._random import Rng, noise_like, stream
 from wgflow._tensor import Points
 from wgflow.data.tables import ARRAYS, TABLES
 from wgflow.energies.base import Energy
+from wgflow.likelihood.quadrature import tabulate
 from wgflow.runs.rows import CHUNK
 from wgflow.runs.run import Run
 from wgflow.runs.uses import check_points
@@ -102,6 +103,8 @@ def measured(
 ) -> dict[str, Tensor]:
     """What the run measures at each point, by name."""
     found = energy_scores(run.energy, x, background=background)
+    if len(run.event_shape) == 1:
+        found["outlier_energy"] = tabulate(run.outlier_energy, x, CHUNK)
     if run.flow is not None:
         errors = partial(run.reconstruction_error, generator=generator)
         found[ERRORS] = torch.cat([errors(part) for part in x.split(CHUNK)])

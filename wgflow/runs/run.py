@@ -21,6 +21,7 @@ from wgflow.data.lazy import LazyPoints
 from wgflow.data.tables import read_rows
 from wgflow.energies.base import Relative, Rescaled, Tilted
 from wgflow.energies.microbatch import full_batch
+from wgflow.energies.noise_levels import At
 from wgflow.energies.precision import halved
 from wgflow.flows import Flow, flow_of
 from wgflow.likelihood import from_reference
@@ -32,6 +33,9 @@ from wgflow.samplers.langevin import MALA
 from wgflow.samplers.particles import Particles
 from wgflow.samplers.population import draw
 from wgflow.training.learner import load_data
+
+OUTLIER_NOISE = 0.1
+"""Noise level at which outliers are told, in standardised units."""
 
 STARTS = ("noise", "population", "reference")
 """Where samples may start."""
@@ -214,6 +218,20 @@ class Run:
         trained = self.require_particles()
         energy = self.energy.energy
         return log_z_from_particles(energy, trained, held_out or trained, generator=generator)
+
+    def outlier_energy(self, x: Points) -> Values:
+        """``E(u, log σ²)`` of standardised points u, (batch,): larger for outliers.
+
+        Without the Jacobian of the maps of columns, which makes points rare wherever a map is
+        flat, whatever they are; and with σ = `OUTLIER_NOISE`, where the energy has levels, so that
+        it is not the finest detail of the density that decides.
+        """
+        energy, u = self.energy.energy, self.standardise(x)
+        levels = self.config.energy.noise_levels
+        if levels is not None:
+            energy = At(energy, min(max(OUTLIER_NOISE, levels.lowest), levels.highest))
+        with torch.no_grad():
+            return energy(u).nan_to_num(math.inf, math.inf)
 
     def standardise(self, x: Points) -> Points:
         """Points of the data in standardised units; ValueError for ones of another shape."""
