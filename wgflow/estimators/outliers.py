@@ -55,7 +55,7 @@ class EnergyOutlier(OutlierMixin, LearnedRun):
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """``-E`` of each row, (n,); see `wgflow.runs.run.Run.outlier_energy`. It needs no log Z."""
+        """``-E`` of each row, (n,), see `Run.outlier_energy`; it needs no log Z."""
         return self._scores(self._rows(X))
 
     def decision_function(self, X: Any) -> np.ndarray:
