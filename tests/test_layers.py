@@ -14,13 +14,13 @@ from wgflow.energies.mlp import MLP
 ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "folder checkpoint",
-    "data": "download images arrays lazy tables sources targets toys batches dataset moments",
+    "data": "download images arrays lazy tables sources targets toys batches dataset moments mixtures",
     "energies": "precision microbatch base conditional noise_levels network own_module layers "
     "principal mlp trunk unet noise_unet inherit",
     "samplers": "base langevin kinetic independence particles descent population",
-    "likelihood": "quadrature gaussian calibration annealing from_particles",
+    "likelihood": "quadrature gaussian calibration annealing from_particles sequential",
     "flows": "base path heat log_z heat_flow",
-    "tasks": "inpaint denoise interpolate ood condition",
+    "tasks": "inpaint denoise interpolate ood condition restriction conditional",
     "metrics": "pairwise samples neighbours features fidelity classifier",
     "plots": "style charts axes densities samples training motion",
     "schemes": "base dynamics population short_run maximum_likelihood gradient_norm proximal "

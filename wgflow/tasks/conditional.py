@@ -1,0 +1,225 @@
+"""Conditionals of a density of vectors: draws and densities of some columns given the others.
+
+With the known coordinates fixed, E is the energy of the hidden ones up to its normaliser
+
+    p(x_A | x_B) = e^{-E(x_A, x_B)} / Z_B,        Z_B = ∫ e^{-E(x_A, x_B)} dx_A,
+
+whatever E was learned by. Where one or two columns are hidden both are by quadrature. Where more
+are, chains are annealed from the conditional of a Gaussian mixture, which has a closed form, and
+Z_B is enclosed by works both ways.
+"""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Real
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from wgflow._check import check_positive
+from wgflow._random import Rng
+from wgflow._tensor import Points, Values
+from wgflow.data.targets import GaussianMixture
+from wgflow.likelihood.annealing import LogZ
+from wgflow.likelihood.quadrature import tabulate
+from wgflow.tasks.restriction import Restriction, restricted
+
+CHAINS = 1000
+"""Annealed for draws, and each way for a normaliser."""
+
+
+class Density(Protocol):
+    """A density of vectors in the units of data, such as `wgflow.runs.run.Run`.
+
+    Its ``energy`` is E of points in those units, and ``energy.energy`` that of standardised ones,
+    into which coordinates are transformed one by one.
+    """
+
+    @property
+    def energy(self) -> Any:
+        """E, (batch, d) -> (batch,)."""
+        ...
+
+    def standardise(self, x: Points) -> Points:
+        """Points in standardised units."""
+        ...
+
+    def unstandardise(self, u: Points) -> Points:
+        """Points in the units of the data."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionalDensity:
+    """``p(x_A | x_B)`` of the hidden columns A given the values of the known ones B.
+
+    Made by `wgflow.Run.conditional`.
+
+    Attributes:
+        density: of all columns.
+        x: a row, (d,), in the units of the data: the known values, and anything valid elsewhere.
+        hidden: A, (d,), bool.
+        names: of all columns.
+        mixture: of all columns in standardised units, roughly the density: where chains start.
+        chains: annealed where more than two columns are hidden.
+    """
+
+    density: Density
+    x: Tensor
+    hidden: Tensor
+    names: tuple[str, ...]
+    mixture: GaussianMixture
+    chains: int = CHAINS
+
+    def __post_init__(self) -> None:
+        check_positive(chains=self.chains)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the hidden columns, in the order of draws."""
+        return tuple(n for n, h in zip(self.names, self.hidden.tolist(), strict=True) if h)
+
+    @property
+    def known(self) -> dict[str, float]:
+        """Values of the known columns, by name."""
+        cells = zip(self.names, self.x.tolist(), self.hidden.tolist(), strict=True)
+        return {name: value for name, value, hidden in cells if not hidden}
+
+    def sample(self, n: int, *, generator: Rng = None) -> Tensor:
+        """``n`` draws of the hidden columns, (n, hidden), in the units of the data.
+
+        Those of one or two columns are independent. Others are ``n`` of as many chains or more,
+        resampled by their weights and moved on by exact steps.
+
+        Raises:
+            ValueError: unless n is positive.
+        """
+        check_positive(n=n)
+        v = self._restriction.sample(n, self.chains, generator=generator)
+        u = self._standardised.expand(n, -1).clone()
+        u[:, self.hidden] = v
+        return self.density.unstandardise(u)[:, self.hidden]
+
+    def log_prob(self, rest: Tensor) -> Values:
+        """``log p(x_A | x_B) = -E(x_A, x_B) - log Z_B``, (batch,), in nats.
+
+        In the units of the data; its error is `normaliser`'s.
+
+        Args:
+            rest: hidden columns, (batch, hidden), in the order of `columns`.
+
+        Raises:
+            ValueError: on another shape, or where the bounds of the normaliser refute it.
+        """
+        if rest.ndim != 2 or rest.shape[1] != len(self.columns):
+            raise ValueError(
+                f"`rest` must have shape (batch, {len(self.columns)}), a column for each of "
+                f"{', '.join(self.columns)}: got {tuple(rest.shape)}."
+            )
+        z = self.normaliser
+        if not math.isfinite(z.value):
+            raise ValueError(
+                "The normaliser must be known for log p(x_A|x_B): its bounds "
+                f"{z.lower:.4g} and {z.upper:.4g} contradict it; try more `chains`."
+            )
+        return (-tabulate(self.density.energy, self.complete(rest)) - z.value).to(rest)
+
+    def complete(self, rest: Tensor) -> Points:
+        """Whole rows, (batch, d): the known values, and ``rest`` in the hidden columns."""
+        x = self.x.to(rest).expand(len(rest), -1).clone()
+        x[:, self.hidden] = rest
+        return x
+
+    @cached_property
+    def normaliser(self) -> LogZ:
+        """``log Z_B`` in the units of the data, its standard error, and bounds of it.
+
+        Where one or two columns are hidden the error is the change by twice the spacing.
+        """
+        generator = torch.Generator().manual_seed(0)
+        found = self._restriction.log_z(self.chains, generator=generator)
+        # dx_A = dv Π_A dx/du, and E is in the units of all columns: those of B stay.
+        change = float(_log_slopes(self.density, self.x[None])[0, ~self.hidden].sum())
+        return LogZ(found.value + change, found.error, found.lower + change, found.upper + change)
+
+    @cached_property
+    def _standardised(self) -> Tensor:
+        return self.density.standardise(self.x[None])
+
+    @cached_property
+    def _restriction(self) -> Restriction:
+        energy = self.density.energy.energy
+        return restricted(energy, self._standardised, self.hidden, self.mixture)
+
+
+def conditional(
+    density: Density,
+    known: Mapping[str | int, float],
+    names: Sequence[str],
+    usual: Tensor,
+    mixture: GaussianMixture,
+) -> ConditionalDensity:
+    """The density of the other columns given the values of some.
+
+    Args:
+        density: of all columns.
+        known: values in the units of the data, by the name or the index of their column.
+        names: of all columns.
+        usual: a row, (d,), that is valid in every column, such as a mean.
+        mixture: see `ConditionalDensity`.
+
+    Raises:
+        ValueError: for an unknown column or one given twice, a value that is no finite number or
+            that its column cannot have, or where no column or all are known.
+    """
+    values: dict[int, float] = {}
+    for key, value in known.items():
+        place = _place(key, names)
+        if place in values:
+            raise ValueError(f"`known` must have each column once: got {names[place]!r} twice.")
+        values[place] = _number(value, names[place])
+    if not 0 < len(values) < len(names):
+        got = "all" if values else "none"
+        raise ValueError(f"`known` must have some of the columns {_listed(names)}: got {got}.")
+    x, hidden = usual.clone(), torch.ones(len(names), dtype=torch.bool)
+    for place, value in values.items():
+        x[place], hidden[place] = value, False
+    found = ConditionalDensity(density, x, hidden, tuple(names), mixture)
+    outside = ~density.standardise(x[None])[0].isfinite()
+    if outside.any():
+        name = names[int(outside.nonzero()[0])]
+        raise ValueError(f"{name!r} must have a value that its column can have: got {known}.")
+    return found
+
+
+def _place(key: Any, names: Sequence[str]) -> int:
+    """The index of a column by its name or index."""
+    if isinstance(key, str) and key in names:
+        return names.index(key)
+    if isinstance(key, int) and not isinstance(key, bool) and 0 <= key < len(names):
+        return key
+    near = difflib.get_close_matches(str(key), names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"the columns are {_listed(names)}."
+    raise ValueError(f"`known` must be columns by name or index: got {key!r}; {hint}")
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError(f"{name!r} must have a finite number as its value: got {value!r}.")
+    return float(value)
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" * (len(names) > most))
+
+
+def _log_slopes(density: Density, x: Points) -> Tensor:
+    """``log |du_j/dx_j|`` of each coordinate at points, (batch, d), float64."""
+    with torch.enable_grad():
+        x = x.detach().double().requires_grad_()
+        (slope,) = torch.autograd.grad(density.standardise(x).sum(), x)
+    return slope.abs().log()
