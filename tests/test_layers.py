@@ -14,7 +14,8 @@ from wgflow.energies.mlp import MLP
 ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "folder checkpoint",
-    "data": "download images arrays lazy tables sources targets toys batches dataset moments mixtures",
+    "data": "download images arrays lazy tables sources targets toys batches incomplete dataset moments "
+    "mixtures",
     "energies": "precision microbatch base conditional noise_levels network own_module layers "
     "principal mlp trunk unet noise_unet inherit",
     "samplers": "base langevin kinetic independence particles descent population",
@@ -29,9 +30,9 @@ ROOMS = {
     "distributed": "ranks islands launch",
     "training": "signals muon schedule loop health recorder checks loading learner warm_start "
     "validation progress runner",
-    "runs": "summaries zoo run load fit evaluate classes compose sampling uses outliers",
+    "runs": "summaries zoo run load fit evaluate classes compose sampling uses filling outliers",
     "report": "template material scores verdict film page comparison finish",
-    "cli": "printing options progress train sample inverse interpolate ood evaluate compare data "
+    "cli": "printing options progress tables train sample inverse interpolate ood evaluate compare data "
     "entry",
 }
 """The rooms from bottom to top, and in each its modules in their order; `__init__` comes last,

@@ -1,7 +1,9 @@
 """Arrays of points in files: written by suffix as arrays, tables or pictures, and read back."""
 
+import csv
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,12 @@ def check_suffix(file: Path) -> None:
 
 
 def write_points(
-    file: Path, x: npt.ArrayLike, *, picture: npt.ArrayLike | None = None, across: int = 0
+    file: Path,
+    x: npt.ArrayLike,
+    *,
+    picture: npt.ArrayLike | None = None,
+    across: int = 0,
+    columns: Sequence[str] = (),
 ) -> None:
     """Points (n, *event) to a file, in the format of its suffix, one of `SUFFIXES`.
 
@@ -30,6 +37,7 @@ def write_points(
         x: points.
         picture: images that a .png shows in place of x.
         across: images in a row of a .png; 0 for a square grid.
+        columns: names of the coordinates, for a .csv; none for x0, x1 ...
 
     Raises:
         ValueError: the suffix is unknown, or points in a .png are not of shape
@@ -41,11 +49,18 @@ def write_points(
         _grid(np.asarray(x if picture is None else picture), across).save(stream, "png")
     elif file.suffix == ".csv":
         rows = np.asarray(x).reshape(len(np.asarray(x)), -1)
-        header = ",".join(f"x{i}" for i in range(rows.shape[1]))
+        header = _header(columns or [f"x{i}" for i in range(rows.shape[1])])
         np.savetxt(stream, rows, delimiter=",", header=header, comments="", fmt="%.9g")
     else:
         np.save(stream, np.asarray(x))
     write_bytes(file, stream.getvalue())
+
+
+def _header(columns: Sequence[str]) -> str:
+    """A line of comma-separated names, quoted where they need it."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(columns)
+    return line.getvalue()
 
 
 def _grid(x: np.ndarray, across: int) -> Image.Image:

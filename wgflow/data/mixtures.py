@@ -1,5 +1,7 @@
 """A Gaussian mixture fitted to points: where annealing begins whose end is a learned density."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -19,8 +21,8 @@ RIDGE = 1e-4
 def fitted(u: PointSource, *, seed: int = 0) -> GaussianMixture:
     """The mixture with full covariances that expectation-maximisation fits to points (n, d).
 
-    With as many of `PARTS` parts as lower the Bayesian information criterion (Schwarz 1978). Points
-    with a number that is not finite are left out.
+    With as many of `PARTS` parts as lower the Bayesian information criterion (Schwarz 1978).
+    Points with a number that is not finite are left out.
 
     Args:
         u: points in units of order one, at least two.
@@ -31,7 +33,8 @@ def fitted(u: PointSource, *, seed: int = 0) -> GaussianMixture:
     generator = torch.Generator().manual_seed(seed)
     x = u[torch.randperm(len(u), generator=generator)[:SEEN]].double()
     rows = x[x.isfinite().all(1)].cpu().numpy()
-    best, least = None, float("inf")
+    best: Any = None
+    least = float("inf")
     for parts in PARTS:
         if 2 * parts > len(rows):
             break
@@ -39,12 +42,10 @@ def fitted(u: PointSource, *, seed: int = 0) -> GaussianMixture:
         if not (found := fit.bic(rows)) < least:
             break
         best, least = fit, found
-    assert best is not None
-    means, covariances, weights = best.means_, best.covariances_, best.weights_
-    # Symmetric only up to rounding, and a part that died has weight zero.
-    alive = weights > 0
-    c = torch.from_numpy(covariances[alive])
-    return GaussianMixture(means[alive], covariances=(c + c.mT) / 2, weights=weights[alive])
+    alive = best.weights_ > 0  # a part that no point belongs to dies
+    c = torch.from_numpy(best.covariances_[alive])
+    c = (c + c.mT) / 2  # to the last digit
+    return GaussianMixture(best.means_[alive], covariances=c, weights=best.weights_[alive])
 
 
 def moments(mixture: GaussianMixture) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """What a run learned: its energy, its flow, fresh samples, and its normaliser."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,8 @@ from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.config import DTYPES, MIXED, Config
 from wgflow.data.dataset import Dataset
+from wgflow.data.mixtures import fitted
+from wgflow.data.targets import GaussianMixture
 from wgflow.energies.base import Rescaled
 from wgflow.energies.precision import halved
 from wgflow.flows import Flow, flow_of
@@ -23,6 +25,7 @@ from wgflow.likelihood.quadrature import box, log_z
 from wgflow.samplers.langevin import MALA
 from wgflow.samplers.particles import Particles
 from wgflow.samplers.population import draw
+from wgflow.tasks.conditional import ConditionalDensity, known_row
 from wgflow.training.learner import load_data
 
 STARTS = ("noise", "population")
@@ -149,6 +152,42 @@ class Run:
         trained = self.require_particles()
         energy = self.energy.energy
         return log_z_from_particles(energy, trained, held_out or trained, generator=generator)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the coordinates of vectors: those of the table, or x0, x1 ...
+
+        Raises:
+            ValueError: points are no vectors.
+        """
+        if len(self.event_shape) != 1:
+            raise ValueError(
+                f"Columns are of vectors: got points of shape {self.event_shape}, of which parts "
+                "are hidden by a mask."
+            )
+        return self.dataset.columns or tuple(f"x{j}" for j in range(self.event_shape[0]))
+
+    @cached_property
+    def mixture(self) -> GaussianMixture:
+        """A Gaussian mixture fitted to the train points, in standardised units.
+
+        Where annealing of conditionals starts; what they are does not depend on it.
+        """
+        return fitted(self.dataset.learned, seed=self.config.seed)
+
+    def conditional(self, known: Mapping[str | int, float]) -> ConditionalDensity:
+        """The density of the other columns given the values of some, with draws of it.
+
+        Args:
+            known: values in the units of the data, by the name or the index of their column.
+
+        Raises:
+            ValueError: points are no vectors, a column is unknown or given twice, a value is no
+                finite number or none that its column can have, or no column or all are known.
+        """
+        columns = self.columns
+        usual = self.dataset.test.mean(0).to(self.like(0))
+        return ConditionalDensity(self, *known_row(known, columns, usual))
 
     def standardise(self, x: Points) -> Points:
         """Points of the data in standardised units; ValueError for ones of another shape."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,7 +23,6 @@ from torch import Tensor
 from wgflow._check import check_positive
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
-from wgflow.data.targets import GaussianMixture
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.quadrature import tabulate
 from wgflow.tasks.restriction import Restriction, restricted
@@ -32,12 +31,27 @@ CHAINS = 1000
 """Annealed for draws, and each way for a normaliser."""
 
 
+@runtime_checkable
 class Density(Protocol):
     """A density of vectors in the units of data, such as `wgflow.runs.run.Run`.
 
     Its ``energy`` is E of points in those units, and ``energy.energy`` that of standardised ones,
     into which coordinates are transformed one by one.
+
+    Attributes:
+        columns: names of the coordinates.
+        mixture: in standardised units, roughly the density: where chains start.
     """
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names, (d,)."""
+        ...
+
+    @property
+    def mixture(self) -> Any:
+        """A `GaussianMixture` over R^d."""
+        ...
 
     @property
     def energy(self) -> Any:
@@ -63,43 +77,50 @@ class ConditionalDensity:
         density: of all columns.
         x: a row, (d,), in the units of the data: the known values, and anything valid elsewhere.
         hidden: A, (d,), bool.
-        names: of all columns.
-        mixture: of all columns in standardised units, roughly the density: where chains start.
-        chains: annealed where more than two columns are hidden.
+        chains: annealed where more than two columns are hidden, at least so many.
+
+    Raises:
+        ValueError: a known value is none that its column can have, or there are no chains.
     """
 
     density: Density
     x: Tensor
     hidden: Tensor
-    names: tuple[str, ...]
-    mixture: GaussianMixture
     chains: int = CHAINS
 
     def __post_init__(self) -> None:
         check_positive(chains=self.chains)
+        outside = ~(self.hidden | self._standardised[0].isfinite())
+        if outside.any():
+            j = int(outside.nonzero()[0])
+            raise ValueError(
+                f"{self.density.columns[j]!r} must have a value that its column can have: "
+                f"got {float(self.x[j]):g}."
+            )
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the hidden columns, in the order of draws."""
-        return tuple(n for n, h in zip(self.names, self.hidden.tolist(), strict=True) if h)
+        names = zip(self.density.columns, self.hidden.tolist(), strict=True)
+        return tuple(name for name, hidden in names if hidden)
 
     @property
     def known(self) -> dict[str, float]:
         """Values of the known columns, by name."""
-        cells = zip(self.names, self.x.tolist(), self.hidden.tolist(), strict=True)
+        cells = zip(self.density.columns, self.x.tolist(), self.hidden.tolist(), strict=True)
         return {name: value for name, value, hidden in cells if not hidden}
 
     def sample(self, n: int, *, generator: Rng = None) -> Tensor:
         """``n`` draws of the hidden columns, (n, hidden), in the units of the data.
 
-        Those of one or two columns are independent. Others are ``n`` of as many chains or more,
+        Those of one or two columns are independent. Others are half of as many chains or fewer,
         resampled by their weights and moved on by exact steps.
 
         Raises:
             ValueError: unless n is positive.
         """
         check_positive(n=n)
-        v = self._restriction.sample(n, self.chains, generator=generator)
+        v = self._restriction.sample(n, max(2 * n, self.chains), generator=generator)
         u = self._standardised.expand(n, -1).clone()
         u[:, self.hidden] = v
         return self.density.unstandardise(u)[:, self.hidden]
@@ -153,47 +174,33 @@ class ConditionalDensity:
     @cached_property
     def _restriction(self) -> Restriction:
         energy = self.density.energy.energy
-        return restricted(energy, self._standardised, self.hidden, self.mixture)
+        return restricted(energy, self._standardised, self.hidden, self.density.mixture)
 
 
-def conditional(
-    density: Density,
-    known: Mapping[str | int, float],
-    names: Sequence[str],
-    usual: Tensor,
-    mixture: GaussianMixture,
-) -> ConditionalDensity:
-    """The density of the other columns given the values of some.
+def known_row(
+    known: Mapping[str | int, float], names: Sequence[str], usual: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A row with the known values, and what of it is hidden, both (d,).
 
     Args:
-        density: of all columns.
-        known: values in the units of the data, by the name or the index of their column.
+        known: values by the name or the index of their column.
         names: of all columns.
-        usual: a row, (d,), that is valid in every column, such as a mean.
-        mixture: see `ConditionalDensity`.
+        usual: the values elsewhere, (d,).
 
     Raises:
-        ValueError: for an unknown column or one given twice, a value that is no finite number or
-            that its column cannot have, or where no column or all are known.
+        ValueError: for an unknown column or one given twice, a value that is no finite number, or
+            where no column or all are known.
     """
-    values: dict[int, float] = {}
-    for key, value in known.items():
-        place = _place(key, names)
-        if place in values:
-            raise ValueError(f"`known` must have each column once: got {names[place]!r} twice.")
-        values[place] = _number(value, names[place])
-    if not 0 < len(values) < len(names):
-        got = "all" if values else "none"
-        raise ValueError(f"`known` must have some of the columns {_listed(names)}: got {got}.")
     x, hidden = usual.clone(), torch.ones(len(names), dtype=torch.bool)
-    for place, value in values.items():
-        x[place], hidden[place] = value, False
-    found = ConditionalDensity(density, x, hidden, tuple(names), mixture)
-    outside = ~density.standardise(x[None])[0].isfinite()
-    if outside.any():
-        name = names[int(outside.nonzero()[0])]
-        raise ValueError(f"{name!r} must have a value that its column can have: got {known}.")
-    return found
+    for key, value in known.items():
+        j = _place(key, names)
+        if not hidden[j]:
+            raise ValueError(f"`known` must have each column once: got {names[j]!r} twice.")
+        x[j], hidden[j] = _number(value, names[j]), False
+    if hidden.all() or not hidden.any():
+        got = "none" if hidden.all() else "all"
+        raise ValueError(f"`known` must have some of the columns {_listed(names)}: got {got}.")
+    return x, hidden
 
 
 def _place(key: Any, names: Sequence[str]) -> int:

@@ -67,11 +67,11 @@ class Restriction:
         return self.energy(self.coordinates(z))
 
     def sample(self, n: int, chains: int, *, generator: Rng = None) -> Tensor:
-        """``n`` draws of v, (n, hidden): of a grid, or of ``chains`` annealed ones or more."""
+        """``n`` draws of v, (n, hidden): of a grid, or of ``chains ≥ n`` annealed ones."""
         if self.dim in NODES:
             z = self._drawn_from_grid(n, generator)
         else:
-            z = self._settled(self._annealed(max(n, chains), generator), generator)
+            z = self._settled(self._annealed(chains, generator), generator)
             z = z[torch.randperm(len(z), generator=generator)[:n].to(z.device)]
         return self.coordinates(z)
 
@@ -84,9 +84,7 @@ class Restriction:
             return LogZ(value, abs(value - coarse), value, value)
         way = self._annealed(chains, generator)
         model = self._settled(way, generator)
-        found = sequential.log_z(
-            self.energy_of_z, self.reference, model, way, generator=generator
-        )
+        found = sequential.log_z(self.energy_of_z, self.reference, model, way, generator=generator)
         value, error, lower, upper = found
         return LogZ(value + log_det, error, lower + log_det, upper + log_det)
 
