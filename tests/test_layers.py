@@ -14,8 +14,8 @@ from wgflow.energies.mlp import MLP
 ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "folder checkpoint",
-    "data": "download images arrays lazy tables sources targets toys batches incomplete dataset moments "
-    "mixtures",
+    "data": "download images arrays lazy tables sources targets toys batches incomplete dataset "
+    "moments mixtures",
     "energies": "precision microbatch base conditional noise_levels network own_module layers "
     "principal mlp trunk unet noise_unet inherit",
     "samplers": "base langevin kinetic independence particles descent population",
@@ -32,8 +32,8 @@ ROOMS = {
     "validation progress runner",
     "runs": "summaries zoo run load fit evaluate classes compose sampling uses filling outliers",
     "report": "template material scores verdict film page comparison finish",
-    "cli": "printing options progress tables train sample inverse interpolate ood evaluate compare data "
-    "entry",
+    "cli": "printing options progress tables train sample inverse interpolate ood evaluate compare "
+    "data entry",
 }
 """The rooms from bottom to top, and in each its modules in their order; `__init__` comes last,
 but of rooms that others import by name it only has a sentence."""

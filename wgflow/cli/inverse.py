@@ -31,11 +31,28 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 draws of the other half
 - `wgflow inpaint runs/points-0 --input points.npy --mask hidden.npy`: an array that is True where
 a coordinate is hidden
+- `wgflow inpaint runs/wine-0 --given alcohol=12.5 --given pH=3.2 -n 1000 --out draws.csv`: draws of
+the other columns
+- `wgflow inpaint runs/wine-0 --input gaps.csv --out full.csv`: a table whose empty cells are filled
 """
 )
 def inpaint(
     folder: Learned,
-    input_: Input = TEST,
+    input_: Annotated[
+        str,
+        typer.Option(
+            "--input",
+            metavar="FILE",
+            help="An .npy file of points, or a table, .csv or .parquet, with empty cells to fill; "
+            "default test points.",
+        ),
+    ] = TEST,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=VALUE", help="Draw the other columns given this one's value; repeat."
+        ),
+    ] = None,
     mask: Annotated[
         str, typer.Option(help="What is hidden: left, right, top, bottom, center, or FILE.npy.")
     ] = "right",
