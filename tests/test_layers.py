@@ -32,8 +32,8 @@ ROOMS = {
     "validation progress runner",
     "runs": "summaries zoo run load fit evaluate classes compose sampling uses filling outliers",
     "report": "template material scores verdict film page comparison finish",
-    "cli": "printing options progress tables train sample inverse interpolate ood evaluate compare "
-    "data entry",
+    "cli": "printing options progress tables train sample inverse interpolate ood evaluate "
+    "compare data entry",
 }
 """The rooms from bottom to top, and in each its modules in their order; `__init__` comes last,
 but of rooms that others import by name it only has a sentence."""

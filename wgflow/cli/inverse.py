@@ -31,9 +31,9 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 draws of the other half
 - `wgflow inpaint runs/points-0 --input points.npy --mask hidden.npy`: an array that is True where
 a coordinate is hidden
-- `wgflow inpaint runs/wine-0 --given alcohol=12.5 --given pH=3.2 -n 1000 --out draws.csv`: draws of
-the other columns
-- `wgflow inpaint runs/wine-0 --input gaps.csv --out full.csv`: a table whose empty cells are filled
+- `wgflow inpaint runs/wine-0 --given alcohol=12.5 --given pH=3.2 -n 1000 --out draws.csv`: draws
+of the other columns
+- `wgflow inpaint runs/wine-0 --input gaps.csv --out full.csv`: a table, its empty cells filled
 """
 )
 def inpaint(

@@ -1,5 +1,6 @@
 """A Gaussian mixture fitted to points: where annealing begins whose end is a learned density."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ def fitted(u: PointSource, *, seed: int = 0) -> GaussianMixture:
         u: points in units of order one, at least two.
         seed: of the choice of points and of where the fit starts.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture as Fit  # an import of two seconds
 
     generator = torch.Generator().manual_seed(seed)
@@ -38,7 +40,8 @@ def fitted(u: PointSource, *, seed: int = 0) -> GaussianMixture:
     for parts in PARTS:
         if 2 * parts > len(rows):
             break
-        fit = Fit(parts, reg_covar=RIDGE, random_state=seed).fit(rows)
+        with warnings.catch_warnings(category=ConvergenceWarning, action="ignore"):
+            fit = Fit(parts, reg_covar=RIDGE, random_state=seed).fit(rows)
         if not (found := fit.bic(rows)) < least:
             break
         best, least = fit, found

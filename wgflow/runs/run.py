@@ -175,7 +175,7 @@ class Run:
         """
         return fitted(self.dataset.learned, seed=self.config.seed)
 
-    def conditional(self, known: Mapping[str | int, float]) -> ConditionalDensity:
+    def conditional(self, known: Mapping[str | int, Any]) -> ConditionalDensity:
         """The density of the other columns given the values of some, with draws of it.
 
         Args:

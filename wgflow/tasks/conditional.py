@@ -178,7 +178,7 @@ class ConditionalDensity:
 
 
 def known_row(
-    known: Mapping[str | int, float], names: Sequence[str], usual: Tensor
+    known: Mapping[str | int, Any], names: Sequence[str], usual: Tensor
 ) -> tuple[Tensor, Tensor]:
     """A row with the known values, and what of it is hidden, both (d,).
 

@@ -25,6 +25,9 @@ WIDE = 0.2
 NODES = {1: 2048, 2: 256}
 """Of a quadrature, along each axis, by the number of axes."""
 
+FEW = 4
+"""By which fewer nodes find the box."""
+
 REACH, NATS, ZOOMS = 10.0, 35.0, 12
 """A box begins this many deviations around the reference, and ends where p is e^-35 of its
 largest value; at most so many corrections lie between."""
@@ -168,21 +171,20 @@ def box(energy: Energy, reference: GaussianMixture, points: int, *, like: Tensor
 
     It grows where the energy is low at a wall, and shrinks where it is high far from one.
     """
+    few = points // FEW
     spread = reference.factors.norm(dim=2)
     low = (reference.means - REACH * spread).amin(0)
     high = (reference.means + REACH * spread).amax(0)
-    options = {"dtype": like.dtype, "device": like.device}
-    grid = Grid.box(low.tolist(), high.tolist(), points, **options)
     for _ in range(ZOOMS):
-        values = tabulate(energy, grid.nodes)
-        inside = grid.nodes[values < values.min() + NATS].double().cpu()
-        width, cell = high - low, (high - low) / points
+        nodes = Grid.box(low.tolist(), high.tolist(), few, dtype=like.dtype).nodes
+        values = tabulate(energy, nodes.to(like.device)).cpu()
+        inside = nodes[values < values.min() + NATS].double()
+        width, cell = high - low, (high - low) / few
         first, last = inside.amin(0), inside.amax(0)
-        below = torch.where(first < low + cell, low - width / 2, first - 2 * cell)
-        above = torch.where(last > high - cell, high + width / 2, last + 2 * cell)
-        low, high = below, above
-        grid = Grid.box(low.tolist(), high.tolist(), points, **options)
-        ratio = (high - low) / width
-        if ((ratio > 0.8) & (ratio < 1.1)).all():
+        low, high = (
+            torch.where(first < low + cell, low - width / 2, first - cell),
+            torch.where(last > high - cell, high + width / 2, last + cell),
+        )
+        if ((0.8 * width < high - low) & (high - low < 1.2 * width)).all():
             break
-    return grid
+    return Grid.box(low.tolist(), high.tolist(), points, dtype=like.dtype, device=like.device)
