@@ -1,5 +1,7 @@
 """Arrays of points in files."""
 
+import csv
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +16,13 @@ def test_a_table_of_points_reads_back(tmp_path):
     back = np.loadtxt(tmp_path / "x.csv", delimiter=",", skiprows=1, dtype=np.float32)
     assert np.array_equal(back, x)
     assert [file.name for file in tmp_path.iterdir()] == ["x.csv"]
+
+
+def test_columns_of_a_table_have_their_names(tmp_path):
+    names = ["age", "height, cm", "x"]
+    write_points(tmp_path / "x.csv", np.zeros((2, 3)), columns=names)
+    with (tmp_path / "x.csv").open(newline="") as file:
+        assert next(csv.reader(file)) == names
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -90,16 +90,17 @@ def inpaint(
     import torch
 
     from wgflow.runs import uses
+    from wgflow.runs.filling import read_rows
     from wgflow.runs.load import load
 
     run = load(folder)
     if given or is_table(input_):
         check_one(given, input_)
         file = output(out, folder, "inpainted.csv", f"{folder}-inpainted.csv")
-        generator = seeded(seed)
         if given:
-            return write_draws(run, given, count or 1000, file, as_json, generator)
-        return write_filled(run, input_, (count, draws or 1), file, as_json, generator)
+            return write_draws(run, given, count or 1000, file, seed=seed, as_json=as_json)
+        rows = read_rows(run, input_)[:count]
+        return write_filled(run, rows, draws or 1, file, seed=seed, as_json=as_json)
     file = result_file(out, folder, "inpainted", run)
     x, hidden = points_of(run, input_, count or 8), uses.mask(run, mask)
     chains = uses.Chains(draws or 6, approach, steps, sampler)

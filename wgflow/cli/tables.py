@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from wgflow.cli.options import TEST
+from wgflow.cli.options import TEST, seeded
 from wgflow.cli.printing import rows_table, say, say_either, say_json
 from wgflow.cli.progress import waiting
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
     from wgflow.runs.run import Run
 
@@ -51,19 +51,14 @@ def parse_given(given: list[str], columns: tuple[str, ...]) -> dict[str | int, f
 
 
 def write_draws(
-    run: "Run",
-    given: list[str],
-    count: int,
-    file: Path,
-    as_json: bool,
-    generator: "torch.Generator",
+    run: "Run", given: list[str], count: int, file: Path, *, seed: int, as_json: bool
 ) -> None:
     """Draws of the other columns, as whole rows in a file; their means and deviations in words."""
     from wgflow.data.arrays import write_points
 
     p = run.conditional(parse_given(given, run.columns))
     with waiting("Drawing"):
-        rest = p.sample(count, generator=generator)
+        rest = p.sample(count, generator=seeded(seed))
     write_points(file, p.complete(rest), columns=run.columns)
     spread = rest.std(0, correction=0)
     found = {
@@ -71,31 +66,24 @@ def write_draws(
         for name, mean, std in zip(p.columns, rest.mean(0), spread, strict=True)
     }
     if as_json:
-        return say_json({"path": str(file), "known": p.known, "columns": found})
+        return say_json({"path": str(file), "known": p.known, "columns": found, "seed": seed})
     typer.echo(f"Wrote {count} draws of {', '.join(p.columns)} to {file}.")
     say(rows_table([{"column": name} | row for name, row in found.items()]))
 
 
 def write_filled(
-    run: "Run",
-    source: str,
-    counts: tuple[int | None, int],
-    file: Path,
-    as_json: bool,
-    generator: "torch.Generator",
+    run: "Run", x: "Tensor", draws: int, file: Path, *, seed: int, as_json: bool
 ) -> None:
-    """Rows of a table with their empty cells drawn, as often as asked, those of a row together."""
+    """Rows with their missing cells drawn, as often as asked, those of a row together."""
     from wgflow.data.arrays import write_points
-    from wgflow.runs import filling
+    from wgflow.runs.filling import fill
 
-    count, draws = counts
-    x = filling.read_rows(run, source)[:count]
     missing = x.isnan()
     with waiting("Filling"):
-        rows = filling.fill(run, x, draws=draws, generator=generator)
+        rows = fill(run, x, draws=draws, generator=seeded(seed))
     write_points(file, rows.flatten(0, 1), columns=run.columns)
     gaps, cells = int(missing.any(1).sum()), int(missing.sum())
-    record = {"path": str(file), "rows": len(x), "draws": draws, "cells": cells}
+    record = {"path": str(file), "rows": len(x), "draws": draws, "cells": cells, "seed": seed}
     each = "" if draws == 1 else f", {draws} draws for each"
     line = f"Filled {cells} cells in {gaps} of {len(x)} rows{each}; wrote them to {file}."
     say_either(as_json, record, line)

@@ -24,11 +24,11 @@ def read_incomplete(path: Path, columns: Sequence[str], dtype: np.dtype) -> np.n
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{path.name} must hold a table: {error}") from error
     names = table.column_names
-    if (extra := [name for name in names if name not in columns]) or not len(table):
-        got = f"others: {', '.join(extra[:5])}" if extra else "no rows"
-        raise ValueError(
-            f"{path.name} must have rows of columns among {list(columns)}: got {got}."
-        )
+    if extra := [name for name in names if name not in columns]:
+        known, got = ", ".join(columns), ", ".join(map(repr, extra[:5]))
+        raise ValueError(f"{path.name} must have columns of the names {known}: got {got}.")
+    if not len(table):
+        raise ValueError(f"{path.name} must have rows: got none.")
     if len(set(names)) < len(names):
         raise ValueError(f"{path.name} must have columns of different names: got {names}.")
     rows = np.full((len(table), len(columns)), np.nan, dtype)

@@ -46,9 +46,10 @@ def fitted(u: PointSource, *, seed: int = 0) -> GaussianMixture:
             break
         best, least = fit, found
     alive = best.weights_ > 0  # a part that no point belongs to dies
-    c = torch.from_numpy(best.covariances_[alive])
+    found = (best.means_, best.covariances_, best.weights_)
+    means, c, weights = (torch.from_numpy(part[alive]) for part in found)
     c = (c + c.mT) / 2  # to the last digit
-    return GaussianMixture(best.means_[alive], covariances=c, weights=best.weights_[alive])
+    return GaussianMixture(means, covariances=c, weights=weights)
 
 
 def moments(mixture: GaussianMixture) -> tuple[Tensor, Tensor]:
