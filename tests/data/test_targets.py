@@ -174,7 +174,7 @@ def test_the_conditional_of_a_mixture_is_the_joint_density_over_the_marginal():
     law = target.conditional(x[0], hidden)
     gap = law.log_prob(x[:, hidden]) - target.log_prob(x)
     assert (gap - gap[0]).abs().max() < 1e-10
-    grid = Grid.box([-30, -30], [30, 30], 400)
+    grid = Grid.box([-30.0, -30.0], [30.0, 30.0], 400)
     assert abs(log_z(law, grid)) < 1e-6
 
 
