@@ -195,6 +195,17 @@ def test_a_narrow_mode_far_from_a_wide_one_is_found_on_the_grid():
     assert torch.allclose(p.log_prob(x), density.log_prob(law, 1, x), atol=1e-5)
 
 
+@pytest.mark.parametrize("width", [0.02, 50.0])
+def test_the_box_of_a_grid_grows_and_shrinks_to_what_there_is(width):
+    target = mixture(2, 2, 0)
+    density = known(target, GaussianMixture(double([[0.0, 0.0]]), width))
+    p, law = density.given(double([0.3, 0.0]), 1)
+    x = p.sample(400, generator=seeded(9))
+    v = density.standardise(p.complete(x))[:, 1:]
+    assert z_score(v, moments(law)[0]).abs() < 4
+    assert torch.allclose(p.log_prob(x), density.log_prob(law, 1, x), atol=1e-6)
+
+
 def test_names_and_whole_rows():
     density = known(mixture(3, 2, 0))
     row, hidden = known_row({"c": 1.5, 0: -1}, density.columns, torch.zeros(3, dtype=F64))
@@ -243,7 +254,7 @@ def test_refusals(monkeypatch):
         p.sample(0)
     with pytest.raises(ValueError, match="`chains` must be > 0 and finite: got 0"):
         replace(p, chains=0)
-    with pytest.raises(ValueError, match="'a' must have a value that its column can have"):
+    with pytest.raises(ValueError, match=r"values that they can have: got .*inf"):
         ConditionalDensity(density, double([math.inf, 0, 0]), p.hidden)
     contradicted = p.normaliser._replace(value=math.nan, lower=2.0, upper=-30.0)
     monkeypatch.setitem(vars(p), "normaliser", contradicted)

@@ -80,7 +80,8 @@ class ConditionalDensity:
         chains: annealed where more than two columns are hidden, at least so many.
 
     Raises:
-        ValueError: a known value is none that its column can have, or there are no chains.
+        ValueError: the energy is infinite at x, as beyond bounds of columns, or there are no
+            chains.
     """
 
     density: Density
@@ -90,13 +91,9 @@ class ConditionalDensity:
 
     def __post_init__(self) -> None:
         check_positive(chains=self.chains)
-        outside = ~(self.hidden | self._standardised[0].isfinite())
-        if outside.any():
-            j = int(outside.nonzero()[0])
-            raise ValueError(
-                f"{self.density.columns[j]!r} must have a value that its column can have: "
-                f"got {float(self.x[j]):g}."
-            )
+        with torch.no_grad():
+            if not self.density.energy(self.x[None]).isfinite():
+                raise ValueError(f"Columns must have values that they can have: got {self.known}.")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -120,7 +117,7 @@ class ConditionalDensity:
             ValueError: unless n is positive.
         """
         check_positive(n=n)
-        v = self._restriction.sample(n, max(2 * n, self.chains), generator=generator)
+        v = self._restriction.sample(n, self.chains, generator=generator)
         u = self._standardised.expand(n, -1).clone()
         u[:, self.hidden] = v
         return self.density.unstandardise(u)[:, self.hidden]

@@ -70,12 +70,11 @@ class Restriction:
         return self.energy(self.coordinates(z))
 
     def sample(self, n: int, chains: int, *, generator: Rng = None) -> Tensor:
-        """``n`` draws of v, (n, hidden): of a grid, or of ``chains ≥ n`` annealed ones."""
+        """``n`` draws of v, (n, hidden): of a grid, or of annealed chains, at least ``2 n``."""
         if self.dim in NODES:
             z = self._drawn_from_grid(n, generator)
         else:
-            z = self._settled(self._annealed(chains, generator), generator)
-            z = z[torch.randperm(len(z), generator=generator)[:n].to(z.device)]
+            z = self._settled(self._annealed(max(2 * n, chains), generator), n, generator)
         return self.coordinates(z)
 
     def log_z(self, chains: int, *, generator: Rng = None) -> LogZ:
@@ -84,9 +83,10 @@ class Restriction:
         if self.dim in NODES:
             value = float(quadrature.log_z(self.energy_of_z, self._grid)) + log_det
             coarse = float(quadrature.log_z(self.energy_of_z, self._coarse)) + log_det
-            return LogZ(value, abs(value - coarse), value, value)
-        way = self._annealed(chains, generator)
-        model = self._settled(way, generator)
+            rounding = torch.finfo(self.like.dtype).eps * (abs(value) + NATS)
+            return LogZ(value, abs(value - coarse) + rounding, value, value)
+        way = self._annealed(2 * chains, generator)
+        model = self._settled(way, chains, generator)
         found = sequential.log_z(self.energy_of_z, self.reference, model, way, generator=generator)
         value, error, lower, upper = found
         return LogZ(value + log_det, error, lower + log_det, upper + log_det)
@@ -100,11 +100,12 @@ class Restriction:
         options = {"generator": generator}
         return annealed(self.energy_of_z, self.reference, like, self._sampler, **options)
 
-    def _settled(self, way: Annealed, generator: Rng) -> Tensor:
-        """Equally weighted draws of z."""
+    def _settled(self, way: Annealed, n: int, generator: Rng) -> Tensor:
+        """``n`` equally weighted draws of z: of twice as many chains, so that few are copies."""
         p = resample(way.particles, generator=generator)
+        few = torch.randperm(len(p.x), generator=generator)[:n].to(p.x.device)
         sampler = MALA(p.langevin_step)
-        return sample(sampler, self.energy_of_z, p.x, SETTLING, generator=generator)
+        return sample(sampler, self.energy_of_z, p.x[few], SETTLING, generator=generator)
 
     def _drawn_from_grid(self, n: int, generator: Rng) -> Tensor:
         """Uniform in cells drawn by their mass; exact steps smooth what they are wide."""
