@@ -94,7 +94,7 @@ def inpaint(
     from wgflow.runs.load import load
 
     run = load(folder)
-    if given or is_table(input_):
+    if given or (is_table(input_) and not mask.endswith(".npy")):
         check_one(given, input_)
         file = output(out, folder, "inpainted.csv", f"{folder}-inpainted.csv")
         if given:
