@@ -14,8 +14,8 @@ from wgflow.energies.mlp import MLP
 ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "folder checkpoint",
-    "data": "download images arrays lazy tables sources targets toys batches incomplete dataset "
-    "moments mixtures",
+    "data": "download images frames grids columns lazy tables arrays sources missing targets toys "
+    "batches incomplete dataset moments mixtures",
     "energies": "precision microbatch base conditional noise_levels network own_module layers "
     "principal mlp trunk unet noise_unet inherit",
     "samplers": "base langevin kinetic independence particles descent population",

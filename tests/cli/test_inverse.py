@@ -103,8 +103,8 @@ def test_other_columns_are_drawn_given_some(runs, tmp_path):
     first = out.read_text()
     assert "Wrote 40 draws of x0" in succeed(*options, "1=0.25")
     assert out.read_text() == first
-    assert "--given must be COLUMN=VALUE with a number: got 'x1'" in refused(*options, "x1")
-    assert "COLUMN=VALUE with a number: got 'x1=a'" in refused(*options, "x1=a")
+    assert "--given must be COLUMN=VALUE: got 'x1'" in refused(*options, "x1")
+    assert "a finite number as its value: got 'a'" in refused(*options, "x1=a")
     assert "each column once: got 'x1' twice" in refused(*options, "x1=1", "--given", "x1=2")
     assert "got 'y'; the columns are x0, x1" in refused(*options, "y=1")
     assert "--given or --input must say" in refused(*options, "x1=1", "--input", "a.csv")

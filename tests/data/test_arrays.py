@@ -1,12 +1,13 @@
 """Arrays of points in files."""
 
-import csv
-
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
+from pyarrow import csv, parquet
 
 from wgflow.data.arrays import read_array, write_points
+from wgflow.data.columns import Columns
 
 
 def test_a_table_of_points_reads_back(tmp_path):
@@ -18,11 +19,16 @@ def test_a_table_of_points_reads_back(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["x.csv"]
 
 
-def test_columns_of_a_table_have_their_names(tmp_path):
-    names = ["age", "height, cm", "x"]
-    write_points(tmp_path / "x.csv", np.zeros((2, 3)), columns=names)
-    with (tmp_path / "x.csv").open(newline="") as file:
-        assert next(csv.reader(file)) == names
+def test_tables_have_names_and_values_in_place_of_points(tmp_path):
+    rows = pa.table({"k, l": [1, 2, 2, 3] * 2, "c": ["u", "v", "u", "u"] * 2, "x": [0.1, 0.7] * 4})
+    columns = Columns.of(rows)
+    x = columns.encode(rows)
+    for name, read in (("x.csv", csv.read_csv), ("x.parquet", parquet.read_table)):
+        write_points(tmp_path / name, x, columns=columns)
+        assert read(tmp_path / name).equals(rows)
+    assert (tmp_path / "x.csv").read_text().splitlines()[0] == '"k, l",c,x'
+    write_points(tmp_path / "x.npy", x, columns=columns)
+    assert np.array_equal(np.load(tmp_path / "x.npy"), x)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

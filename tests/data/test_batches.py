@@ -1,9 +1,11 @@
 """The stream of batches: permutations, flips, noise; resumed is uninterrupted."""
 
+import numpy as np
 import pytest
 import torch
 
 from wgflow.data.batches import Batches
+from wgflow.data.lazy import LazyPoints
 
 
 def rows(x):
@@ -132,3 +134,20 @@ def test_smoothing_resumes_bit_for_bit(taken):
 def test_flips_are_of_images():
     with pytest.raises(ValueError, match=r"`flips` needs points \(channels.*got \(2,\)"):
         Batches(torch.zeros(5, 2), 2, flips=True)
+
+
+def test_numbers_with_noise_are_renewed_in_every_batch():
+    values = np.arange(6.0)[:, None] + 0.25
+    points = LazyPoints(values, torch.arange(6), torch.float64, renew=renewed)
+    batches = Batches(points, 6, generator=torch.Generator().manual_seed(0))
+    first, second = (next(batches).flatten().sort().values for _ in range(2))
+    assert torch.equal(first.floor(), torch.arange(6.0).double())
+    assert torch.equal(second.floor(), first.floor())
+    assert (first != second).all()
+    assert points[:].flatten().tolist() == values.flatten().tolist()
+    doubled = points.map(lambda x: 2 * x).fresh(torch.arange(6))
+    assert torch.equal((doubled / 2).floor().flatten(), first.floor())
+
+
+def renewed(x, generator):
+    return x.floor() + torch.rand(x.shape, dtype=x.dtype, generator=generator)

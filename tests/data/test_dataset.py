@@ -86,6 +86,28 @@ def test_table_is_read_exactly_and_split_into_disjoint_parts(save, tmp_path):
     assert data.event_shape == (3,)
 
 
+def test_eight_digits_are_continuous_and_read_bit_for_bit(tmp_path):
+    x = np.round(RNG.normal(size=(20_000, 2)), 7)
+    np.savetxt(tmp_path / "t.csv", x, delimiter=",", header="a,b", comments="", fmt="%.8g")
+    np.save(tmp_path / "t.npy", np.loadtxt(tmp_path / "t.csv", delimiter=",", skiprows=1))
+    table, array = (load(tmp_path / f"t.{kind}", dtype=torch.float64) for kind in ("csv", "npy"))
+    assert torch.equal(table.train, array.train)
+    assert torch.equal(table.test, array.test)
+    assert [column.resolution for column in table.schema.columns] == [None, None]
+
+
+def test_values_on_a_grid_have_noise_that_leads_back_to_them(tmp_path):
+    rows = pa.table({"k": RNG.integers(0, 5, 400), "c": RNG.choice(["u", "v"], 400)})
+    pa.parquet.write_table(rows, tmp_path / "t.parquet")
+    data, again, other = (load(tmp_path / "t.parquet", seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(data.train[:], again.train[:])
+    assert not torch.equal(data.train[:9], other.train[:9])
+    values = data.schema.frame(torch.cat([data.train[:], data.test]), "pyarrow")
+    pairs = sorted(zip(*values.to_pydict().values(), strict=True))
+    assert pairs == sorted(zip(*rows.to_pydict().values(), strict=True))
+    assert len(set(data.train[:][:, 0].tolist())) > 300
+
+
 def test_split_is_seeded_and_size_takes_a_part_of_train(tmp_path):
     path = save_array(tmp_path)
     one, same, other = (load(path, seed=s) for s in (0, 0, 1))
@@ -234,10 +256,12 @@ REFUSED = {
     "no header": (write("t.csv", "1,2\n3,4\n"), r"must have a header.*got numbers \['1', '2'\]"),
     "ragged csv": (write("t.csv", "a,b\n1,2\n3\n"), "t.csv must hold a table"),
     "csv hole": (write("t.csv", "a,b\n1,2\n3,\n"), "got nan in row 1, column 'b'"),
-    "csv text": (write("t.csv", "a,b\n1,x\n3,y\n"), r"numeric columns: got 'b' \(string\)"),
+    "csv text": (write("t.csv", "a,b\n1,x\n3,y\n"), "Text must repeat.*got 2 .* of 'b'; leave"),
+    "csv date": (write("t.csv", "a,b\n1,2020-01-01\n"), r"booleans or text: got 'b' \(Date\)"),
     "parquet null": (write_parquet(a=[1, None, 2]), "got nan in row 1, column 'a'"),
     "parquet nan": (write_parquet(a=[1.0, float("nan")]), "got nan in row 1, column 'a'"),
-    "parquet flag": (write_parquet(a=[1, 2], b=[True, False]), r"got 'b' \(bool\)"),
+    "constant flag": (write_parquet(a=[1, 2, 3], b=[True] * 3), r"constant \['b'\]"),
+    "hint": (write("t.csv", "a,b\n1,2\n3,\n"), 'data.missing = "impute" fills them in'),
     "not parquet": (write("t.parquet", "hello"), "t.parquet must hold a table"),
     "constant": (write_parquet(a=[1, 2, 3, 4], b=[0.1] * 4), r"constant \['b'\]"),
     "constant array": (write_array(np.full((9, 2), 0.1)), r"constant \[0, 1\]"),

@@ -10,6 +10,7 @@ from problems import seeded
 
 import wgflow
 from wgflow.config import build, override
+from wgflow.data.columns import Columns
 from wgflow.likelihood.quadrature import box, log_z
 from wgflow.runs.filling import fill, read_rows
 
@@ -22,7 +23,8 @@ def table(tmp_path_factory):
     folder = tmp_path_factory.mktemp("table")
     x = torch.randn(300, 4, generator=seeded(0)) @ torch.randn(4, 4, generator=seeded(1))
     file = folder / "x.csv"
-    wgflow.write_points(file, 5 + x * torch.tensor([1.0, 0.1, 10.0, 1.0]), columns="abcd")
+    columns = Columns.numbers("abcd")
+    wgflow.write_points(file, 5 + x * torch.tensor([1.0, 0.1, 10.0, 1.0]), columns=columns)
     return wgflow.fit(build(override({}, f'data.name="{file}"', *SMALL)), folder / "run")
 
 
@@ -96,6 +98,39 @@ def test_rows_are_read_by_name(table, tmp_path):
     assert x.dtype == torch.float32
     assert x.isnan().tolist() == [[True, True, True, False], [True, False, True, True]]
     assert (x[0, 3], x[1, 1]) == (1, 2)
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory):
+    """A run of a number, an integer and a category, that learned next to nothing."""
+    folder, g = tmp_path_factory.mktemp("kinds"), seeded(0)
+    file = folder / "x.csv"
+    size, count = torch.randn(240, generator=g), torch.randint(6, (240,), generator=g)
+    rows = zip(size.tolist(), count.tolist(), ["red", "blue", "red", "green"] * 60, strict=True)
+    lines = [",".join(map(str, row)) for row in [("size", "count", "colour"), *rows]]
+    file.write_text("\n".join(lines))
+    return wgflow.fit(build(override({}, f'data.name="{file}"', *SMALL)), folder / "run")
+
+
+def test_known_values_may_be_integers_and_categories(kinds, tmp_path):
+    p = kinds.conditional({"colour": "blue", "count": 3})
+    assert p.known == {
+        "count": 3.5,
+        "colour": kinds.schema.columns[2].categories.index("blue") + 0.5,
+    }
+    rows = kinds.schema.decode(p.complete(p.sample(4, generator=seeded(0))))
+    assert set(rows["colour"]) == {"blue"}
+    assert set(rows["count"]) == {3}
+    with pytest.raises(ValueError, match=r"'colour' must be one of 'red', .*: got 'pink'"):
+        kinds.conditional({"colour": "pink"})
+    gaps = tmp_path / "gaps.csv"
+    gaps.write_text("count,colour,size\n2,,1.5\n,green,\n")
+    x = read_rows(kinds, gaps, generator=seeded(1))
+    filled = kinds.schema.decode(fill(kinds, x, chains=50, generator=seeded(2))[:, 0])
+    assert filled["colour"][1] == "green"
+    assert filled["count"][0] == 2
+    assert filled["size"][0] == 1.5
+    assert set(filled["colour"]) <= {"red", "blue", "green"}
 
 
 def test_refusals(table):

@@ -8,6 +8,7 @@ import torch
 from problems import F64, double, seeded, z_score
 from torch import nn
 
+from wgflow.data.columns import Columns
 from wgflow.data.mixtures import moments
 from wgflow.data.targets import GaussianMixture
 from wgflow.tasks.conditional import ConditionalDensity, known_row
@@ -208,7 +209,7 @@ def test_the_box_of_a_grid_grows_and_shrinks_to_what_there_is(width):
 
 def test_names_and_whole_rows():
     density = known(mixture(3, 2, 0))
-    row, hidden = known_row({"c": 1.5, 0: -1}, density.columns, torch.zeros(3, dtype=F64))
+    row, hidden = known_row({"c": 1.5, 0: -1}, Columns.numbers("abc"), torch.zeros(3, dtype=F64))
     assert row.tolist() == [-1, 0, 1.5]
     p = ConditionalDensity(density, row, hidden)
     assert p.columns == ("b",)
@@ -242,7 +243,7 @@ REFUSED = {
 @pytest.mark.parametrize("message", REFUSED)
 def test_refusals_of_known_values(message):
     with pytest.raises(ValueError, match=message):
-        known_row(REFUSED[message], ("red", "green", "blue"), torch.zeros(3))
+        known_row(REFUSED[message], Columns.numbers(["red", "green", "blue"]), torch.zeros(3))
 
 
 def test_refusals(monkeypatch):

@@ -99,7 +99,7 @@ def inpaint(
         file = output(out, folder, "inpainted.csv", f"{folder}-inpainted.csv")
         if given:
             return write_draws(run, given, count or 1000, file, seed=seed, as_json=as_json)
-        rows = read_rows(run, input_)[:count]
+        rows = read_rows(run, input_, generator=seeded(seed))[:count]
         return write_filled(run, rows, draws or 1, file, seed=seed, as_json=as_json)
     file = result_file(out, folder, "inpainted", run)
     x, hidden = points_of(run, input_, count or 8), uses.mask(run, mask)

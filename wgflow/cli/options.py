@@ -20,7 +20,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Input = Annotated[
     str,
-    typer.Option("--input", metavar="FILE", help="An .npy file of points; default test points."),
+    typer.Option(
+        "--input", metavar="FILE", help=".npy file of points, or a table; default test points."
+    ),
 ]
 Out = Annotated[
     Path | None, typer.Option(help=".npy, .csv, or .png for images; default a file in DIR.")

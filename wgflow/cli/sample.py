@@ -19,7 +19,8 @@ verbs = typer.Typer(rich_markup_mode="markdown")
     epilog="""The suffix of the file is its format:
 
 - `wgflow sample runs/moons-0 -n 5000 --out points.npy`
-- `wgflow sample runs/moons-0 -n 5000 --out points.csv`: one column per coordinate
+- `wgflow sample runs/adults-0 -n 5000 --out rows.csv`: a row per point; of a table with its
+names, integers and categories, also in a .parquet file
 - `wgflow sample runs/digits-0 -n 64 --out digits.png`: a grid of images
 - `wgflow sample mnist -n 64`: from a pretrained energy
 - `wgflow sample runs/mnist-0 --time 2 --steps 200 --langevin 100`: finer steps of the flow
@@ -42,7 +43,9 @@ def sample(
     count: Annotated[int, typer.Option("-n", "--number", min=1, help="Points to draw.")] = 1000,
     out: Annotated[
         Path | None,
-        typer.Option(help=".npy, .csv, or .png for images; default DIR/samples.npy, NAME.png."),
+        typer.Option(
+            help=".npy, .csv, .parquet, .png for images; default DIR/samples.npy, NAME.png."
+        ),
     ] = None,
     start: Annotated[
         str | None,
@@ -115,8 +118,9 @@ def sample(
     file = output(out or usual, source, SAMPLES, f"{source}.png")
     options = {"time": time, "steps": steps, "langevin": langevin, "autoguidance": autoguidance}
     given = {name: value for name, value in options.items() if value is not None}
+    runs = [load(path) for path in (source, *(times or []))]
     drawn = sampling.sample(
-        [load(path) for path in (source, *(times or []))],
+        runs,
         count,
         temperature=temperature,
         classes=parse_classes(classes, guidance, class_guidance),
@@ -125,7 +129,8 @@ def sample(
         generator=seeded(seed),
         **given | ({"stochastic": True} if stochastic else {}),
     )
-    write_points(file, drawn.x, across=count if len(drawn.labels) > 1 else 0)
+    across = count if len(drawn.labels) > 1 else 0
+    write_points(file, drawn.x, columns=runs[0].schema, across=across)
     record = {"path": str(file), "shape": list(drawn.x.shape), "seed": seed}
     record |= {"evaluations": drawn.evaluations}
     cost = f"{drawn.evaluations:.4g} evaluations of the energy per point."

@@ -8,6 +8,7 @@ import torch
 
 from wgflow._check import check_choice, check_fraction, check_nonnegative, check_positive
 from wgflow.data.images import SCALINGS
+from wgflow.data.tables import MISSING
 from wgflow.energies.mlp import MLPSpec
 from wgflow.energies.network import Network
 from wgflow.energies.precision import fast_bfloat16
@@ -39,6 +40,7 @@ class Data:
         image_size: side to which images are cut and resized; None keeps their size.
         scaling: ``coordinate`` or ``range``; None chooses by the data; see
         `wgflow.data.dataset.load`.
+        missing: ``error``, or ``impute``; see `wgflow.data.missing`.
         flips: whether images are mirrored left to right at random; they must be scaled by range.
         smoothing: σ ≥ 0 of Gaussian noise added to every batch, in standardised units; the law
             that is learned, and scored, is that of the data with this noise.
@@ -52,6 +54,7 @@ class Data:
     test_fraction: float = 0.1
     image_size: int | None = None
     scaling: str | None = None
+    missing: str = MISSING[0]
     flips: bool = False
     smoothing: float = 0.0
 
@@ -65,6 +68,7 @@ class Data:
             check_positive(image_size=self.image_size)
         if self.scaling not in (None, *SCALINGS):
             raise unknown("scaling", str(self.scaling), SCALINGS)
+        check_choice("missing", self.missing, MISSING)
         check_nonnegative(smoothing=self.smoothing)
         if self.flips and self.scaling == "coordinate":
             raise ValueError(

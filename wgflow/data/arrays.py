@@ -3,17 +3,20 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from PIL import Image
+from pyarrow import csv as arrow_csv, parquet
 
+from wgflow.data.columns import Columns
+from wgflow.data.tables import TABLES
 from wgflow.storage.folder import write_bytes
 
-SUFFIXES = (".npy", ".csv", ".png")
-"""An array; a table with a row per point and a column per coordinate; a grid of images."""
+SUFFIXES = (".npy", ".csv", ".parquet", ".png")
+"""An array; tables with a row per point and a column per coordinate; a grid of images."""
 
 
 def check_suffix(file: Path) -> None:
@@ -26,18 +29,19 @@ def write_points(
     file: Path,
     x: npt.ArrayLike,
     *,
+    columns: Columns | None = None,
     picture: npt.ArrayLike | None = None,
     across: int = 0,
-    columns: Sequence[str] = (),
 ) -> None:
     """Points (n, *event) to a file, in the format of its suffix, one of `SUFFIXES`.
 
     Args:
         file: where to.
         x: points.
+        columns: those of a table, whose rows have names, and values in place of points: integers,
+            booleans, text; None for x0, x1, ... and the points themselves. An array holds points.
         picture: images that a .png shows in place of x.
         across: images in a row of a .png; 0 for a square grid.
-        columns: names of the coordinates, for a .csv; none for x0, x1 ...
 
     Raises:
         ValueError: the suffix is unknown, or points in a .png are not of shape
@@ -47,20 +51,24 @@ def write_points(
     stream = io.BytesIO()
     if file.suffix == ".png":
         _grid(np.asarray(x if picture is None else picture), across).save(stream, "png")
-    elif file.suffix == ".csv":
-        rows = np.asarray(x).reshape(len(np.asarray(x)), -1)
-        header = _header(columns or [f"x{i}" for i in range(rows.shape[1])])
-        np.savetxt(stream, rows, delimiter=",", header=header, comments="", fmt="%.9g")
+    elif file.suffix in TABLES:
+        points = np.asarray(x).reshape(len(np.asarray(x)), -1)
+        names = [f"x{i}" for i in range(points.shape[1])]
+        rows = pa.table((columns or Columns.numbers(names)).decode(points))
+        write = _write_csv if file.suffix == ".csv" else parquet.write_table
+        write(rows, stream)
     else:
         np.save(stream, np.asarray(x))
     write_bytes(file, stream.getvalue())
 
 
-def _header(columns: Sequence[str]) -> str:
-    """A line of comma-separated names, quoted where they need it."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(columns)
-    return line.getvalue()
+def _write_csv(rows: pa.Table, stream: io.BytesIO) -> None:
+    """Names in quotes only where they need them, as arrow's writer does for values alone."""
+    header = io.StringIO()
+    csv.writer(header, lineterminator="\n").writerow(rows.column_names)
+    stream.write(header.getvalue().encode())
+    options = arrow_csv.WriteOptions(include_header=False, quoting_style="needed")
+    arrow_csv.write_csv(rows, stream, options)
 
 
 def _grid(x: np.ndarray, across: int) -> Image.Image:

@@ -18,8 +18,8 @@ class Batches(Iterator[Tensor]):
     ``load_state_dict(state_dict())`` continues bit for bit.
 
     Args:
-        x: points, shape (n, *event). Images of eight bits that are `LazyPoints` get new noise
-            within their pixels in each batch.
+        x: points, shape (n, *event). Of `LazyPoints` images of eight bits get new noise within
+            their pixels in each batch, and values of a table within their cells.
         size: points per batch, at most n.
         flips: whether each image (channels, height, width) is mirrored left to right with
             probability 1/2, anew in each epoch.
@@ -46,7 +46,7 @@ class Batches(Iterator[Tensor]):
         self.size = size
         self.flips = flips
         self.noise = noise
-        self._noisy = noise > 0 or (isinstance(x, LazyPoints) and x.are_pixels)
+        self._noisy = noise > 0 or (isinstance(x, LazyPoints) and x.are_noisy)
         device = generator.device if generator else None
         seed = torch.randint(2**63 - 1, (), device=device, generator=generator)
         self._generator = torch.Generator().manual_seed(int(seed))

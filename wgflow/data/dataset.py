@@ -4,6 +4,7 @@ import difflib
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +12,11 @@ from torch import Generator, Tensor
 
 from wgflow._check import check_choice
 from wgflow._tensor import Points
+from wgflow.data.columns import Columns
 from wgflow.data.download import SETS, is_fetched, local
 from wgflow.data.images import SCALINGS
 from wgflow.data.lazy import LazyPoints, PointSource, in_parts, mean_of
+from wgflow.data.missing import complete_first, impute
 from wgflow.data.sources import HUB, Source, open_digits, open_source
 from wgflow.data.targets import Target
 from wgflow.data.toys import TOYS
@@ -35,7 +38,8 @@ class Dataset:
     Args:
         name: of the toy set, or of the file or folder.
         train: points, shape (n, *event): a tensor, or `LazyPoints` where they are images of
-            eight bits or numbers mapped from a file, which as a tensor may not fit in memory.
+            eight bits or numbers mapped from a file, which as a tensor may not fit in memory, or
+            values of a table with noise.
             Both have a length and a shape, and an index or a slice of both is a tensor.
         test: held-out points, shape (m, *event).
         shift: mean ``m`` of train; one number 1/2 for images scaled by their range.
@@ -43,7 +47,7 @@ class Dataset:
             (images) it is at least a tenth of the root mean square over the pixels, so that a
             margin that hardly varies is not blown up. One number 1/2 for images scaled by their
             range.
-        columns: names of the coordinates, for a table.
+        schema: the columns of a table.
         target: the exact distribution of the points, in the same units, for a toy set.
         train_labels, test_labels: classes of the points, shape (n,) and (m,), int64; None where
             unknown.
@@ -54,7 +58,7 @@ class Dataset:
     test: Tensor
     shift: Tensor
     scale: Tensor
-    columns: tuple[str, ...] | None = None
+    schema: Columns | None = None
     target: Target | None = None
     train_labels: Tensor | None = None
     test_labels: Tensor | None = None
@@ -63,6 +67,11 @@ class Dataset:
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one point."""
         return tuple(self.train.shape[1:])
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """Names of the coordinates, for a table."""
+        return None if self.schema is None else self.schema.names
 
     @property
     def learned(self) -> PointSource:
@@ -89,11 +98,13 @@ def load(
     dtype: torch.dtype = torch.float32,
     image_size: int | None = None,
     scaling: str | None = None,
+    missing: str = "error",
 ) -> Dataset:
     """A data set by name, or points from a file or folder.
 
     Images of eight bits become points by `wgflow.data.images.dequantise`: the test points now, the
-    train points when they are asked for.
+    train points when they are asked for. Columns of a table become coordinates by
+    `wgflow.data.columns.Columns`.
 
     Args:
         source: a name of `TOYS`, ``digits``, a name of `wgflow.data.download.SETS` once fetched,
@@ -110,6 +121,8 @@ def load(
         scaling: ``coordinate``, by mean and standard deviation per coordinate; ``range``, images
             from [0, 1] to [-1, 1], so that all pixels share one unit; None is ``range`` for images
             in [0, 1] with a side over 8 pixels, else ``coordinate``.
+        missing: ``error``, or ``impute`` for missing values in the train rows of a table to be
+            drawn by `wgflow.data.missing.impute`; rows that have some are never test points.
 
     Raises:
         ValueError: the name is unknown, the file cannot be read as finite numbers, a coordinate
@@ -119,22 +132,24 @@ def load(
     generator = torch.Generator().manual_seed(seed)
     if source in TOYS:
         return _toy(str(source), size or TOY_TRAIN, dtype, generator, scaling)
-    held = _open(source, dtype, image_size, generator)
+    held = _open(source, dtype, image_size, missing, generator)
     parts = _split(held, size, test_fraction, dtype, generator)
     (train, train_labels), (test, test_labels) = parts
     name = Path(source).name
+    if held.schema is not None:
+        train = impute(train, held.schema, name, generator=generator)
     _check_varies(name, train, held.columns)
     # Test first, so that its noise does not depend on the size of train.
     points = test.fresh(torch.arange(len(test)), generator=generator)
     known: PointSource = train
     if train.are_pixels:
         known = replace(train, seed=int(torch.randint(2**31, (), generator=generator)))
+    elif held.schema is not None and held.schema.widths.any():
+        known = replace(train, renew=held.schema.renew)
     elif not isinstance(train.values, np.memmap):
         known = train[:]
     shift, scale = units(known, scaling)
-    return Dataset(
-        name, known, points, shift, scale, held.columns, None, train_labels, test_labels
-    )
+    return Dataset(name, known, points, shift, scale, held.schema, None, train_labels, test_labels)
 
 
 def available() -> dict[str, bool]:
@@ -200,11 +215,16 @@ def _toy(
 
 
 def _open(
-    source: str | Path, dtype: torch.dtype, image_size: int | None, generator: Generator
+    source: str | Path,
+    dtype: torch.dtype,
+    image_size: int | None,
+    missing: str,
+    generator: Generator,
 ) -> Source:
     if source == "digits":
         return open_digits(dtype, generator)
-    return open_source(_existing(source), _numpy_dtype(dtype), image_size)
+    options: dict[str, Any] = {"missing": missing, "generator": generator}
+    return open_source(_existing(source), _numpy_dtype(dtype), image_size, **options)
 
 
 def _existing(source: str | Path) -> str | Path:
@@ -238,6 +258,8 @@ def _split(
     if not 2 <= size <= most:
         raise ValueError(f"`size` must be 2 to {most}, {n} points less {held_out}: got {size}.")
     order = torch.randperm(n, generator=generator)
+    if held.schema is not None:
+        order = complete_first(order, held.x, held_out)
     train = _part(held.x, held.labels, order[held_out : held_out + size], dtype)
     if held.test is None:
         return train, _part(held.x, held.labels, order[:held_out], dtype)

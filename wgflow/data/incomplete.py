@@ -1,48 +1,64 @@
-"""Tables some of whose cells are empty."""
+"""Rows of a table of which only some cells are known."""
 
-from collections.abc import Sequence
+import math
+from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import csv, parquet
+
+from wgflow._random import Rng
+from wgflow.data.columns import Column, Columns
+from wgflow.data.frames import table_of
+from wgflow.data.tables import read_table
+
+NEAR = 1e-4
+"""How far below the start of a cell its value may be, in cells: it was rounded."""
 
 
-def read_incomplete(path: Path, columns: Sequence[str], dtype: np.dtype) -> np.ndarray:
-    """Rows of a table, (n, columns), in the order of the given names; NaN where there is none.
-
-    An empty cell has no number, and neither has any row of a column that the table lacks.
+def point_of(column: Column, value: Any) -> float:
+    """A value of a column as a coordinate of a point; on a grid the middle of its cell.
 
     Raises:
-        ValueError: the file holds no table, has no rows, columns of other names or two of one,
-            or a cell that is neither a finite number nor empty.
+        ValueError: this is no finite number, or none of the categories.
     """
-    try:
-        is_csv = path.suffix.lower() == ".csv"
-        table = csv.read_csv(path) if is_csv else parquet.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path.name} must hold a table: {error}") from error
-    names = table.column_names
-    if extra := [name for name in names if name not in columns]:
-        known, got = ", ".join(columns), ", ".join(map(repr, extra[:5]))
+    if column.kind == "categorical":
+        if value not in column.categories:
+            known, got = ", ".join(map(repr, column.categories[:12])), repr(value)
+            raise ValueError(f"{column.name!r} must be one of {known}: got {got}.")
+        return column.categories.index(value) + 0.5
+    is_number = isinstance(value, Real) and math.isfinite(value)
+    if not is_number or (isinstance(value, bool) and column.kind != "boolean"):
+        raise ValueError(f"{column.name!r} must have a finite number as its value: got {value!r}.")
+    if column.resolution is None:
+        return float(value)
+    cell = math.floor((float(value) - column.low) / column.resolution + NEAR)
+    return column.low + column.resolution * (cell + 0.5)
+
+
+def read_incomplete(path: Path, columns: Columns, *, generator: Rng = None) -> np.ndarray:
+    """Rows of a table as points (n, d), float64; NaN where a cell is empty.
+
+    As is every cell of a column that the table lacks. Known values of a grid get its noise.
+
+    Args:
+        path: a .csv or .parquet file.
+        columns: those of the density; the table has some of them, in any order.
+        generator: of the noise.
+
+    Raises:
+        ValueError: the file holds no table, or columns of other names, or values that are none of
+            their column.
+    """
+    table = table_of(read_table(path), path.name)
+    if extra := [name for name in table.columns if name not in columns.names]:
+        known, got = ", ".join(columns.names), ", ".join(map(repr, extra[:5]))
         raise ValueError(f"{path.name} must have columns of the names {known}: got {got}.")
-    if not len(table):
-        raise ValueError(f"{path.name} must have rows: got none.")
-    if len(set(names)) < len(names):
-        raise ValueError(f"{path.name} must have columns of different names: got {names}.")
-    rows = np.full((len(table), len(columns)), np.nan, dtype)
-    for j, name in enumerate(columns):
-        if name in names:
-            rows[:, j] = _numbers(table.column(name), f"{path.name}, column {name!r}")
-    return rows
-
-
-def _numbers(column: pa.ChunkedArray, place: str) -> np.ndarray:
-    try:
-        values = pc.cast(column, pa.float64(), safe=False).to_numpy()
-    except pa.ArrowException as error:
-        raise ValueError(f"{place} must hold numbers or nothing: {error}") from error
-    if np.isinf(values).any():
-        raise ValueError(f"{place} must hold finite numbers or nothing: got an infinite one.")
-    return values
+    x = np.full((len(table), len(columns.columns)), np.nan)
+    for j, column in enumerate(columns.columns):
+        if column.name in table.columns and not table[column.name].is_null().all():
+            x[:, j] = column.codes(table[column.name], path.name)
+    if np.isinf(x).any():
+        name = columns.names[int(np.isinf(x).any(0).argmax())]
+        raise ValueError(f"{path.name} must hold finite numbers in column {name!r}: got others.")
+    return columns.dequantise(x, generator=generator)

@@ -22,7 +22,8 @@ class LazyPoints:
     """Points (n, *event) of an array, made as they are asked for; indexed as a tensor is.
 
     Pixels become points with noise. By index it is the noise of the image itself, so that the
-    same index gives the same point; `fresh` draws another.
+    same index gives the same point; `fresh` draws another. Numbers may have noise in them, which
+    `fresh` may draw anew.
 
     Args:
         values: pixels (N, channels, height, width), uint8, or floating-point numbers (N, *event);
@@ -30,6 +31,7 @@ class LazyPoints:
         rows: which of them are the points, (n,), int64.
         dtype: of the points.
         seed: of the noise of each image.
+        renew: draws the noise in numbers (batch, *event) anew; None for numbers without.
         change: applied to points, (batch, *event) to the same shape; None for nothing.
     """
 
@@ -37,6 +39,7 @@ class LazyPoints:
     rows: Tensor
     dtype: torch.dtype
     seed: int = 0
+    renew: Callable[[Tensor, Rng], Tensor] | None = None
     change: Callable[[Tensor], Tensor] | None = None
 
     def __len__(self) -> int:
@@ -57,6 +60,11 @@ class LazyPoints:
         """Whether these are images of eight bits, whose points have noise."""
         return self.values.dtype == np.uint8
 
+    @property
+    def are_noisy(self) -> bool:
+        """Whether `fresh` draws noise."""
+        return self.are_pixels or self.renew is not None
+
     def __getitem__(self, index: Any) -> Tensor:
         """The points at an index, a slice or a tensor of indices."""
         rows = self.rows[index]
@@ -66,10 +74,12 @@ class LazyPoints:
         return self._changed(found).reshape(*rows.shape, *self.shape[1:])
 
     def fresh(self, index: Tensor, *, generator: Rng = None) -> Tensor:
-        """The points at indices (batch,), images with new noise: (batch, *event)."""
+        """The points at indices (batch,), with new noise: (batch, *event)."""
         found = self._stored(self.rows[index])
         if self.are_pixels:
             found = dequantise(found, dtype=self.dtype, generator=generator)
+        elif self.renew is not None:
+            found = self.renew(found, generator)
         return self._changed(found)
 
     def raw(self) -> Iterator[Tensor]:

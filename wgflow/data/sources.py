@@ -15,8 +15,9 @@ import torch
 from torch import Generator, Tensor
 
 from wgflow._random import Rng
+from wgflow.data.columns import Columns
 from wgflow.data.images import read_images, resize, stack_images
-from wgflow.data.tables import bytes_of, read_points
+from wgflow.data.tables import MISSING, bytes_of, read_points
 
 HUB = "hf:"
 """Prefix of the name of a data set that Hugging Face datasets opens."""
@@ -37,7 +38,7 @@ class Source:
         labels: integers (n,), None where unknown.
         test: the source's own test points, like x; None without such a split.
         test_labels: integers (m,), None where unknown.
-        columns: names of the coordinates, for a table.
+        schema: the columns of a table.
 
     Raises:
         ValueError: test points have another shape, or the labels another number than points.
@@ -47,7 +48,7 @@ class Source:
     labels: np.ndarray | None = None
     test: np.ndarray | None = None
     test_labels: np.ndarray | None = None
-    columns: tuple[str, ...] | None = None
+    schema: Columns | None = None
 
     def __post_init__(self) -> None:
         if self.test is not None and self.test.shape[1:] != self.x.shape[1:]:
@@ -57,14 +58,28 @@ class Source:
             if x is not None and labels is not None and len(x) != len(labels):
                 raise ValueError(f"There must be {len(x)} labels, one a point: got {len(labels)}.")
 
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """Names of the coordinates, for a table."""
+        return None if self.schema is None else self.schema.names
 
-def open_source(name: str | Path, dtype: np.dtype, side: int | None = None) -> Source:
+
+def open_source(
+    name: str | Path,
+    dtype: np.dtype,
+    side: int | None = None,
+    schema: Columns | None = None,
+    *,
+    missing: str = MISSING[0],
+    generator: Rng = None,
+) -> Source:
     """What is at a path, or after `HUB`; images resized to side × side.
 
     Args:
         name: path, or ``hf:`` and what `read_hub` takes.
         dtype: of points that are not pixels.
         side: of the images; None keeps their sizes.
+        schema, missing, generator: of a table, see `wgflow.data.tables.read_points`.
 
     Raises:
         ValueError: the files are broken or of an unknown kind, or are resized and no images.
@@ -74,7 +89,12 @@ def open_source(name: str | Path, dtype: np.dtype, side: int | None = None) -> S
     path = Path(name)
     if path.is_dir() and not _has_arrays(path):
         return Source(read_images(path, side))
-    return _resized(_read_arrays(path, dtype), side, path.name)
+    if path.is_dir():
+        found = read_cifar_folder(path) if _has_cifar(path) else read_idx_folder(path)
+    else:
+        x, known = read_points(path, dtype, schema, missing=missing, generator=generator)
+        found = Source(x, schema=known)
+    return _resized(found, side, path.name)
 
 
 def open_digits(dtype: torch.dtype, generator: Generator) -> Source:
@@ -191,13 +211,6 @@ def _has_arrays(folder: Path) -> bool:
 
 def _has_cifar(folder: Path) -> bool:
     return any((folder / name).is_file() for name in CIFAR_TRAIN)
-
-
-def _read_arrays(path: Path, dtype: np.dtype) -> Source:
-    if path.is_dir():
-        return read_cifar_folder(path) if _has_cifar(path) else read_idx_folder(path)
-    x, columns = read_points(path, dtype)
-    return Source(x, columns=columns)
 
 
 def _resized(source: Source, side: int | None, name: str) -> Source:

@@ -3,34 +3,95 @@
 import contextlib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
+from wgflow._random import Rng
+from wgflow.data.columns import Columns
+from wgflow.data.frames import table_of
 from wgflow.data.lazy import rows_at_once
+from wgflow.storage.folder import write_bytes
+
+TEXT = csv.ConvertOptions(strings_can_be_null=True)
+"""An empty field is missing in a column of text as it is in one of numbers."""
 
 MAPPED = 2**27
 """Bytes from which a file stays on disk, behind a memory map, where its kind allows that."""
 
-Table = tuple[np.ndarray, tuple[str, ...] | None]
-"""Points (n, *event) and, for a table, the names of its columns."""
+ARRAYS = (".npy", ".npz")
+"""Suffixes of files of numbers without names, which are points as they stand."""
+
+TABLES = (".csv", ".parquet")
+"""Suffixes of files of rows, whose columns have names and kinds."""
+
+MISSING = ("error", "impute")
+"""What becomes of missing values: see `wgflow.data.missing`."""
+
+Table = tuple[np.ndarray, Columns | None]
+"""Points (n, *event) and, for a table, its columns."""
 
 
-def read_points(path: Path, dtype: np.dtype) -> Table:
-    """Points (n, *event) in ``dtype``, with the names of the columns where the file has them.
+def read_points(
+    path: Path,
+    dtype: np.dtype,
+    schema: Columns | None = None,
+    *,
+    missing: str = MISSING[0],
+    generator: Rng = None,
+) -> Table:
+    """Points (n, *event) in ``dtype``, with the columns where the file has them.
 
     Pixels, as in `read_array`, stay bytes, and what is mapped keeps its type.
 
-    Raises ValueError if the kind of file is unknown, or a value is not a finite number.
+    Args:
+        path: the file.
+        dtype: of the points.
+        schema: columns that a table must have, in any order; None for whatever there are.
+        missing: one of `MISSING`; with ``impute`` a missing value of a table is NaN.
+        generator: of the noise of a table, see `Columns`.
+
+    Raises ValueError if the kind of file is unknown, a value is not a finite number, or columns
+    are not those of the schema.
     """
     suffix = path.suffix.lower()
-    if suffix in (".npy", ".npz"):
+    if suffix in ARRAYS:
         return read_array(path, dtype), None
-    if suffix in (".csv", ".parquet"):
-        return read_table(path, dtype)
-    raise ValueError(f"Data must be .npy, .npz, .csv, .parquet or a folder: got {str(path)!r}.")
+    if suffix not in TABLES:
+        raise ValueError(
+            f"Data must be .npy, .npz, .csv, .parquet or a folder: got {str(path)!r}."
+        )
+    table = read_table(path)
+    columns = schema or Columns.of(table, path.name)
+    found = columns.encode(table, path.name, generator=generator)
+    return _checked(found, dtype, path.name, columns, missing), columns
+
+
+def write_frame(file: Path, frame: Any) -> None:
+    """Rows of a data frame of any library to a .parquet file, with their names and types."""
+    stream = pa.BufferOutputStream()
+    parquet.write_table(table_of(frame, "`data`").to_arrow(), stream)
+    write_bytes(file, stream.getvalue().to_pybytes())
+
+
+def read_rows(
+    source: Any, dtype: np.dtype, schema: Columns | None, *, generator: Rng = None
+) -> np.ndarray:
+    """Points (n, *event) of all rows of a file or a data frame, for a density of such columns.
+
+    Those of an array are taken as they stand, as are those of a table where there is no schema.
+
+    Raises ValueError as `read_points`, or for a source that is neither.
+    """
+    is_file = isinstance(source, str | Path)
+    if is_file and Path(source).suffix.lower() not in TABLES:
+        return read_points(Path(source), dtype)[0]
+    name = Path(source).name if is_file else "`frame`"
+    table = table_of(read_table(Path(source)) if is_file else source, name)
+    columns = schema or Columns.numbers(table.columns)
+    return _checked(columns.encode(table, name, generator=generator), dtype, name, columns)
 
 
 def read_array(path: Path, dtype: np.dtype) -> np.ndarray:
@@ -60,21 +121,20 @@ def read_array(path: Path, dtype: np.dtype) -> np.ndarray:
     return array
 
 
-def read_table(path: Path, dtype: np.dtype) -> Table:
-    """Rows (n, columns) of a table of numbers, and the names of its columns."""
+def read_table(path: Path) -> pa.Table:
+    """The rows of a table as they lie in the file."""
     try:
         is_csv = path.suffix.lower() == ".csv"
-        table = csv.read_csv(path) if is_csv else parquet.read_table(path)
+        table = csv.read_csv(path, convert_options=TEXT) if is_csv else parquet.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{path.name} must hold a table: {error}") from error
-    names = tuple(table.column_names)
-    _check_columns(table, path)
-    rows = np.empty(table.shape, dtype)
-    with np.errstate(over="ignore"):  # what overflows is refused as infinite
-        for j in range(len(names)):
-            rows[:, j] = pc.cast(table.column(j), pa.float64(), safe=False).to_numpy()
-    _check_finite(rows, path.name, 0, names)  # a null has become nan
-    return rows, names
+    if 0 in table.shape:
+        raise ValueError(f"{path.name} must hold a table with rows: got {table.shape}.")
+    if is_csv and all(map(_is_number, table.column_names)):
+        # Without this the first row of data would silently become the names.
+        got = table.column_names[:5]
+        raise ValueError(f"{path.name} must have a header of names: got numbers {got}.")
+    return table
 
 
 def bytes_of(path: Path) -> np.ndarray:
@@ -98,11 +158,26 @@ def _converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return array.astype(dtype, copy=False)
 
 
+def _checked(
+    x: np.ndarray, dtype: np.dtype, name: str, columns: Columns, missing: str = MISSING[0]
+) -> np.ndarray:
+    x = _converted(x, dtype)
+    _check_finite(x, name, 0, columns.names, missing)
+    return x
+
+
 def _check_finite(
-    part: np.ndarray, name: str, start: int, columns: tuple[str, ...] | None = None
+    part: np.ndarray,
+    name: str,
+    start: int,
+    columns: tuple[str, ...] | None = None,
+    missing: str = MISSING[0],
 ) -> None:
-    """Raise ValueError for the first number, of the rows from ``start`` on, that is not finite."""
-    bad = ~np.isfinite(part)
+    """Raise ValueError for the first number, of the rows from ``start`` on, that is not finite.
+
+    NaN may stand where a value is missing and is to be imputed.
+    """
+    bad = np.isinf(part) if missing == "impute" else ~np.isfinite(part)
     if not bad.any():
         return
     row, *rest = (int(i) for i in np.argwhere(bad)[0])
@@ -110,27 +185,12 @@ def _check_finite(
         place = f"index {(start + row, *rest)}"
     else:
         place = f"row {start + row}, column {repr(columns[rest[0]]) if columns else rest[0]}"
+    value = part[(row, *rest)]
+    hint = '; data.missing = "impute" fills them in where they are learned from' if columns else ""
     raise ValueError(
-        f"{name} must have finite numbers alone: got {part[(row, *rest)]} in {place} "
-        "(counted from 0)."
+        f"{name} must have finite numbers alone: got {value} in {place} (counted from 0)"
+        f"{hint if np.isnan(value) else ''}."
     )
-
-
-def _check_columns(table: pa.Table, path: Path) -> None:
-    if 0 in table.shape:
-        raise ValueError(f"{path.name} must hold a table with rows: got {table.shape}.")
-    if path.suffix.lower() == ".csv" and all(map(_is_number, table.column_names)):
-        # Without this the first row of data would silently become the names.
-        got = table.column_names[:5]
-        raise ValueError(f"{path.name} must have a header of names: got numbers {got}.")
-    text = {field.name: str(field.type) for field in table.schema if not _numeric(field.type)}
-    if text:
-        got = ", ".join(f"{name!r} ({kind})" for name, kind in text.items())
-        raise ValueError(f"{path.name} must hold numeric columns: got {got}.")
-
-
-def _numeric(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
 
 
 def _is_number(text: str) -> bool:

@@ -54,6 +54,8 @@ def compose(
             f"{', '.join(map(str, shapes)) or 'no runs'}."
         )
     first = runs[0]
+    for run in runs:
+        check_columns(first, run)
     if first.flow is not None:
         for run in runs:
             first.flow.check_product(run.flow)
@@ -62,6 +64,20 @@ def compose(
     total = sum(c / run.temperature for c, run in zip(shares, runs, strict=True))
     flatter = max(1.0, temperature / total) if total > 0 else 1.0
     return replace(first, energy=energy, composed=True, temperature=flatter)
+
+
+def check_columns(first: Run, other: Run) -> None:
+    """Raise ValueError for runs of tables whose coordinates mean different things."""
+    if first.schema is None or other.schema is None:
+        return
+    pairs = list(zip(first.schema.columns, other.schema.columns, strict=True))
+    differ = [(a, b) for a, b in pairs if (a.name, a.categories) != (b.name, b.categories)]
+    if differ:
+        a, b = differ[0]
+        raise ValueError(
+            "`runs` must have the same columns in the same order, with the same categories: got "
+            f"{a.name!r} {list(a.categories)} and {b.name!r} {list(b.categories)}."
+        )
 
 
 def standardised(energy: Energy, run: Run) -> Rescaled:

@@ -19,15 +19,14 @@ CHAINS = 250
 """Annealed for each row, at least."""
 
 
-def read_rows(run: Run, file: Path | str) -> Points:
+def read_rows(run: Run, file: Path | str, *, generator: Rng = None) -> Points:
     """Rows of a table by the names of the run's columns, (n, d), with NaN where a cell is empty.
 
     Raises:
         ValueError: as `wgflow.data.incomplete.read_incomplete`, or points are no vectors.
     """
-    dtype = DTYPES[run.config.dtype]
-    kind = torch.empty(0, dtype=dtype).numpy().dtype
-    return torch.from_numpy(read_incomplete(Path(file), run.columns, kind))
+    x = read_incomplete(Path(file), run.named, generator=generator)
+    return torch.from_numpy(x).to(DTYPES[run.config.dtype])
 
 
 def fill(

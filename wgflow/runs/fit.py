@@ -4,12 +4,15 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from wgflow.config import Config, dumps
+from wgflow.data.columns import Columns
 from wgflow.data.dataset import available
+from wgflow.data.tables import write_frame
 from wgflow.distributed.islands import share
 from wgflow.distributed.ranks import ALONE, Ranks
 from wgflow.energies.own_module import OwnModuleSpec
@@ -29,6 +32,7 @@ def fit(
     config: Config,
     out: Path | str | None = None,
     *,
+    data: Any = None,
     energy: nn.Module | None = None,
     listener: Listener | None = None,
     ranks: Ranks = ALONE,
@@ -38,7 +42,9 @@ def fit(
     Args:
         config: what to learn; its counts are totals over the ranks.
         out: the folder, which all ranks see and the first alone writes to; None for
-            ``runs/DATA-SEED``, numbered where that exists.
+            ``runs/DATA-SEED``, ``runs/table-SEED`` of a frame, numbered where that exists.
+        data: a data frame of pandas, polars, pyarrow or another library that narwhals knows, in
+            place of the source that ``config`` names; its rows are kept in the folder.
         energy: a module of the caller to learn in place of a network of the package, the free part
             of the energy in standardised units; see `OwnModuleSpec`. It stays as it is.
         listener: called after every learning step.
@@ -50,11 +56,11 @@ def fit(
         Interrupted: a signal came; the run can be resumed.
     """
     clock, config = Clock.start(), _own(config, energy)
-    path = ranks.lead(lambda: Path(out or _free(config)))
+    path = ranks.lead(lambda: Path(out or _free(config, data)))
     ranks.lead(lambda: (folder.check_new(path), share(config, ranks)))
-    with _held(path, ranks), _flushed_denormals():
+    with _held(path, ranks), _kept(path, data, ranks), _flushed_denormals():
         check_device(share(config, ranks).device)
-        config = _anchored(config).settled()
+        config = _anchored(_sourced(config, path, data)).settled()
         learner = Learner.build(share(config, ranks), ranks, energy)
         if config.init is not None:
             begun = load(config.init)
@@ -62,7 +68,7 @@ def fit(
         for module in (learner.energy, learner.average.module):  # its count is on the CPU
             ranks.spread_(list(module.state_dict().values()))
         carry = learner.start()  # what fails here leaves no folder
-        ranks.lead(lambda: _begin(path, config, ranks))
+        ranks.lead(lambda: _begin(path, config, learner.dataset.schema, ranks))
         Runner.open(path, learner, clock, listener).run(Progress(), carry)
     return load(path, energy=energy)
 
@@ -105,12 +111,15 @@ def _own(config: Config, energy: nn.Module | None) -> Config:
     return replace(config, energy=OwnModuleSpec())
 
 
-def _free(config: Config) -> Path:
-    return folder.free(Path("runs") / f"{Path(config.data.name).stem}-{config.seed}")
+def _free(config: Config, data: Any) -> Path:
+    source = config.data.name if data is None else folder.TABLE
+    return folder.free(Path("runs") / f"{Path(source).stem}-{config.seed}")
 
 
-def _begin(path: Path, config: Config, ranks: Ranks) -> None:
+def _begin(path: Path, config: Config, schema: Columns | None, ranks: Ranks) -> None:
     folder.write_text(path / folder.CONFIG, dumps(config))
+    if schema is not None:
+        folder.write_json(path / folder.COLUMNS, schema.records())
     found = environment() | {"ranks": ranks.size, "status": "running"}
     folder.write_json(path / folder.ENVIRONMENT, found)
 
@@ -126,6 +135,26 @@ def _held(path: Path, ranks: Ranks) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         ranks.lead(lambda: stack.enter_context(folder.locked(path)))
         yield
+
+
+@contextlib.contextmanager
+def _kept(path: Path, data: Any, ranks: Ranks) -> Iterator[None]:
+    """The rows of a frame in the folder, unless no run comes to be there."""
+    table = path / folder.TABLE
+    if data is not None:
+        ranks.lead(lambda: write_frame(table, data))
+    try:
+        yield
+    finally:
+        if ranks.first and not folder.is_run(path):
+            table.unlink(missing_ok=True)
+
+
+def _sourced(config: Config, path: Path, data: Any) -> Config:
+    """The configuration whose data are the frame that is kept in the folder, if there is one."""
+    if data is None:
+        return config
+    return replace(config, data=replace(config.data, name=str(path / folder.TABLE)))
 
 
 def _anchored(config: Config) -> Config:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wgflow.config import DTYPES, Config, dumps, loads
+from wgflow.data.columns import Columns
 from wgflow.data.moments import LARGEST, DataMoments
 from wgflow.distributed.islands import carries, join
 from wgflow.energies.base import Rescaled
@@ -80,7 +81,7 @@ def publish(run: Run, out: Path | str) -> None:
     record = folder.read_json(run.path / folder.ENVIRONMENT)
     kept = {k: record[k] for k in ("wgflow", "torch", "status", "cpu_seconds") if k in record}
     folder.write_json(path / folder.ENVIRONMENT, kept)
-    for name in (folder.SCORES, folder.LABELLER):
+    for name in (folder.SCORES, folder.LABELLER, folder.COLUMNS):
         if (run.path / name).is_file():
             folder.write_bytes(path / name, (run.path / name).read_bytes())
 
@@ -106,7 +107,12 @@ def _assembled(
     original = Rescaled(energy, learned["shift"], learned["scale"]).eval().requires_grad_(False)
     particles, held_out = populated
     counted = counts["steps"], counts["rollbacks"]
-    return Run(path, config, original, particles, held_out, event_shape, *counted)
+    schema = _columns(path / folder.COLUMNS)
+    return Run(path, config, original, particles, held_out, event_shape, *counted, schema=schema)
+
+
+def _columns(file: Path) -> Columns | None:
+    return Columns.from_records(folder.read_json(file)) if file.is_file() else None
 
 
 def read_config(path: Path) -> Config:

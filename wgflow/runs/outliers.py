@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from wgflow._random import noise_like, stream
 from wgflow._tensor import Points
+from wgflow.data.tables import ARRAYS, TABLES
 from wgflow.energies.base import Energy
 from wgflow.metrics.samples import halves
 from wgflow.runs.run import Run
@@ -49,9 +52,29 @@ def ood(
 
 
 def other_data(run: Run, name: str) -> Points:
-    """Test points of another data set, loaded with the settings of the run."""
+    """Other points in the units of the run: all rows of a file where it learned from a table or
+    other vectors, by the names of their columns; else the test points of a data set, loaded with
+    the settings of the run."""
+    if len(run.event_shape) == 1 and Path(name).suffix.lower() in (*ARRAYS, *TABLES):
+        x = run.read(_existing(name), generator=stream(run.config.seed, 5))
+        return _smoothed(run, x)
     data = replace(run.config.data, name=name, size=None)
     return load_data(replace(run.config, data=data)).test
+
+
+def _existing(name: str) -> Path:
+    if not Path(name).is_file():
+        raise ValueError(f"`other` must be a known name or a path: got {name!r}.")
+    return Path(name)
+
+
+def _smoothed(run: Run, x: Points) -> Points:
+    """With the noise that the run's own test points have."""
+    if not run.config.data.smoothing:
+        return x
+    u = run.standardise(x)
+    noise = noise_like(u, generator=stream(run.config.seed, 6))
+    return run.unstandardise(u + run.config.data.smoothing * noise)
 
 
 def scorer(

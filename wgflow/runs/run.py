@@ -1,11 +1,13 @@
 """What a run learned: its energy, its flow, fresh samples, and its normaliser."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,8 +15,11 @@ from wgflow._check import check_choice
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.config import DTYPES, MIXED, Config
+from wgflow.data.columns import Columns
 from wgflow.data.dataset import Dataset
+from wgflow.data.lazy import LazyPoints
 from wgflow.data.mixtures import fitted
+from wgflow.data.tables import read_rows
 from wgflow.data.targets import GaussianMixture
 from wgflow.energies.base import Rescaled
 from wgflow.energies.precision import halved
@@ -47,6 +52,7 @@ class Run:
         rollbacks: how often the run diverged and went back.
         composed: whether the energy is made of those of several runs, or tempered.
         temperature: T ≥ 1, how much flatter the energy is than one that was learned.
+        schema: the columns of the table it learned from; None for other data.
     """
 
     path: Path
@@ -59,6 +65,7 @@ class Run:
     rollbacks: int
     composed: bool = False
     temperature: float = 1.0
+    schema: Columns | None = None
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -105,6 +112,41 @@ class Run:
         step = MALA(particles.langevin_step)
         u = draw(self.energy.energy, particles, count, step, rounds=rounds, generator=generator)
         return self.unstandardise(u)
+
+    def sample_frame(self, count: int, *, backend: str = "pandas", **options: Any) -> Any:
+        """`sample` as rows of the table, in a data frame: see `Columns.frame`.
+
+        Without a table the columns are x0, x1, ... Options are of `sample`.
+        """
+        names = [f"x{j}" for j in range(math.prod(self.event_shape))]
+        points = self.sample(count, **options).flatten(1)
+        return (self.schema or Columns.numbers(names)).frame(points, backend)
+
+    def read(self, source: Any, *, generator: Rng = None) -> Points:
+        """All rows of a file or a data frame as points of this density, in its units.
+
+        Columns of a table are matched by name, and dequantised as those learned from; an array
+        holds points.
+
+        Args:
+            source: path of an .npy, .npz, .csv or .parquet file, or a frame of any library.
+            generator: of the noise of what is dequantised.
+
+        Raises:
+            ValueError: columns are missing or there are others, values are not finite numbers or
+                not of the kind of their column, or points have another shape.
+        """
+        dtype = DTYPES[self.config.dtype]
+        numbers = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
+        x = read_rows(source, numbers, self.schema, generator=generator)
+        if x.shape[1:] != self.event_shape:
+            name = source if isinstance(source, str | Path) else "`frame`"
+            raise ValueError(
+                f"{name} must hold points of shape {self.event_shape}: got an array of shape "
+                f"{x.shape}."
+            )
+        rows = torch.arange(len(x))
+        return LazyPoints(x, rows, dtype).fresh(rows, generator=generator)
 
     def trajectory(self, count: int, *, generator: Rng = None, **options: Any) -> Iterator[Points]:
         """``count`` points on their way from noise: see `Flow.trajectory`; in original units."""
@@ -155,7 +197,12 @@ class Run:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the coordinates of vectors: those of the table, or x0, x1 ...
+        """Names of the coordinates of vectors: those of the table, or x0, x1 ..."""
+        return self.named.names
+
+    @property
+    def named(self) -> Columns:
+        """The columns of the table, or those of vectors as they stand, by the names x0, x1 ...
 
         Raises:
             ValueError: points are no vectors.
@@ -165,7 +212,7 @@ class Run:
                 f"Columns are of vectors: got points of shape {self.event_shape}, of which parts "
                 "are hidden by a mask."
             )
-        return self.dataset.columns or tuple(f"x{j}" for j in range(self.event_shape[0]))
+        return self.schema or Columns.numbers([f"x{j}" for j in range(self.event_shape[0])])
 
     @cached_property
     def mixture(self) -> GaussianMixture:
@@ -179,15 +226,16 @@ class Run:
         """The density of the other columns given the values of some, with draws of it.
 
         Args:
-            known: values in the units of the data, by the name or the index of their column.
+            known: values of the table, by the name or the index of their column; see
+                `wgflow.data.incomplete.point_of`.
 
         Raises:
             ValueError: points are no vectors, a column is unknown or given twice, a value is no
-                finite number or none that its column can have, or no column or all are known.
+                value of its column, or no column or all are known.
         """
-        columns = self.columns
+        named = self.named
         usual = self.dataset.test.mean(0).to(self.like(0))
-        return ConditionalDensity(self, *known_row(known, columns, usual))
+        return ConditionalDensity(self, *known_row(known, named, usual))
 
     def standardise(self, x: Points) -> Points:
         """Points of the data in standardised units; ValueError for ones of another shape."""

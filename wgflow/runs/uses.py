@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from wgflow._check import check_choice, check_positive
-from wgflow._random import Rng, noise_like
+from wgflow._random import Rng, noise_like, stream
 from wgflow._tensor import Points
 from wgflow.config import DTYPES
 from wgflow.data.arrays import read_array
+from wgflow.data.tables import TABLES
 from wgflow.energies.base import Tempered
 from wgflow.flows.base import DEFAULT_STEP, DEFAULT_TEMPERATURE
 from wgflow.likelihood.quadrature import tabulate
@@ -60,11 +61,14 @@ class Chains:
 
 
 def read_points(run: Run, file: Path | str, count: int) -> Points:
-    """The first points of an .npy file, in the units of the data, (batch, *event).
+    """The first points of an .npy file or a table, in the units of the data, (batch, *event).
 
     Raises:
-        ValueError: the file holds no points, or points of another shape than the run's.
+        ValueError: the file holds no points, or points of another shape than the run's, or its
+            columns have other names.
     """
+    if Path(file).suffix.lower() in TABLES:
+        return run.read(file, generator=stream(run.config.seed, 7))[:count]
     x = torch.from_numpy(read_array(Path(file)))[:count].to(DTYPES[run.config.dtype])
     check_points(run, x, str(file))
     return x

@@ -14,7 +14,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -23,6 +22,8 @@ from torch import Tensor
 from wgflow._check import check_positive
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
+from wgflow.data.columns import Columns
+from wgflow.data.incomplete import point_of
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.quadrature import tabulate
 from wgflow.tasks.restriction import Restriction, restricted
@@ -175,25 +176,26 @@ class ConditionalDensity:
 
 
 def known_row(
-    known: Mapping[str | int, Any], names: Sequence[str], usual: Tensor
+    known: Mapping[str | int, Any], columns: Columns, usual: Tensor
 ) -> tuple[Tensor, Tensor]:
     """A row with the known values, and what of it is hidden, both (d,).
 
     Args:
         known: values by the name or the index of their column.
-        names: of all columns.
+        columns: all of them.
         usual: the values elsewhere, (d,).
 
     Raises:
-        ValueError: for an unknown column or one given twice, a value that is no finite number, or
-            where no column or all are known.
+        ValueError: for an unknown column or one given twice, a value that is none of its column,
+            or where no column or all are known.
     """
+    names = columns.names
     x, hidden = usual.clone(), torch.ones(len(names), dtype=torch.bool)
     for key, value in known.items():
         j = _place(key, names)
         if not hidden[j]:
             raise ValueError(f"`known` must have each column once: got {names[j]!r} twice.")
-        x[j], hidden[j] = _number(value, names[j]), False
+        x[j], hidden[j] = point_of(columns.columns[j], value), False
     if hidden.all() or not hidden.any():
         got = "none" if hidden.all() else "all"
         raise ValueError(f"`known` must have some of the columns {_listed(names)}: got {got}.")
@@ -209,12 +211,6 @@ def _place(key: Any, names: Sequence[str]) -> int:
     near = difflib.get_close_matches(str(key), names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the columns are {_listed(names)}."
     raise ValueError(f"`known` must be columns by name or index: got {key!r}; {hint}")
-
-
-def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise ValueError(f"{name!r} must have a finite number as its value: got {value!r}.")
-    return float(value)
 
 
 def _listed(names: Sequence[str], most: int = 12) -> str:

@@ -24,6 +24,7 @@ def load_data(config: Config) -> Dataset:
         dtype=DTYPES[config.dtype],
         image_size=config.data.image_size,
         scaling=config.data.scaling,
+        missing=config.data.missing,
     )
     if not config.data.smoothing:
         return dataset
