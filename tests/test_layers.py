@@ -15,7 +15,7 @@ ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "folder checkpoint",
     "data": "download images arrays lazy tables sources targets toys batches incomplete dataset "
-    "moments mixtures",
+    "moments gaussian_mixture",
     "energies": "precision microbatch base conditional noise_levels network own_module layers "
     "principal mlp trunk unet noise_unet inherit",
     "samplers": "base langevin kinetic independence particles descent population",

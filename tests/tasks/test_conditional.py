@@ -8,7 +8,7 @@ import torch
 from problems import F64, double, seeded, z_score
 from torch import nn
 
-from wgflow.data.mixtures import moments
+from wgflow.data.gaussian_mixture import moments
 from wgflow.data.targets import GaussianMixture
 from wgflow.tasks.conditional import ConditionalDensity, known_row
 

@@ -14,7 +14,7 @@ from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.config import DTYPES, MIXED, Config
 from wgflow.data.dataset import Dataset
-from wgflow.data.mixtures import fitted
+from wgflow.data.gaussian_mixture import fitted
 from wgflow.data.targets import GaussianMixture
 from wgflow.energies.base import Rescaled
 from wgflow.energies.precision import halved
