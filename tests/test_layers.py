@@ -15,7 +15,7 @@ ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "folder checkpoint",
     "data": "download images frames grids columns lazy tables arrays sources missing targets toys "
-    "batches incomplete dataset moments mixtures",
+    "batches incomplete dataset moments gaussian_mixture",
     "energies": "precision microbatch base conditional noise_levels network own_module layers "
     "principal mlp trunk unet noise_unet inherit",
     "samplers": "base langevin kinetic independence particles descent population",

@@ -9,7 +9,7 @@ from problems import F64, double, seeded, z_score
 from torch import nn
 
 from wgflow.data.columns import Columns
-from wgflow.data.mixtures import moments
+from wgflow.data.gaussian_mixture import moments
 from wgflow.data.targets import GaussianMixture
 from wgflow.tasks.conditional import ConditionalDensity, known_row
 

@@ -17,8 +17,8 @@ from wgflow._tensor import Points, Values
 from wgflow.config import DTYPES, MIXED, Config
 from wgflow.data.columns import Columns
 from wgflow.data.dataset import Dataset
+from wgflow.data.gaussian_mixture import fitted
 from wgflow.data.lazy import LazyPoints
-from wgflow.data.mixtures import fitted
 from wgflow.data.tables import read_rows
 from wgflow.data.targets import GaussianMixture
 from wgflow.energies.base import Rescaled

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
-from wgflow.data.mixtures import moments
+from wgflow.data.gaussian_mixture import moments
 from wgflow.data.targets import GaussianMixture
 from wgflow.energies.base import Energy
 from wgflow.energies.conditional import Conditioned

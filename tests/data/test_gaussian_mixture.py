@@ -3,7 +3,7 @@
 import torch
 from problems import F64, double, seeded
 
-from wgflow.data.mixtures import fitted, moments
+from wgflow.data.gaussian_mixture import fitted, moments
 from wgflow.data.targets import GaussianMixture
 
 TRUTH = GaussianMixture(double([[-3.0, 0.0], [3.0, 1.0]]), 0.5, weights=[0.3, 0.7])
