@@ -46,7 +46,7 @@ def test_inpainting_points_by_files(runs, tmp_path):
     assert "must hold points of shape (2,): got an array of shape (2, 3)" in refused(
         *inputs, "--mask", mask
     )
-    assert "read from an .npy file" in refused("inpaint", folder, "--input", "x.csv")
+    assert "read from an .npy file" in refused("inpaint", folder, "--input", "x.txt")
 
 
 def test_denoising_tells_errors_of_what_it_knows(runs, tmp_path):
