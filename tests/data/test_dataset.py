@@ -106,6 +106,9 @@ def test_values_on_a_grid_have_noise_that_leads_back_to_them(tmp_path):
     pairs = sorted(zip(*values.to_pydict().values(), strict=True))
     assert pairs == sorted(zip(*rows.to_pydict().values(), strict=True))
     assert len(set(data.train[:][:, 0].tolist())) > 300
+    fresh = data.train.fresh(torch.arange(360), generator=generator())
+    assert torch.equal(fresh.floor(), data.train[:].floor())
+    assert (fresh != data.train[:]).float().mean() > 0.99
 
 
 def test_split_is_seeded_and_size_takes_a_part_of_train(tmp_path):

@@ -20,7 +20,7 @@ INTEGERS = RNG.integers(-5, 6, 500)
         (INTEGERS / 10, 0.1),
         (INTEGERS * 0.25 + 0.125, 0.25),
         (INTEGERS.astype(np.float64), 1.0),
-        ((INTEGERS / 10).astype(np.float32), 0.1),
+        (((INTEGERS + 3) / 10).astype(np.float32), 0.1),
         (np.array([0.0, 2.0, 5.0] * 5), 1.0),
         ((INTEGERS - 0.3) / np.pi, 1 / np.pi),
         (INTEGERS * 0.1 + 0.2 * 0.1, 0.1),
