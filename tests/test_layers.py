@@ -14,26 +14,30 @@ from wgflow.energies.mlp import MLP
 ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "folder checkpoint",
-    "data": "download images frames grids columns lazy tables arrays sources missing targets toys "
-    "batches incomplete dataset moments gaussian_mixture",
-    "energies": "precision microbatch base conditional noise_levels network own_module layers "
-    "principal mlp trunk unet noise_unet inherit",
-    "samplers": "base langevin kinetic independence particles descent population",
-    "likelihood": "quadrature gaussian calibration annealing from_particles sequential",
+    "data": "download images frames grids columns lazy transforms gaussianise tables arrays peek "
+    "sources missing splits targets toys batches incomplete dataset "
+    "mixtures moments gaussian_mixture",
+    "energies": "precision microbatch base transformed conditional noise_levels network "
+    "own_module layers principal mlp trunk unet noise_unet mixture noise_mlp joint_space inherit",
+    "samplers": "base langevin kinetic independence particles descent population levels",
+    "likelihood": "quadrature gaussian calibration annealing from_particles from_reference "
+    "sequential",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition restriction conditional",
-    "metrics": "pairwise samples neighbours features fidelity classifier",
-    "plots": "style charts axes densities samples training motion",
-    "schemes": "base dynamics population short_run maximum_likelihood gradient_norm proximal "
-    "matching dual detailed_balance joint",
+    "metrics": "alarms pairwise samples regions columns neighbours features fidelity classifier",
+    "plots": "style charts axes densities samples tables training motion",
+    "schemes": "base dynamics population fresh short_run maximum_likelihood gradient_norm "
+    "proximal matching dual detailed_balance joint across_levels",
     "config": "schema toml recipes",
     "distributed": "ranks islands launch",
     "training": "signals muon schedule loop health recorder checks loading learner warm_start "
     "validation progress runner",
-    "runs": "summaries zoo run load fit evaluate classes compose sampling uses filling outliers",
+    "runs": "summaries zoo run load fit uses trust evaluate classes compose sampling rows "
+    "filling outliers",
+    "estimators": "base density outliers",
     "report": "template material scores verdict film page comparison finish",
-    "cli": "printing options progress tables train sample inverse interpolate ood evaluate "
-    "compare data entry",
+    "cli": "printing options progress tables train sample inverse interpolate ood score "
+    "evaluate compare data entry",
 }
 """The rooms from bottom to top, and in each its modules in their order; `__init__` comes last,
 but of rooms that others import by name it only has a sentence."""

@@ -22,10 +22,14 @@ if TYPE_CHECKING:
         energy_and_grad as energy_and_grad,
     )
     from wgflow.energies.mlp import MLP as MLP, MLPSpec as MLPSpec
+    from wgflow.energies.noise_mlp import NoiseMLPSpec as NoiseMLPSpec
     from wgflow.energies.noise_unet import NoisyUNetSpec as NoisyUNetSpec
     from wgflow.energies.own_module import OwnModuleSpec as OwnModuleSpec
     from wgflow.energies.unet import ResNetSpec as ResNetSpec, UNetSpec as UNetSpec
+    from wgflow.estimators.density import EnergyDensity as EnergyDensity
+    from wgflow.estimators.outliers import EnergyOutlier as EnergyOutlier
     from wgflow.flows import Flow as Flow, HeatFlow as HeatFlow, MatchedPath as MatchedPath
+    from wgflow.metrics.alarms import Alarm as Alarm, alarms as alarms
     from wgflow.report.comparison import compare_report as compare_report
     from wgflow.report.finish import finish as finish
     from wgflow.report.page import write_report as write_report
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
         publish as publish,
     )
     from wgflow.runs.outliers import ood as ood
+    from wgflow.runs.rows import score_rows as score_rows
     from wgflow.runs.run import Run as Run
     from wgflow.runs.sampling import Classes as Classes
     from wgflow.runs.summaries import compare as compare, list_runs as list_runs
@@ -56,10 +61,12 @@ if TYPE_CHECKING:
         CrankNicolson as CrankNicolson,
         Independence as Independence,
         Sampler as Sampler,
+        Travel as Travel,
         Underdamped as Underdamped,
         sample as sample,
     )
     from wgflow.schemes import (
+        AcrossLevels as AcrossLevels,
         DetailedBalance as DetailedBalance,
         DualScoreMatching as DualScoreMatching,
         EnergyMatching as EnergyMatching,
@@ -67,6 +74,7 @@ if TYPE_CHECKING:
         Forward as Forward,
         FromData as FromData,
         FromNoise as FromNoise,
+        FromReference as FromReference,
         GradientNorm as GradientNorm,
         InnerDescent as InnerDescent,
         Joint as Joint,
@@ -86,10 +94,14 @@ _NAMES = {
     "data.batches": "Batches",
     "energies.base": "Confined Mixture Rescaled Sum Tempered energy_and_grad",
     "energies.mlp": "MLP MLPSpec",
+    "energies.noise_mlp": "NoiseMLPSpec",
     "energies.noise_unet": "NoisyUNetSpec",
     "energies.own_module": "OwnModuleSpec",
     "energies.unet": "ResNetSpec UNetSpec",
+    "estimators.density": "EnergyDensity",
+    "estimators.outliers": "EnergyOutlier",
     "flows": "Flow HeatFlow MatchedPath",
+    "metrics.alarms": "Alarm alarms",
     "report.comparison": "compare_report",
     "report.finish": "finish",
     "report.page": "write_report",
@@ -99,15 +111,16 @@ _NAMES = {
     "runs.filling": "fill",
     "runs.fit": "fit resume",
     "runs.load": "from_pretrained load publish",
+    "runs.rows": "score_rows",
     "runs.run": "Run",
     "runs.sampling": "Classes",
     "runs.summaries": "compare list_runs",
     "runs.outliers": "ood",
     "runs.uses": "Chains denoise inpaint interpolate",
-    "samplers": "HMC MALA ULA CrankNicolson Independence Sampler Underdamped sample",
-    "schemes": "DetailedBalance DualScoreMatching EnergyMatching FirstOrder Forward FromData "
-    "FromNoise GradientNorm InnerDescent Joint MaximumLikelihood NearProximal Population Reverse "
-    "Scheme",
+    "samplers": "HMC MALA ULA CrankNicolson Independence Sampler Travel Underdamped sample",
+    "schemes": "AcrossLevels DetailedBalance DualScoreMatching EnergyMatching FirstOrder Forward "
+    "FromData FromNoise FromReference GradientNorm InnerDescent Joint MaximumLikelihood "
+    "NearProximal Population Reverse Scheme",
     "tasks.conditional": "ConditionalDensity",
     "training.loop": "train",
 }

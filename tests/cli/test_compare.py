@@ -44,6 +44,18 @@ def test_compare(tmp_path):
     assert "seed" in shown
 
 
+def test_a_comparison_says_what_is_wrong_with_each_run(tmp_path):
+    a = fake_run(tmp_path / "a", scores={"nll": 0.5, "log_z_lower": 0.0, "log_z_upper": 5.0})
+    bad = {"nll": 0.5, "log_z": 1.0, "log_z_lower": 0.0, "log_z_upper": 5.0}
+    b = fake_run(tmp_path / "b", scores=bad)
+    sentence = "log Z is known to within 5.0 nats only."
+    shown = succeed("compare", a, b).splitlines()
+    assert f"{b}: {sentence}" in shown
+    said = json.loads(succeed("compare", a, b, "--json"))["alarms"]
+    assert [alarm["sentence"] for alarm in said[str(b)]] == [sentence]
+    assert [alarm["name"] for alarm in said[str(a)]] == ["bounds"]
+
+
 def test_a_comparison_of_runs_is_a_page(trained, tmp_path):
     out = tmp_path / "compared.html"
     said = json.loads(succeed("compare", trained, trained, "--out", out, "--json"))

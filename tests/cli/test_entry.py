@@ -21,7 +21,7 @@ def test_help_does_not_import_torch(verb):
 
 def test_every_verb_has_help_with_an_example():
     verbs = ["train", "resume", "sample", "evaluate", "report", "compare", "list"]
-    verbs += ["inpaint", "denoise", "interpolate", "ood"]
+    verbs += ["inpaint", "denoise", "interpolate", "score", "ood"]
     for verb in verbs:
         assert f"wgflow {verb}" in succeed(verb, "--help")
     assert all(f" {verb} " in succeed("--help") for verb in verbs)

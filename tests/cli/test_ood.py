@@ -12,15 +12,20 @@ def test_outliers_are_told(runs, tmp_path):
     far.write_text("a,b\n" + "\n".join(f"{a},{b}" for a, b in rows.tolist()))
     found = told("ood", moons.path, far, "rings", "--background", runs["rings"].path, "-n", 100)
     assert found["points"] == 100
+    assert found["other_points"] == {str(far): 100, "rings": 100}
     assert set(found["auroc"]) == {str(far), "rings"}
     known = {"energy", "typicality", "slope", "likelihood_ratio"}
     assert set(found["auroc"]["rings"]) == known
     assert found["auroc"][str(far)]["energy"]["value"] == 1.0
-    same = told("ood", moons.path, "moons")["auroc"]["moons"]
+    said = told("ood", moons.path, "moons", far)
+    assert said["points"] == 10_000
+    assert said["other_points"] == {"moons": 10_000, str(far): 200}
+    same = said["auroc"]["moons"]
     for area in same.values():
         assert area["low"] <= 0.53
         assert area["high"] >= 0.47
     shown = succeed("ood", moons.path, "rings", "-n", 50)
+    assert "AUROC of 50 held-out points" in shown
     assert " to " in shown
     assert "likelihood_ratio" not in shown
     assert "digits must hold points of shape (2,)" in refused("ood", moons.path, "digits")

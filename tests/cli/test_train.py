@@ -7,6 +7,7 @@ from command_line import SMALL, refused, succeed, told
 
 import wgflow
 from wgflow.config import Config, build, loads, override
+from wgflow.metrics.alarms import alarms
 from wgflow.schemes import DualScoreMatching, EnergyMatching, NearProximal
 
 
@@ -48,6 +49,12 @@ def test_names_of_data_survive():
     assert loads(succeed("train", name, "--show-config")).data.name == name
 
 
+def test_test_points_of_ones_own():
+    name = 'odd "name" ü.csv'
+    shown = loads(succeed("train", "x.csv", "--test", name, "--show-config"))
+    assert (shown.data.name, shown.data.test) == ("x.csv", name)
+
+
 def test_train_writes_a_run(trained):
     files = {file.name for file in trained.iterdir()}
     assert {"config.toml", "scores.json", "samples.npy", "report.html", "metrics.jsonl"} <= files
@@ -63,7 +70,8 @@ def test_a_run_is_not_overwritten(trained):
 
 def test_resume_of_a_finished_run_says_the_same(trained, cheap):
     scores = json.loads((trained.parent / "scores.json").read_text())
-    assert told("resume", trained, "--no-report") == {"run": str(trained)} | scores
+    said = {"run": str(trained), "alarms": [alarm._asdict() for alarm in alarms(scores)]}
+    assert told("resume", trained, "--no-report") == scores | said
 
 
 def test_the_default_folder_is_of_the_data_and_the_seed(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ def read(name):
 
 
 def test_the_recipes():
-    assert names() == ["digits", "images", "images-density", "images-equilibrium"]
+    assert names() == ["digits", "images", "images-density", "images-equilibrium", "tables"]
 
 
 @pytest.mark.parametrize("name", names())

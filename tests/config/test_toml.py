@@ -68,9 +68,9 @@ def test_every_kind_builds_with_its_defaults_and_returns(name):
 
 def test_every_public_choice_has_a_kind():
     from wgflow import samplers, schemes
-    from wgflow.energies import mlp, noise_unet, own_module, unet
+    from wgflow.energies import mlp, noise_mlp, noise_unet, own_module, unet
 
-    modules = (samplers, schemes, mlp, unet, noise_unet, own_module)
+    modules = (samplers, schemes, mlp, noise_mlp, unet, noise_unet, own_module)
     names = {m: getattr(m, "__all__", dir(m)) for m in modules}
     classes = [getattr(module, name) for module in names for name in names[module]]
     choices = {

@@ -11,6 +11,8 @@ from PIL import Image
 from wgflow import plots
 from wgflow.data.targets import Gaussian
 from wgflow.plots import Box, Chart
+from wgflow.plots.style import MODEL
+from wgflow.plots.tables import enclosing, smoothed
 
 LINE, PLANE = Gaussian([0.5], [[0.25]]), Gaussian([1.0, -1.0], [[1.0, 0.3], [0.3, 0.5]])
 BOXES = {
@@ -111,8 +113,8 @@ def test_every_figure_is_drawn_and_leaves_no_state(charts):
         plots.curves(RECORDS),
         plots.pictures(images, images),
         plots.pictures(np.repeat(images, 3, 1), np.repeat(images, 3, 1)),
-        plots.pairs(RNG.normal(size=(50, 7)), RNG.normal(size=(50, 7)), list("abcdefg")),
-        plots.marginals(x, x, ["a", "b"]),
+        plots.contours(x, x[:50], ["a", "b"], [(0, 1)]),
+        plots.columns(x, x, ["a", "b"], np.array([0.1, 0.2]), 0.1),
         plots.occupancy(np.array([0.5, 0.5]), np.array([0.6, 0.4]), np.array([0.1, 0.1])),
         plots.moments(STEPS, RNG.normal(size=(4, 30, 2)), BOXES[2], data=x),
         plots.filmstrip(STEPS, RNG.random((4, 5, 1, 4, 4)), (0.0, 1.0)),
@@ -123,11 +125,55 @@ def test_every_figure_is_drawn_and_leaves_no_state(charts):
         assert pixels(figure).std() > 5  # not blank
 
 
+def test_contours_enclose_their_shares_of_a_gaussian():
+    """In the plane the density at the edge of the share m is 1 - m of the highest."""
+    u = np.linspace(-6, 6, 241)
+    values = np.exp(-0.5 * (u[:, None] ** 2 + u**2))
+    np.testing.assert_allclose(enclosing(values, (0.9, 0.5)), [0.1, 0.5], rtol=0.01)
+
+
+def test_smoothed_points_are_a_density_with_the_mean_of_the_points():
+    x = RNG.normal(size=(4000, 2)) * [0.5, 2.0] + [1.0, -3.0]
+    chart = smoothed(x, Box(np.array([-2.0, -13.0]), np.array([4.0, 7.0])))
+    mass = chart.values * np.prod([axis[1] - axis[0] for axis in chart.axes])
+    assert mass.sum() == pytest.approx(1, abs=1e-3)
+    means = [(mass.sum(1 - k) * axis).sum() for k, axis in enumerate(chart.axes)]
+    np.testing.assert_allclose(means, x.mean(0), atol=0.02)
+
+
+def test_contours_stand_side_by_side_on_the_same_axes():
+    x, y = RNG.normal(size=(300, 3)), RNG.normal(size=(80, 3))
+    figure = plots.contours(x, y, "abc", [(0, 2), (1, 2)])
+    left, right, third, _ = figure.axes
+    titles = [axes.get_title(loc="left") for axes in (left, right)]
+    assert titles == ["held-out data", "model"]
+    assert (left.get_xlabel(), left.get_ylabel(), third.get_xlabel()) == ("a", "c", "b")
+    assert (left.get_xlim(), left.get_ylim()) == (right.get_xlim(), right.get_ylim())
+    drawn = [axes.collections[0].get_paths() for axes in (left, right)]
+    assert all(drawn)
+    far = plots.contours(x + 1e6, y, "abc", [(0, 1)]).axes[1]
+    assert not far.collections  # all points are outside of the box
+
+
+def test_of_many_columns_those_that_fit_worst_are_shown():
+    x, distances = RNG.normal(size=(40, 30)), np.full(30, 0.1)
+    distances[[3, 29]] = 0.5, 0.23
+    names = [f"c{j}" for j in range(30)]
+    shown = [axes for axes in plots.columns(x, x, names, distances, 0.1).axes if axes.patches]
+    titles = {axes.get_title(loc="left") for axes in shown}
+    assert len(titles) == plots.COLUMNS
+    assert {"c3: 0.500", "c29: 0.230", "c0: 0.100"} <= titles
+    marked = {
+        axes.get_title(loc="left") for axes in shown if axes._left_title.get_color() == MODEL
+    }
+    assert marked == {"c3: 0.500", "c29: 0.230"}
+
+
 def test_a_dollar_in_a_name_is_no_mathematics():
     x, names = RNG.normal(size=(50, 2)), ("$\\frac{$", "price in $")
     figures = [
-        plots.marginals(x, x, names),
-        plots.pairs(x, x, names),
+        plots.columns(x, x, names, np.zeros(2), 0.1),
+        plots.contours(x, x, names, [(0, 1)]),
         plots.scatter(x, plots.density_of(PLANE, BOXES[2], 20), names),
         plots.compared_curves({names[0]: RECORDS, "$a$": RECORDS}),
     ]

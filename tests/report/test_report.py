@@ -138,6 +138,13 @@ def material(**changes):
         ({"kl": 0.001, "sliced_w2": 0.2, "sliced_w2_floor": 0.04}, "poor", "differ clearly"),
         ({"kl": 0.001, "temperature": 0.5}, "fair", "too flat: its best-fitting temperature"),
         ({"nll": 1.5}, "", "log-likelihood is 1.5 nats per point"),
+        (
+            {"nll": 1.5, "nll_error": 0.03, "nll_gaussian": 3.0, "nll_gaussian_error": 0.04}, "",
+            "is 1.500 ± 0.030 nats per point; that of a Gaussian of the same moments is 3.000 ±",
+        ),
+        ({"nll": 3.5, "nll_error": 0.2, "nll_gaussian": 3.0}, "poor", "worse than that of a Gau"),
+        ({"nll": 3.1, "nll_error": 0.2, "nll_gaussian": 3.0}, "", "; that of a Gaussian"),
+        ({"sliced_w2": 0.04, "sliced_w2_floor": 0.04}, "good", "There is no likelihood: log Z"),
         (None, "", "not been evaluated"),
     ],
 )  # fmt: skip
@@ -145,6 +152,28 @@ def test_the_verdict_follows_from_the_scores(scores, grade, words):
     found, sentence = verdict(material(scores=scores))
     assert found == grade
     assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ("scores", "grade", "first"),
+    [
+        ({"log_z_particles": -2.0, "log_z_held_out": 18.0}, "fair", "The energy is pushed up"),
+        ({"modes_density": -0.2, "modes_density_error": 0.01}, "poor", "The share of one cluster"),
+    ],
+)
+def test_an_alarm_is_said_first_and_no_other_score_outweighs_it(scores, grade, first):
+    good = {"kl": 0.004, "sliced_w2": 0.04, "sliced_w2_floor": 0.04}
+    assert verdict(material(scores=good))[0] == "good"
+    found, sentence = verdict(material(scores=good | scores))
+    assert found == grade
+    assert sentence.startswith(first)
+    assert "very close to the true density" in sentence
+
+
+def test_a_remark_is_said_last():
+    sentence = verdict(material(scores={"sliced_w2": 0.04, "sliced_w2_floor": 0.04}))[1]
+    assert sentence.startswith("Model samples are nearly as close")
+    assert sentence.endswith("or says why it cannot.")
 
 
 def test_the_verdict_counts_rollbacks_but_not_early_stops():
@@ -157,6 +186,7 @@ def test_a_score_is_written_to_the_digits_of_its_error():
     assert written({"kl": 0.01234, "kl_error": 0.00056}, "kl") == "0.01234 ± 0.00056"
     assert written({"nll": 12.345, "nll_error": 3.0}, "nll") == "12.3 ± 3.0"
     assert written({"nll": -0.5}, "nll") == "−0.5"
+    assert written({"nll": -0.5, "nll_error": 0.1}, "nll") == "−0.50 ± 0.10"
     assert written({}, "nll") == "–"
 
 
@@ -260,17 +290,41 @@ def test_a_value_that_a_template_lacks_is_an_error():
         fill("report.html", tiles=[])
 
 
+SECTIONS = {
+    "scores.json": "scores",
+    "samples.npy": "samples",
+    "frames.npz": "motion",
+    "metrics.jsonl": "training",
+}
+
+
 @pytest.mark.parametrize(
-    "name", ["scores.json", "samples.npy", "frames.npz", "metrics.jsonl", "all of them"]
+    "names", [*([name] for name in SECTIONS), [*SECTIONS]], ids=[*SECTIONS, "all of them"]
 )
-def test_a_missing_file_is_named_in_its_place(name, tmp_path):
+def test_a_missing_file_is_named_and_leaves_no_empty_section(names, tmp_path):
     run = make_run(tmp_path)
-    names = [name] if name != "all of them" else ["scores.json", "samples.npy", "frames.npz"]
     for each in names:
         (run.path / each).unlink()
     page = render(gather(run))
-    for each in names:
-        assert f"This run has no {each}." in page
+    assert f"This run has no {', '.join(names)}." in page
+    for name, key in SECTIONS.items():
+        assert (f'id="{key}"' in page) == (f'href="#{key}"' in page) == (name not in names)
+
+
+def test_sections_are_those_with_something_to_show(pages):
+    for kind, page in pages.items():
+        assert "This run has no" not in page
+        keys = re.findall(r'<section id="(\w+)">', page)
+        assert keys == re.findall(r'<a href="#(\w+)">', page)
+        assert ("density" in keys) == (kind in ("plane", "line"))
+        assert "health" not in keys
+
+
+def test_the_page_of_a_table_shows_its_columns_and_their_pairs(pages):
+    assert "Densities of pairs of columns" in pages["table"]
+    assert "Kolmogorov distance" in pages["table"]
+    assert "pairs of columns" not in pages["plane"]
+    assert "Histograms of columns" not in pages["images"]
 
 
 def test_rollbacks_are_listed(tmp_path):
@@ -286,6 +340,16 @@ def test_a_comparison_says_when_data_differ_and_needs_two_runs(runs):
     assert "trained on different data" in render_comparison(materials)
     with pytest.raises(ValueError, match="`materials` must hold at least 2 runs: got 1"):
         render_comparison(materials[:1])
+
+
+def test_a_comparison_says_what_is_wrong_with_each_run(runs):
+    good = gather(runs["table"])
+    bad = replace(good, name="bad", scores={"nll": 1.0, "modes_samples": 0.5})
+    page = render_comparison([good, bad])
+    sentence = "bad: The share of one cluster of the data is off by +0.50 ± 0.00 in model samples."
+    assert f'<p class="verdict poor">{sentence}</p>' in page
+    assert page.count('class="verdict') == 1
+    assert 'id="densities"' not in page
 
 
 def test_a_trained_run_gets_its_report_in_its_folder(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from problems import F64, double, seeded
 
 from wgflow.data.targets import Gaussian
-from wgflow.tasks.ood import auroc, mean_zscore, outlier_scores, typicality
+from wgflow.tasks.ood import auroc, energy_scores, mean_zscore, shares_below, typicality
 
 
 def brute_force(inside, outside):
@@ -73,27 +73,39 @@ def test_infinite_energies_are_the_strangest():
 def test_scores_by_hand():
     target = Gaussian(double([0.0]), double([[1.0]]))
     background = Gaussian(double([1.0]), double([[4.0]]))
-    x, held_out = double([[0.0], [3.0]]), double([[1.0], [2.0], [-1.0]])
-    scores = outlier_scores(target, x, held_out, background=background, chunk=1)
-    assert set(scores) == {"energy", "typicality", "slope", "likelihood_ratio"}
+    x = double([[0.0], [3.0]])
+    scores = energy_scores(target, x, background=background, chunk=1)
+    assert set(scores) == {"energy", "slope", "likelihood_ratio"}
     assert torch.allclose(scores["energy"], double([0.0, 4.5]))
-    # Held-out energies ½, 2, ½: mean 1, deviation √¾.
-    assert torch.allclose(scores["typicality"], double([1.0, 3.5]) / math.sqrt(0.75))
     ratio = double([0.0 - 1 / 8, 4.5 - 4 / 8])
     assert torch.allclose(scores["likelihood_ratio"], ratio)
     assert torch.allclose(scores["slope"], double([0.0, 9.0]))
-    assert set(outlier_scores(target, x, held_out)) == {"energy", "typicality", "slope"}
+    assert set(energy_scores(target, x)) == {"energy", "slope"}
+
+
+def test_typicality_by_hand():
+    """Held-out energies ½, 2, ½: mean 1, deviation √¾."""
+    found = typicality(double([0.0, 4.5]), double([0.5, 2.0, 0.5]))
+    assert torch.allclose(found, double([1.0, 3.5]) / math.sqrt(0.75))
 
 
 def test_the_mode_has_little_energy_and_is_not_typical():
     """In 100 dimensions the energy of N(0, I) is 50 ± 7 nats above its mode."""
     target = Gaussian(torch.zeros(100, dtype=F64), torch.eye(100, dtype=F64))
-    draws = target.sample(600, dtype=F64, generator=seeded(2))
-    dull = 0.1 * target.sample(100, dtype=F64, generator=seeded(3))
-    inside = outlier_scores(target, draws[:300], draws[300:])
-    outside = outlier_scores(target, dull, draws[300:])
-    assert auroc(inside["energy"], outside["energy"]).value == 0.0
-    assert auroc(inside["typicality"], outside["typicality"]).value == 1.0
+    draws = target(target.sample(600, dtype=F64, generator=seeded(2)))
+    dull = target(0.1 * target.sample(100, dtype=F64, generator=seeded(3)))
+    assert auroc(draws[:300], dull).value == 0.0
+    inside, outside = (typicality(energies, draws[300:]) for energies in (draws[:300], dull))
+    assert auroc(inside, outside).value == 1.0
+
+
+def test_ranks_among_points_of_one_law_are_p_values():
+    """Of 9 points and one more all 10 ranks are equally likely."""
+    x, trials = torch.rand(4000, 10, generator=seeded(5), dtype=F64), 4000
+    ranks = torch.cat([shares_below(row[:1], row[1:]) for row in x])
+    counts = torch.bincount((9 * ranks).round().long(), minlength=10)
+    assert (counts - trials / 10).abs().max() < 4 * math.sqrt(trials * 0.09)
+    assert shares_below(double([1.0, 2.0]), double([1.0, 1.0, 3.0])).tolist() == [1 / 3, 2 / 3]
 
 
 def test_mean_zscore_by_hand():

@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from wgflow.cli.options import Json
-from wgflow.cli.printing import grid_table, rows_table, say, say_either, say_json, score_table
+from wgflow.cli.printing import (
+    alarm_lines,
+    alarm_records,
+    grid_table,
+    rows_table,
+    say,
+    say_either,
+    say_json,
+    say_lines,
+    score_table,
+)
 from wgflow.runs import summaries
 
 verbs = typer.Typer(rich_markup_mode="markdown")
@@ -31,10 +41,16 @@ def compare(
         compare_report(folders, out)
     if as_json:
         return say_json(
-            {"runs": found.scores, "differences": found.differences}
+            {
+                "runs": found.scores,
+                "differences": found.differences,
+                "alarms": {run: alarm_records(scores) for run, scores in found.scores.items()},
+            }
             | ({"report": str(out)} if out else {})
         )
     say(score_table(found.scores))
+    for run, scores in found.scores.items():
+        say_lines(alarm_lines(scores, run))
     if found.differences:
         say(grid_table("setting", found.differences))
     else:

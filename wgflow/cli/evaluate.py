@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from wgflow.cli.options import Folder, Json, Learned, Seed
-from wgflow.cli.printing import say, say_either, say_json, score_table
+from wgflow.cli.printing import (
+    alarm_lines,
+    alarm_records,
+    say,
+    say_either,
+    say_json,
+    say_lines,
+    score_table,
+)
 from wgflow.cli.progress import waiting
 
 verbs = typer.Typer(rich_markup_mode="markdown")
@@ -39,7 +47,10 @@ def evaluate(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Score a run: divergences, likelihood and distances of samples, with floors and errors."""
+    """Score a run: divergences, likelihood and distances of samples, with floors and errors.
+
+    What the scores say against the run follows in words.
+    """
     from wgflow.runs.evaluate import evaluate
     from wgflow.runs.load import load
 
@@ -47,8 +58,9 @@ def evaluate(
     with waiting("Evaluating"):
         scores = evaluate(load(folder), **options)
     if as_json:
-        return say_json({"run": str(folder)} | scores)
+        return say_json({"run": str(folder)} | scores | {"alarms": alarm_records(scores)})
     say(score_table({folder.name: scores}))
+    say_lines(alarm_lines(scores))
 
 
 @verbs.command(epilog="- `wgflow report runs/moons-0`")

@@ -106,7 +106,7 @@ def inpaint(
     chains = uses.Chains(draws or 6, approach, steps, sampler)
     options = {"chains": chains, "start": start, "mode": mode, "generator": seeded(seed)}
     drawn = uses.inpaint(run, x, hidden, **options)
-    known = torch.where(hidden, run.energy.shift.to(x), x)
+    known = torch.where(hidden, run.unstandardise(torch.zeros_like(x)), x)
     write_result(file, drawn, torch.cat([x[:, None], known[:, None], drawn], 1))
     record = {"path": str(file), "shape": list(drawn.shape), "seed": seed}
     say_either(as_json, record, f"Wrote {draws} draws for each of {len(x)} points to {file}.")

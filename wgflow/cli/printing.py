@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from wgflow.metrics.alarms import alarms
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -58,6 +60,23 @@ def say(table: "Table") -> None:
 
     width = None if sys.stdout.isatty() else 200
     Console(width=width, highlight=False, markup=False).print(table)
+
+
+def alarm_lines(scores: Mapping[str, float], run: str = "") -> list[str]:
+    """What scores say against a run, a line each, which begins with its name if there is one."""
+    begin = f"{run}: " if run else ""
+    return [f"{begin}{alarm.sentence}" for alarm in alarms(scores)]
+
+
+def alarm_records(scores: Mapping[str, float]) -> list[dict[str, str]]:
+    """The same for JSON: ``name``, ``sentence`` and ``grade`` of each `Alarm`."""
+    return [alarm._asdict() for alarm in alarms(scores)]
+
+
+def say_lines(lines: Sequence[str]) -> None:
+    """Print lines on stdout."""
+    for line in lines:
+        typer.echo(line)
 
 
 def say_json(record: Mapping[str, Any]) -> None:

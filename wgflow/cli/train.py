@@ -1,5 +1,6 @@
 """The verbs that train: train, resume."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wgflow.cli.options import Folder, Json
-from wgflow.cli.printing import note, say, say_json, score_table
+from wgflow.cli.printing import (
+    alarm_lines,
+    alarm_records,
+    note,
+    say,
+    say_json,
+    say_lines,
+    score_table,
+)
 from wgflow.cli.progress import progressing
 from wgflow.runs.summaries import read_settings
 from wgflow.storage.folder import ENVIRONMENT, read_json
@@ -32,6 +41,7 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 
 - `wgflow train eight-gaussians`: an embedded data set; `wgflow list --data` names them all
 - `wgflow train points.csv --out runs/points --seed 1`: a file, or a folder of images
+- `wgflow train points.csv --test others.csv`: scores are of test points from another file
 - `wgflow train mnist`: after `wgflow data fetch mnist`; images are learned in two phases, and
 this is the first
 - `wgflow train mnist --init runs/mnist-0`: the second, which starts from the energy of the first
@@ -44,7 +54,7 @@ this is the first
 
 Images and digits have recipes: settings of their own, unless --config names others. What comes
 later takes precedence: defaults, then the config file or recipe, then DATA, then --set, then
---seed, --device and --steps. Stop with Ctrl-C and go on with `wgflow resume DIR`.
+--seed, --device, --steps and --test. Stop with Ctrl-C and go on with `wgflow resume DIR`.
 """
 )
 def train(
@@ -54,6 +64,10 @@ def train(
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; default runs/DATA-SEED, numbered if taken.")
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Test points; default a tenth of DATA, held out."),
     ] = None,
     config: Annotated[
         str | None,
@@ -85,7 +99,8 @@ def train(
         raise ValueError(
             "DATA or --config must be given: got neither. `wgflow list --data` names data sets."
         )
-    shortcuts = {"seed": seed, "device": device, "training.steps": steps}
+    file = None if test is None else json.dumps(str(test), ensure_ascii=False)
+    shortcuts = {"seed": seed, "device": device, "training.steps": steps, "data.test": file}
     given = [f"{key}={value}" for key, value in shortcuts.items() if value is not None]
     settings = configure(data, config, *(setting or []), *given, init=init)
     if show_config:
@@ -144,9 +159,11 @@ def _finish(run: "Run", report: bool, as_json: bool) -> None:
 
     scores, page = finish(run, report=report, tell=note)
     if as_json:
-        say_json({"run": str(run.path)} | scores | ({"report": str(page)} if page else {}))
+        told = {"run": str(run.path)} | scores | {"alarms": alarm_records(scores)}
+        say_json(told | ({"report": str(page)} if page else {}))
         return
     say(score_table({run.path.name: scores}))
+    say_lines(alarm_lines(scores))
     if page:
         typer.echo(f"Report: {page}")
     first_phase = run.config.scheme.path is not None and run.particles is None

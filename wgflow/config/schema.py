@@ -9,6 +9,7 @@ import torch
 from wgflow._check import check_choice, check_fraction, check_nonnegative, check_positive
 from wgflow.data.images import SCALINGS
 from wgflow.data.tables import MISSING
+from wgflow.data.transforms import RULES
 from wgflow.energies.mlp import MLPSpec
 from wgflow.energies.network import Network
 from wgflow.energies.precision import fast_bfloat16
@@ -37,9 +38,16 @@ class Data:
     Args:
         name, size, test_fraction: source, number of train points and share held out; see
             `wgflow.data.dataset.load`.
+        validation_fraction: share of the train rows of a table on which learning is validated, and
+            may stop early; 0 to validate on the test points, as other data do.
+        test: file of the test points, of a source without any; all its own rows are then for
+            learning and validation. None holds a share of them out.
         image_size: side to which images are cut and resized; None keeps their size.
         scaling: ``coordinate`` or ``range``; None chooses by the data; see
         `wgflow.data.dataset.load`.
+        transform: monotone maps of the columns of a table, for heavy tails and bounds: ``auto``
+            chooses among all of `wgflow.data.transforms`, ``yeo-johnson`` leaves out those with
+            bounds, None maps nothing.
         missing: ``error``, or ``impute``; see `wgflow.data.missing`.
         flips: whether images are mirrored left to right at random; they must be scaled by range.
         smoothing: σ ≥ 0 of Gaussian noise added to every batch, in standardised units; the law
@@ -52,8 +60,11 @@ class Data:
     name: str = "eight-gaussians"
     size: int | None = None
     test_fraction: float = 0.1
+    validation_fraction: float = 0.1
+    test: str | None = None
     image_size: int | None = None
     scaling: str | None = None
+    transform: str | None = "auto"
     missing: str = MISSING[0]
     flips: bool = False
     smoothing: float = 0.0
@@ -64,10 +75,17 @@ class Data:
         if self.size is not None and self.size < 2:
             raise ValueError(f"Data need spread: expected a size ≥ 2, got {self.size}.")
         _check_between(test_fraction=self.test_fraction)
+        if not 0 <= self.validation_fraction < 1:
+            raise ValueError(
+                "`validation_fraction` must be at least 0 and below 1: got "
+                f"{self.validation_fraction}."
+            )
         if self.image_size is not None:
             check_positive(image_size=self.image_size)
         if self.scaling not in (None, *SCALINGS):
             raise unknown("scaling", str(self.scaling), SCALINGS)
+        if self.transform is not None:
+            check_choice("transform", self.transform, RULES)
         check_choice("missing", self.missing, MISSING)
         check_nonnegative(smoothing=self.smoothing)
         if self.flips and self.scaling == "coordinate":
@@ -96,6 +114,7 @@ class Training:
         evaluate_every: steps between two evaluations on the test points.
         checkpoint_every: steps between two checkpoints.
         patience: evaluations without improvement after which training stops; None for never.
+        keep_best: whether a run ends with the running average that validated best.
 
     Raises:
         ValueError: when a setting is out of its range.
@@ -114,6 +133,7 @@ class Training:
     evaluate_every: int = 50
     checkpoint_every: int = 100
     patience: int | None = None
+    keep_best: bool = False
 
     def __post_init__(self) -> None:
         check_positive(

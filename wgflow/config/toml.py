@@ -19,11 +19,13 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from wgflow._version import __version__
 from wgflow.config.schema import Config, join, unknown
 from wgflow.energies.mlp import MLPSpec
+from wgflow.energies.noise_mlp import NoiseMLPSpec
 from wgflow.energies.noise_unet import NoisyUNetSpec
 from wgflow.energies.own_module import OwnModuleSpec
 from wgflow.energies.unet import ResNetSpec, UNetSpec
-from wgflow.samplers import HMC, MALA, ULA, CrankNicolson, Underdamped
+from wgflow.samplers import HMC, MALA, ULA, CrankNicolson, Travel, Underdamped
 from wgflow.schemes import (
+    AcrossLevels,
     DetailedBalance,
     DualScoreMatching,
     EnergyMatching,
@@ -31,6 +33,7 @@ from wgflow.schemes import (
     Forward,
     FromData,
     FromNoise,
+    FromReference,
     GradientNorm,
     InnerDescent,
     Joint,
@@ -45,6 +48,7 @@ KINDS: dict[str, type] = {
     "unet": UNetSpec,
     "resnet": ResNetSpec,
     "noisy-unet": NoisyUNetSpec,
+    "noise-mlp": NoiseMLPSpec,
     "module": OwnModuleSpec,
     "near-proximal": NearProximal,
     "maximum-likelihood": MaximumLikelihood,
@@ -53,10 +57,13 @@ KINDS: dict[str, type] = {
     "dual-score-matching": DualScoreMatching,
     "detailed-balance": DetailedBalance,
     "joint": Joint,
+    "across-levels": AcrossLevels,
     "population": Population,
     "from-data": FromData,
     "from-noise": FromNoise,
+    "from-reference": FromReference,
     "mala": MALA,
+    "travel": Travel,
     "ula": ULA,
     "crank-nicolson": CrankNicolson,
     "hmc": HMC,

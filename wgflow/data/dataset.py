@@ -14,21 +14,21 @@ from wgflow._check import check_choice
 from wgflow._tensor import Points
 from wgflow.data.columns import Columns
 from wgflow.data.download import SETS, is_fetched, local
+from wgflow.data.gaussianise import fitted
 from wgflow.data.images import SCALINGS
 from wgflow.data.lazy import LazyPoints, PointSource, in_parts, mean_of
-from wgflow.data.missing import complete_first, impute
-from wgflow.data.sources import HUB, Source, open_digits, open_source
+from wgflow.data.missing import impute
+from wgflow.data.sources import HUB, Source, open_digits, open_source, with_test
+from wgflow.data.splits import Fractions, split
 from wgflow.data.targets import Target
 from wgflow.data.toys import TOYS
+from wgflow.data.transforms import RULES, Transform
 
 TOY_TRAIN = 500_000  # enough for a toy set to behave like an endless source
 TOY_TEST = 10_000
 PIXEL_FLOOR = 0.1
 SMALL_SIDE = 8
 """Pixels of a side up to which images are scaled per pixel by default."""
-
-Part = tuple[LazyPoints, Tensor | None]
-"""Points, and labels where they are known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +42,19 @@ class Dataset:
             values of a table with noise.
             Both have a length and a shape, and an index or a slice of both is a tensor.
         test: held-out points, shape (m, *event).
-        shift: mean ``m`` of train; one number 1/2 for images scaled by their range.
-        scale: standard deviation ``s`` of train, per coordinate. In events with several axes
-            (images) it is at least a tenth of the root mean square over the pixels, so that a
-            margin that hardly varies is not blown up. One number 1/2 for images scaled by their
+        shift: mean ``m`` of train, after its transform; one number 1/2 for images scaled by their
             range.
+        scale: standard deviation ``s`` of train, per coordinate, after its transform. In events
+            with several axes (images) it is at least a tenth of the root mean square over the
+            pixels, so that a margin that hardly varies is not blown up. One number 1/2 for images
+            scaled by their range.
         schema: the columns of a table.
         target: the exact distribution of the points, in the same units, for a toy set.
         train_labels, test_labels: classes of the points, shape (n,) and (m,), int64; None where
             unknown.
+        validation: points that neither train nor test has, to validate on while learning, shape
+            (k, *event); None without such a split, as of toy sets and images.
+        transform: monotone maps g of the columns of a table; None for none.
     """
 
     name: str
@@ -62,6 +66,8 @@ class Dataset:
     target: Target | None = None
     train_labels: Tensor | None = None
     test_labels: Tensor | None = None
+    validation: Tensor | None = None
+    transform: Transform | None = None
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -78,15 +84,21 @@ class Dataset:
         """The train points in the units of learning."""
         if isinstance(self.train, LazyPoints):
             return self.train.map(self.standardise)
-        return self.standardise(self.train)
+        if self.transform is None:
+            return self.standardise(self.train)
+        return torch.cat([self.standardise(part) for part in in_parts(self.train)])
 
     def standardise(self, x: Points) -> Points:
-        """``u = (x - m)/s``: mean 0 and variance 1 over train, or images in [-1, 1]."""
-        return (x - self.shift) / self.scale
+        """``u = (g(x) - m)/s``: mean 0 and variance 1 over train, or images in [-1, 1]."""
+        if self.transform is None:
+            return (x - self.shift) / self.scale
+        return ((self.transform.forward(x) - self.shift) / self.scale).to(x.dtype)
 
     def unstandardise(self, u: Points) -> Points:
-        """``x = m + s u``."""
-        return self.shift + self.scale * u
+        """``x = m + s u``, or the x of ``g(x) = m + s u``."""
+        if self.transform is None:
+            return self.shift + self.scale * u
+        return self.transform.inverse(self.shift + self.scale * u.double(), u.dtype)
 
 
 def load(
@@ -94,10 +106,13 @@ def load(
     *,
     size: int | None = None,
     test_fraction: float = 0.1,
+    validation_fraction: float = 0.0,
+    test: str | Path | None = None,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     image_size: int | None = None,
     scaling: str | None = None,
+    transform: str | None = None,
     missing: str = "error",
 ) -> Dataset:
     """A data set by name, or points from a file or folder.
@@ -111,9 +126,14 @@ def load(
             the path of an .npy, .npz, .csv or .parquet file, of a folder of png or jpg images, of
             IDX files or of CIFAR-10's binary version, or ``hf:`` and the name of a data set that
             Hugging Face datasets opens.
-        size: number of train points; default 500,000 for a toy set, otherwise all there are.
+        size: number of train points, those for validation among them; default 500,000 for a toy
+            set, otherwise all there are.
         test_fraction: share of the points held out; a toy set draws 10,000 test points instead,
             and a source with test points of its own keeps those.
+        validation_fraction: share of the train points, where they are vectors of a file, that are
+            kept for validation; of fewer than two points none are.
+        test: path of the test points, which have the shape and columns of the others; None for
+            the source's own or a share of it.
         seed: of the draws of a toy set, of the noise of images, and of the split.
         dtype: of all tensors; the numbers of a file are rounded to it.
         image_size: side to which images are resized, after a cut to their central square; None
@@ -121,6 +141,8 @@ def load(
         scaling: ``coordinate``, by mean and standard deviation per coordinate; ``range``, images
             from [0, 1] to [-1, 1], so that all pixels share one unit; None is ``range`` for images
             in [0, 1] with a side over 8 pixels, else ``coordinate``.
+        transform: how the columns of a table are mapped, one of `wgflow.data.transforms.RULES`;
+            None for none, as of toy sets, digits and images.
         missing: ``error``, or ``impute`` for missing values in the train rows of a table to be
             drawn by `wgflow.data.missing.impute`; rows that have some are never test points.
 
@@ -129,18 +151,28 @@ def load(
             is constant, there are too few points, or an option does not suit them.
     """
     _check_options(source, size, image_size, scaling)
+    if transform is not None:
+        check_choice("transform", transform, RULES)
+    if test is not None and (source in TOYS or source == "digits"):
+        raise ValueError(f"`test` must be none for {source}: got {str(test)!r}.")
     generator = torch.Generator().manual_seed(seed)
     if source in TOYS:
         return _toy(str(source), size or TOY_TRAIN, dtype, generator, scaling)
     held = _open(source, dtype, image_size, missing, generator)
-    parts = _split(held, size, test_fraction, dtype, generator)
-    (train, train_labels), (test, test_labels) = parts
+    if test is not None:
+        numbers = _numpy_dtype(dtype)
+        other = open_source(test, numbers, image_size, held.schema, generator=generator)
+        held = with_test(held, other, str(test))
+    fractions = Fractions(test_fraction, validation_fraction)
+    parts = split(held, size, fractions, dtype, generator=generator)
+    train = parts.train.points
     name = Path(source).name
     if held.schema is not None:
         train = impute(train, held.schema, name, generator=generator)
     _check_varies(name, train, held.columns)
     # Test first, so that its noise does not depend on the size of train.
-    points = test.fresh(torch.arange(len(test)), generator=generator)
+    test_points = parts.test.points
+    points = test_points.fresh(torch.arange(len(test_points)), generator=generator)
     known: PointSource = train
     if train.are_pixels:
         known = replace(train, seed=int(torch.randint(2**31, (), generator=generator)))
@@ -148,8 +180,24 @@ def load(
         known = replace(train, renew=held.schema.renew)
     elif not isinstance(train.values, np.memmap):
         known = train[:]
-    shift, scale = units(known, scaling)
-    return Dataset(name, known, points, shift, scale, held.schema, None, train_labels, test_labels)
+    validation = None if parts.validation is None else parts.validation.points[:]
+    maps = None
+    if transform is not None and known.ndim == 2:
+        seen = points if validation is None else torch.cat([points, validation])
+        maps = fitted(known, transform, others=[seen])
+    shift, scale = units(_mapped(known, maps), scaling)
+    return Dataset(
+        name,
+        known,
+        points,
+        shift,
+        scale,
+        held.schema,
+        train_labels=parts.train.labels,
+        test_labels=parts.test.labels,
+        validation=validation,
+        transform=maps,
+    )
 
 
 def available() -> dict[str, bool]:
@@ -183,6 +231,19 @@ def units(train: PointSource, scaling: str | None = None) -> tuple[Tensor, Tenso
         # A pixel that hardly varies is not blown up, so that the noise on it stays small.
         scale = scale.clamp(min=PIXEL_FLOOR * scale.square().mean().sqrt())
     return shift, scale
+
+
+def _mapped(x: PointSource, maps: Transform | None) -> PointSource:
+    """Points after their maps, in their own precision."""
+    if maps is None:
+        return x
+
+    def mapped(part: Tensor) -> Tensor:
+        return maps.forward(part).to(part.dtype)
+
+    if isinstance(x, LazyPoints):
+        return x.map(mapped)
+    return torch.cat([mapped(part) for part in in_parts(x)])  # doubles need memory
 
 
 def _span(x: PointSource) -> tuple[float, float]:
@@ -243,32 +304,6 @@ def _numpy_dtype(dtype: torch.dtype) -> np.dtype:
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"`dtype` must be float32 or float64: got {dtype}.")
     return np.dtype(np.float32 if dtype == torch.float32 else np.float64)
-
-
-def _split(
-    held: Source, size: int | None, test_fraction: float, dtype: torch.dtype, generator: Generator
-) -> tuple[Part, Part]:
-    """Train and test: the source's own, or drawn from its points."""
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"`test_fraction` must be between 0 and 1: got {test_fraction}.")
-    n = len(held.x)
-    held_out = max(1, round(test_fraction * n)) if held.test is None else 0
-    most = n - held_out
-    size = most if size is None else size
-    if not 2 <= size <= most:
-        raise ValueError(f"`size` must be 2 to {most}, {n} points less {held_out}: got {size}.")
-    order = torch.randperm(n, generator=generator)
-    if held.schema is not None:
-        order = complete_first(order, held.x, held_out)
-    train = _part(held.x, held.labels, order[held_out : held_out + size], dtype)
-    if held.test is None:
-        return train, _part(held.x, held.labels, order[:held_out], dtype)
-    return train, _part(held.test, held.test_labels, torch.arange(len(held.test)), dtype)
-
-
-def _part(x: np.ndarray, labels: np.ndarray | None, rows: Tensor, dtype: torch.dtype) -> Part:
-    known = None if labels is None else torch.from_numpy(labels.astype(np.int64))[rows]
-    return LazyPoints(x, rows, dtype), known
 
 
 def _check_varies(name: str, train: LazyPoints, columns: tuple[str, ...] | None) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from wgflow.data.dataset import Dataset
 from wgflow.data.lazy import PointSource, in_parts, mean_of, rows_at_once
+from wgflow.data.mixtures import Gaussians
 
 LARGEST = 1024
 """Coordinates up to which all of their covariance is known."""
@@ -44,11 +45,13 @@ class DataMoments(NamedTuple):
         event_shape: shape of one point.
         covariance: of flattened points, (d, d), or its leading axes in its place.
         center: mean, (*event).
+        families: of a mixture of Gaussians fitted to flattened points; none if it is not known.
     """
 
     event_shape: tuple[int, ...]
     covariance: Tensor | Spectrum | None = None
     center: Tensor | None = None
+    families: tuple[Gaussians, ...] = ()
 
 
 def center_of(dataset: Dataset, u: PointSource, *, flips: bool = False) -> Tensor | None:

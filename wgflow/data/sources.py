@@ -97,6 +97,19 @@ def open_source(
     return _resized(found, side, path.name)
 
 
+def with_test(held: Source, other: Source, name: str) -> Source:
+    """A source whose test points are those of another, which was read with its columns.
+
+    Raises ValueError, with the other's name, unless it holds points of the same kind and shape.
+    """
+    if (other.x.dtype == np.uint8) != (held.x.dtype == np.uint8):
+        raise ValueError(f"{name} must hold pixels if the train points are, and only then.")
+    if other.x.shape[1:] != held.x.shape[1:]:
+        expected, got = held.x.shape[1:], other.x.shape[1:]
+        raise ValueError(f"{name} must hold points of shape {expected}: got {got}.")
+    return replace(held, test=other.x, test_labels=other.labels)
+
+
 def open_digits(dtype: torch.dtype, generator: Generator) -> Source:
     """The points of `digits` and their labels."""
     labels = _bundled_digits()[1]

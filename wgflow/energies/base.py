@@ -10,6 +10,7 @@ Their constants are kept in double precision and follow the dtype of x.
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,41 @@ from torch import Tensor, nn
 from wgflow._check import check_positive
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
+from wgflow.data.transforms import Transform
 from wgflow.energies.microbatch import MicroBatched
 
 Energy = Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class HasReference(Protocol):
+    """An energy that starts as that of a distribution with exact draws and a known density."""
+
+    def reference(
+        self, like: Tensor, count: int, *, generator: Rng = None
+    ) -> tuple[Points, Values]:
+        """``count`` draws, shaped like the points of ``like``, and their log-density."""
+        ...
+
+
+class Relative(HasReference, Protocol):
+    """``s = E + log q``: the energy of a density relative to the reference q.
+
+    Its `reference` gives draws of q, and zeros.
+    """
+
+    def __call__(self, x: Points) -> Values:
+        """``s(x)``, (batch,)."""
+        ...
+
+
+@runtime_checkable
+class Tilted(HasReference, Protocol):
+    """An energy ``E = -log q + s`` that gives s alone: q is sampled, and need not be evaluated."""
+
+    def relative(self) -> Relative:
+        """s, with the parameters of E."""
+        ...
 
 
 def check_energy(energy: Energy, x: Tensor) -> None:
@@ -225,6 +258,27 @@ class Rescaled(nn.Module):
         inner = None if level is None else level - 2 * scale.log()
         value = energy_at(self.energy, (x - shift) / scale, inner)
         return value + scale.log().expand(x.shape[1:]).sum()
+
+    @property
+    def transform(self) -> Transform | None:
+        """Maps of the columns that come before; none."""
+        return None
+
+    def standardise(self, x: Points) -> Points:
+        """``u = (x - m)/s``."""
+        return ((x - self.shift) / self.scale).to(x)
+
+    def unstandardise(self, u: Points) -> Points:
+        """``x = m + s u``; leading axes may be any."""
+        return (self.shift + self.scale * u).to(u)
+
+    def around(self, energy: Energy) -> "Rescaled":
+        """Another energy of standardised points, in the same units."""
+        return Rescaled(energy, self.shift, self.scale)
+
+    def undone(self, energy: Energy) -> nn.Module:
+        """An energy in the units of x as one of standardised points."""
+        return Rescaled(energy, -self.shift / self.scale, 1 / self.scale)
 
 
 class Callback(nn.Module):

@@ -22,6 +22,9 @@ class Network(ABC):
     needs_moments: ClassVar[bool] = False
     """Whether `build` wants the mean and the covariance of the data."""
 
+    needs_mixture: ClassVar[bool] = False
+    """Whether it wants a mixture of Gaussians of the data too."""
+
     is_expensive: ClassVar[bool] = False
     """Whether an evaluation takes so long that scores of many evaluations are left out."""
 
@@ -91,7 +94,7 @@ class ConfinedNetwork(Network):
         """
         if not self.confined:
             return free
-        shape, covariance, center = moments
+        shape, covariance, center, _ = moments
         scale = self.confinement or 1 + math.sqrt(2 / math.prod(shape))
         full = covariance if isinstance(covariance, Tensor) else None
         return Confined(free, scale, 0.0 if center is None else center, full)

@@ -89,7 +89,7 @@ class NoisyUNetSpec(ConvolutionalSpec):
         """The network, with the leading axes of a covariance."""
         shape = moments.event_shape
         count = min(self.principal, math.prod(shape))
-        principal = Principal(shape, count, *moments[1:]) if count else None
+        principal = Principal(shape, count, moments.covariance, moments.center) if count else None
         return MixedNoisyUNet(NoisyUNet(shape, self, principal, generator=generator), mixed)
 
 

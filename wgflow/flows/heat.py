@@ -15,10 +15,43 @@ from torch.distributions import LowRankMultivariateNormal
 from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points, Values
 from wgflow.energies.base import energy_and_grad
+from wgflow.energies.mixture import NoisyMixture, mixture_of
 from wgflow.energies.noise_levels import At, NoiseLevels, denoised
 from wgflow.energies.principal import principal_of
 from wgflow.likelihood.annealing import STEP
 from wgflow.samplers.langevin import MALA, LangevinState
+
+
+class MixtureStart(NamedTuple):
+    """The highest level itself, of an energy that starts from a mixture of Gaussians.
+
+    Attributes:
+        mixture: of all levels.
+        like: a point, (1, *event).
+        sigma: of the highest level.
+    """
+
+    mixture: NoisyMixture
+    like: Points
+    sigma: float
+
+    @property
+    def center(self) -> Tensor:
+        """The mean, (*event)."""
+        parts = [f.log_weights.exp() @ f.means for f in self.mixture.parts]
+        return torch.stack(parts).sum(0).to(self.like).reshape(self.like.shape[1:])
+
+    def sample(self, count: int, *, generator: Rng = None) -> Points:
+        """``count`` points."""
+        like = self.like.new_empty(count, *self.like.shape[1:])
+        return self.mixture.sample(like, self._level(like), generator=generator)
+
+    def log_prob(self, x: Points) -> Values:
+        """The log density of points, (batch,), float64."""
+        return -self.mixture(x.double(), self._level(x).double())
+
+    def _level(self, x: Points) -> Values:
+        return x.new_full((len(x),), 2 * math.log(self.sigma))
 
 
 class Start(NamedTuple):
@@ -48,13 +81,16 @@ class Start(NamedTuple):
         return LowRankMultivariateNormal(center, factor, diagonal).log_prob(x.double().flatten(1))
 
 
-def start(energy: Any, levels: NoiseLevels, like: Points) -> Start:
+def start(energy: Any, levels: NoiseLevels, like: Points) -> Start | MixtureStart:
     """The Gaussian nearest to the highest level, in the shape and dtype of the points ``like``.
 
     Its mean and variances are those of the data along their principal axes, and in the mean along
     all others, where the energy knows them; otherwise those of the noise, around the denoised
-    origin, which is nearly the mean of the data.
+    origin, which is nearly the mean of the data. An energy that starts from a mixture of Gaussians
+    knows the distribution itself.
     """
+    if (mixture := mixture_of(energy)) is not None:
+        return MixtureStart(mixture, like[:1], levels.highest)
     principal = principal_of(energy)
     if principal is not None:
         sigma = math.sqrt(levels.highest**2 + float(principal.rest))

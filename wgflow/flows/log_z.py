@@ -11,7 +11,7 @@ from wgflow._check import check_positive
 from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points, Values, sum_event
 from wgflow.energies.noise_levels import At, NoiseLevels
-from wgflow.flows.heat import Start, ancestral_posterior, chains_at, start
+from wgflow.flows.heat import MixtureStart, Start, ancestral_posterior, chains_at, start
 from wgflow.likelihood.annealing import STEP, LogZ, joined
 from wgflow.samplers import MALA
 from wgflow.samplers.langevin import LangevinState
@@ -90,7 +90,12 @@ def drift(
 
 
 def works_down(
-    energy: Any, x: Points, first: Start, sigmas: list[float], moves: int, generator: Rng
+    energy: Any,
+    x: Points,
+    first: Start | MixtureStart,
+    sigmas: list[float],
+    moves: int,
+    generator: Rng,
 ) -> Values:
     """W of chains that begin with `wgflow.flows.heat.start`, float64."""
     state = chains_at(energy, x, sigmas[0])
@@ -105,7 +110,12 @@ def works_down(
 
 
 def works_up(
-    energy: Any, x: Points, first: Start, sigmas: list[float], moves: int, generator: Rng
+    energy: Any,
+    x: Points,
+    first: Start | MixtureStart,
+    sigmas: list[float],
+    moves: int,
+    generator: Rng,
 ) -> Values:
     """W of chains that begin with the model, counted as if they went down, float64."""
     state = chains_at(energy, x, sigmas[-1])

@@ -172,10 +172,26 @@ def work(
     step_sizes: list[float] | None = None,
     generator: Rng = None,
 ) -> Tensor:
-    """Log-weights ``W = Σ_j (β_{j+1} - β_j)(E_0 - E)(x_j)`` of annealed chains, float64 (batch,).
+    """Log-weights W of `annealed` chains, float64 (batch,)."""
+    options = {"step_sizes": step_sizes, "generator": generator}
+    return annealed(start, end, x, betas, sampler, **options)[1]
 
-    Each change of β is weighed where the chains stand, then they move once at the new β, by a step
-    of the size of that β if there is one.
+
+def annealed(
+    start: Energy,
+    end: Energy,
+    x: Tensor,
+    betas: list[float],
+    sampler: Sampler,
+    *,
+    step_sizes: list[float] | None = None,
+    generator: Rng = None,
+) -> tuple[Tensor, Tensor]:
+    """Chains moved from ``exp(-E_0)`` to ``exp(-E)``, (batch, *event), and their log-weights.
+
+    ``W = Σ_j (β_{j+1} - β_j)(E_0 - E)(x_j)``, float64 (batch,). Each change of β is weighed where
+    the chains stand, then they move once at the new β, by a step of the size of that β if there is
+    one. Averages with weights ``e^W`` are consistent for the end.
     """
     state = sampler.init(Sum([start, end], [1 - betas[0], betas[0]]), x, generator=generator)
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
@@ -187,7 +203,7 @@ def work(
         total += (state.energy - fresh.energy).double()
         state, info = sampler.step(energy, fresh, generator=generator)
         total += info.log_weight.double()
-    return total
+    return state.x, total
 
 
 def changed(start: Energy, energy: Energy, state: Any, old: float, new: float) -> Any:

@@ -15,31 +15,34 @@ from wgflow.plots.densities import (
     scatter,
 )
 from wgflow.plots.motion import filmstrip, moments
-from wgflow.plots.samples import PAIRS, floors, marginals, occupancy, pairs, pictures
+from wgflow.plots.samples import floors, occupancy, pictures
 from wgflow.plots.style import DENSITY, png
+from wgflow.plots.tables import COLUMNS, MASSES, POOR, columns, contours
 from wgflow.plots.training import compared_curves, curves
 
 __all__ = [
+    "COLUMNS",
     "DENSITY",
     "DEPTH",
-    "PAIRS",
+    "MASSES",
+    "POOR",
     "TRUTH",
     "Box",
     "Chart",
     "aspect",
     "box_of",
+    "columns",
     "compared_curves",
     "compared_densities",
+    "contours",
     "curves",
     "densities",
     "density_of",
     "filmstrip",
     "floors",
     "landscape",
-    "marginals",
     "moments",
     "occupancy",
-    "pairs",
     "pictures",
     "png",
     "scatter",

@@ -1,16 +1,13 @@
-"""Samples beside data: images, coordinates, weights of modes, distances over floors."""
+"""Samples beside data: images, weights of modes, distances over floors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from wgflow.plots.axes import dots, histograms, picture
-from wgflow.plots.charts import box_of
-from wgflow.plots.style import DATA, INK, MODEL, STYLE, literal, panels
-
-PAIRS = 5  # coordinates that a scatter matrix shows
+from wgflow.plots.axes import picture
+from wgflow.plots.style import DATA, INK, MODEL, STYLE, panels
 
 
 @rc_context(STYLE)
@@ -28,44 +25,6 @@ def pictures(samples: np.ndarray, reference: np.ndarray, columns: int = 12) -> F
         for spare in tiles[len(images) :]:
             spare.set_axis_off()
         tiles[0].set_title(title, color=color)
-    return figure
-
-
-@rc_context(STYLE)
-def pairs(
-    samples: np.ndarray, reference: np.ndarray, names: Sequence[str], most: int = PAIRS
-) -> Figure:
-    """A scatter matrix of the first coordinates: data above the diagonal, model below it."""
-    d = min(most, samples.shape[1])
-    box = box_of(reference[:, :d], 0.1)
-    figure, grid = panels(d * d, d, width=9.0 / d, height=9.0 / d)
-    for place, axes in enumerate(grid):
-        i, j = divmod(place, d)
-        source, color = (samples, MODEL) if i > j else (reference, DATA)
-        if i == j:
-            histograms(axes, samples[:, i], reference[:, i], box, i)
-        else:
-            dots(axes, source[:1000][:, [j, i]], color, 3.0)
-            axes.set_ylim(box.low[i], box.high[i])
-        axes.set_xlim(box.low[j], box.high[j])
-        axes.set(xlabel=literal(names[j]), ylabel=literal(names[i]))
-        axes.label_outer()
-    _legend(figure, "held-out data (above the diagonal)", "model samples (below the diagonal)")
-    return figure
-
-
-@rc_context(STYLE)
-def marginals(
-    samples: np.ndarray, reference: np.ndarray, names: Sequence[str], most: int = 24
-) -> Figure:
-    """Histograms of single coordinates, data and model on each other."""
-    d = min(most, samples.shape[1])
-    box = box_of(reference[:, :d], 0.1)
-    figure, grid = panels(d, 4, width=9.0 / min(4, d), height=1.8 if d > 4 else 3.0)
-    for j, axes in enumerate(grid):
-        histograms(axes, samples[:, j], reference[:, j], box, j)
-        axes.set_title(literal(names[j]), fontsize=9, weight="normal", pad=3)
-    _legend(figure, "held-out data", "model samples")
     return figure
 
 
@@ -115,9 +74,3 @@ def floors(scores: Mapping[str, tuple[float, float]]) -> Figure:
     axes.spines["left"].set_visible(False)
     axes.set_title("Distance to held-out data (blue line: exact samples)")
     return figure
-
-
-def _legend(figure: Figure, data: str, model: str) -> None:
-    colors = {data: DATA, model: MODEL}
-    handles = [figure.axes[0].fill_between([], [], color=c, label=n) for n, c in colors.items()]
-    figure.legend(handles=handles, loc="outside upper left", ncols=2)

@@ -62,6 +62,13 @@ def literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def legend(figure: Figure, data: str, model: str) -> None:
+    """What the colours of the data and of the model are, above all axes."""
+    colors = {data: DATA, model: MODEL}
+    handles = [figure.axes[0].fill_between([], [], color=c, label=n) for n, c in colors.items()]
+    figure.legend(handles=handles, loc="outside upper left", ncols=2)
+
+
 def png(figure: Figure, dpi: int = 144) -> bytes:
     """The figure as the bytes of a PNG file."""
     FigureCanvasAgg(figure)

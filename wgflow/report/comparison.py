@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from wgflow import plots
+from wgflow.metrics.alarms import alarms
 from wgflow.report.material import Material, gather
 from wgflow.report.scores import tabulate
 from wgflow.report.template import attempt, fill
@@ -28,13 +29,23 @@ def render_comparison(materials: Sequence[Material]) -> str:
     if len(materials) < 2:
         raise ValueError(f"`materials` must hold at least 2 runs: got {len(materials)}.")
     runs = _named(materials)
+    scores = tabulate([material.scores or {} for material in materials])
+    densities = _densities(runs)
+    sections = {
+        "scores": ("Scores", scores),
+        "curves": ("Training", True),
+        "densities": ("Densities", densities),
+    }
+    found = [(name, alarms(run.scores or {})) for name, run in runs.items()]
     return fill(
         "comparison.html",
+        sections={key: title for key, (title, shown) in sections.items() if shown},
         runs=list(runs),
+        alarms=[(name, said) for name, said in found if said],
         sources=sorted({material.source for material in materials}),
-        scores=tabulate([material.scores or {} for material in materials]),
+        scores=scores,
         curves=attempt(plots.compared_curves, {name: run.records for name, run in runs.items()}),
-        densities=_densities(runs),
+        densities=densities,
     )
 
 

@@ -1,21 +1,37 @@
 """The page of one run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from wgflow import plots
+from wgflow.metrics.columns import dependent_pairs, kolmogorov, kolmogorov_floor
 from wgflow.report.film import motion
 from wgflow.report.material import Material, gather, vectors
 from wgflow.report.scores import SCORES, tabulate, written
-from wgflow.report.template import attempt, fill
+from wgflow.report.template import attempt, fill, rounded
 from wgflow.report.verdict import verdict
 from wgflow.runs.load import load
 from wgflow.runs.run import Run
 from wgflow.storage import folder
 
+PAIRS = 6
+"""Pairs of columns that are drawn, at most."""
+
+TILES = ("kl", "nll", "nll_gaussian", "sliced_w2", "temperature")
+
 TRANSPORTS = ("sliced_w2", "w2")  # with a positive floor, so that a ratio makes sense
+
+
+class Shown(NamedTuple):
+    """A figure with its alternative text and its caption."""
+
+    figure: Figure
+    alt: str
+    caption: str = ""
 
 
 def write_report(run: Run | Path | str) -> Path:
@@ -36,6 +52,8 @@ def render(material: Material) -> str:
     scores = material.scores or {}
     return fill(
         "report.html",
+        sections=_sections(material),
+        missing=_missing(material),
         material=material,
         grade=grade,
         verdict=sentences,
@@ -51,10 +69,36 @@ def render(material: Material) -> str:
     )
 
 
+def _sections(material: Material) -> dict[str, str]:
+    """Titles of the sections that have something to show, by their keys."""
+    sections = {
+        "density": ("Learned density", material.view),
+        "samples": ("Samples", material.samples is not None),
+        "scores": ("Scores", material.scores),
+        "motion": ("Particle trajectories", material.film),
+        "training": ("Training", material.records),
+        "health": ("Health", material.events),
+        "configuration": ("Configuration", material.config),
+        "environment": ("Environment", material.environment),
+    }
+    return {key: title for key, (title, shown) in sections.items() if shown}
+
+
+def _missing(material: Material) -> list[str]:
+    """Names of files that the page would show."""
+    files = {
+        folder.SCORES: material.scores,
+        folder.SAMPLES: material.samples is not None,
+        folder.FRAMES: material.film,
+        folder.METRICS: material.records,
+    }
+    return [name for name, there in files.items() if not there]
+
+
 def _tiles(material: Material) -> list[tuple[str, str]]:
     scores = material.scores or {}
     last = material.records[-1] if material.records else {}
-    graded = [key for key in ("kl", "nll", "sliced_w2", "temperature") if key in scores]
+    graded = [key for key in TILES if key in scores]
     tiles = [(written(scores, key), SCORES[key].label) for key in graded]
     if "cpu_seconds" in last:
         tiles.append((f"{last['cpu_seconds']:.0f} s", "CPU time of training"))
@@ -80,16 +124,34 @@ def _densities(material: Material) -> dict[str, Figure | None]:
     }
 
 
-def _samples(material: Material) -> dict[str, Figure]:
-    """Figures of the samples by their alternative text."""
+def _samples(material: Material) -> list[Shown]:
     samples, reference, names = material.samples, material.reference, material.names
     if samples is None:
-        return {}
+        return []
     if material.pictorial:
-        return {"Images of the model and of the data": plots.pictures(samples, reference)}
-    x, y, figures = vectors(samples), vectors(reference), {}
-    if material.dimension > 2:
-        figures["Scatter plots of pairs of coordinates"] = plots.pairs(x, y, names)
-    if not 2 < material.dimension <= plots.PAIRS:
-        figures["Histograms of the coordinates"] = plots.marginals(x, y, names)
-    return figures
+        return [Shown(plots.pictures(samples, reference), "Images of the model and of the data")]
+    x, y = vectors(samples), vectors(reference)
+    pairs = _pairs(x, y, names) if material.dimension > 2 else []
+    return [*pairs, _columns(x, y, names)]
+
+
+def _pairs(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> list[Shown]:
+    figure = plots.contours(x, y, names, dependent_pairs(y, PAIRS))
+    shares = ", ".join(f"{100 * share:g}" for share in plots.MASSES)
+    caption = (
+        "The pairs of columns that depend on each other most, held-out data and beside them the "
+        f"model. Contours enclose {shares} % of the points of each."
+    )
+    return [Shown(figure, "Densities of pairs of columns", caption)]
+
+
+def _columns(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> Shown:
+    distances, floor = kolmogorov(x, y), kolmogorov_floor(len(x), len(y))
+    caption = (
+        "Beside each name the Kolmogorov distance of samples from held-out data, between 0 and 1. "
+        f"Exact samples score {rounded(floor)} on average; orange marks more than {plots.POOR} "
+        "times as much, as one exact column in a thousand has."
+    )
+    if len(distances) > plots.COLUMNS:
+        caption += f" Of {len(distances)} columns those of the largest distances are shown."
+    return Shown(plots.columns(x, y, names, distances, floor), "Histograms of columns", caption)

@@ -11,7 +11,7 @@ from wgflow.report.template import rounded
 
 
 class Score(NamedTuple):
-    """The label and the meaning of a score, and its ideal: low, high, one or none."""
+    """The label and the meaning of a score, and its ideal: low, high, one, zero or none."""
 
     label: str
     meaning: str
@@ -26,14 +26,24 @@ class Entry(NamedTuple):
     mark: str
 
 
+CLUSTER = "largest error of the share of a cluster of the data; 0 is exact"
+FARTHER = "fraction farther out than any row"
+
 SCORES = {
     "kl": Score("KL(data‖model)", "nats; 0 is exact"),
     "kl_reverse": Score("KL(model‖data)", "nats; 0 is exact"),
     "fisher": Score("Relative Fisher information", "data to model, E|∇ log p − ∇ log q|²"),
     "nll": Score("Negative log-likelihood", "nats per held-out point; lower is better"),
+    "nll_gaussian": Score(
+        "NLL of a Gaussian", "of the moments of the training data; nats per held-out point", "none"
+    ),
     "log_z": Score("log Z", "Z is the integral of exp(−E); not a measure of quality", "none"),
     "temperature": Score(
         "Temperature", "best fit of exp(−E/T); below 1 the energy is too flat", "one"
+    ),
+    "log_z_particles": Score("log Z of training particles", "by the weights they carry", "none"),
+    "log_z_held_out": Score(
+        "log Z of held-out particles", "by the weights they carry; should be the same", "none"
     ),
     "sliced_w2": Score("Sliced W₂", "of samples and held-out data, in units of the data"),
     "w2": Score("W₂", "by exact optimal transport between subsamples, in units of the data"),
@@ -46,6 +56,14 @@ SCORES = {
     "density": Score("Density", "of held-out images around samples; 1 for exact samples", "one"),
     "coverage": Score("Coverage", "fraction of held-out images with a sample nearby", "high"),
     "mode_error": Score("Mode error", "largest error of the fraction of samples in a mode"),
+    "modes_density": Score("Mode shares of the density", CLUSTER, "zero"),
+    "modes_samples": Score("Mode shares of samples", CLUSTER, "zero"),
+    "modes_particles": Score("Mode shares of training particles", CLUSTER, "zero"),
+    "modes_held_out": Score("Mode shares of held-out particles", CLUSTER, "zero"),
+    "modes_density_draws": Score("Draws from the density", "effective number, annealed", "none"),
+    "outside_samples": Score("Samples outside the data", FARTHER),
+    "outside_particles": Score("Training particles outside the data", FARTHER),
+    "outside_held_out": Score("Held-out particles outside the data", FARTHER),
 }
 SUFFIXES = ("_error", "_floor", "_lower", "_upper")
 
@@ -91,7 +109,9 @@ def written(scores: Mapping[str, float], key: str) -> str:
     if error is None or not (math.isfinite(error) and error > 0 and math.isfinite(value)):
         return rounded(value)
     digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{digits}f} ± {error:.{digits}f}" if digits < 8 else rounded(value)
+    if digits >= 8:
+        return rounded(value)
+    return f"{value:.{digits}f} ± {error:.{digits}f}".replace("-", "−")
 
 
 def _entry(key: str, scores: Mapping[str, float], mark: str) -> Entry:
@@ -103,7 +123,7 @@ def _cost(key: str, table: Mapping[str, float], ideal: str) -> float:
     value = table.get(key, math.inf)
     if not math.isfinite(value):
         return math.inf
-    if ideal == "one":
-        return abs(value - 1)
+    if ideal in ("one", "zero"):
+        return abs(value - (ideal == "one"))
     floor = table.get(f"{key}_floor", value)  # beyond its floor a score is as good as perfect
     return -min(value, floor) if ideal == "high" else max(value, floor)

@@ -1,25 +1,29 @@
-"""A summary of the scores in one to four sentences."""
+"""A summary of the scores in a few sentences: first what they say against the run."""
 
 from collections.abc import Iterator, Mapping
 
+from wgflow.metrics.alarms import alarms
 from wgflow.report.material import Material
 from wgflow.report.scores import written
 
 GRADES = ("", "good", "fair", "poor")
-ALARMS = ("rollback", "diverged")
+DIVERGED = ("rollback", "diverged")
 
 Finding = tuple[str, str]
 """A grade, or none, and a sentence."""
 
 
 def verdict(material: Material) -> Finding:
-    """The worst grade, and what the scores say in words."""
+    """The worst grade, and what the scores say in words: alarms first, remarks last."""
     scores = material.scores or {}
-    findings = [*_divergence(scores), *_distance(scores), *_temperature(scores)]
+    said = [(alarm.grade, alarm.sentence) for alarm in alarms(scores)]
+    findings = [*_divergence(scores), *_likelihood(scores), *_distance(scores)]
+    findings += _temperature(scores)
     findings = findings or [("", _ungraded(scores))]
-    if alarms := sum(event.get("event") in ALARMS for event in material.events):
-        times = "once" if alarms == 1 else f"{alarms} times"
+    if rollbacks := sum(event.get("event") in DIVERGED for event in material.events):
+        times = "once" if rollbacks == 1 else f"{rollbacks} times"
         findings.append(("", f"Training diverged and was rolled back {times}; see Health."))
+    findings = [f for f in said if f[0]] + findings + [f for f in said if not f[0]]
     return max((grade for grade, _ in findings), key=GRADES.index), " ".join(
         s for _, s in findings
     )
@@ -34,6 +38,19 @@ def _divergence(scores: Mapping[str, float]) -> Iterator[Finding]:
         }
         grade, value = _grade(scores["kl"], 0.02, 0.15), written(scores, "kl")
         yield grade, f"The learned density {words[grade]}: KL(data‖model) is {value} nats."
+
+
+def _likelihood(scores: Mapping[str, float]) -> Iterator[Finding]:
+    if "kl" in scores or not {"nll", "nll_gaussian"} <= set(scores):
+        return
+    gain = scores["nll_gaussian"] - scores["nll"]
+    worse = gain < -2 * scores.get("nll_error", 0.0)
+    yield (
+        "poor" if worse else "",
+        f"The held-out negative log-likelihood is {written(scores, 'nll')} nats per point"
+        f"{', worse than' if worse else ';'} that of a Gaussian of the same moments"
+        f"{':' if worse else ' is'} {written(scores, 'nll_gaussian')}.",
+    )
 
 
 def _distance(scores: Mapping[str, float]) -> Iterator[Finding]:

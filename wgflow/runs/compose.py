@@ -82,13 +82,11 @@ def check_columns(first: Run, other: Run) -> None:
 
 def standardised(energy: Energy, run: Run) -> Rescaled:
     """An energy in the units of the data, written as one of the standardised units of a run."""
-    shift, scale = run.energy.shift, run.energy.scale
-    inner = Rescaled(energy, -shift / scale, 1 / scale)
-    return Rescaled(inner, shift, scale).eval().requires_grad_(False)
+    inner = run.energy.undone(energy)
+    return run.energy.around(inner).eval().requires_grad_(False)
 
 
 def counted(run: Run) -> tuple[Run, Counted]:
     """The run with an energy that counts, and the counter."""
     counter = Counted(run.energy.energy)
-    energy = Rescaled(counter, run.energy.shift, run.energy.scale).requires_grad_(False)
-    return replace(run, energy=energy), counter
+    return replace(run, energy=run.energy.around(counter).requires_grad_(False)), counter

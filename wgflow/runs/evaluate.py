@@ -24,6 +24,7 @@ from wgflow.metrics.fidelity import fidelity
 from wgflow.metrics.samples import DISTANCES, halves, mode_occupancy, with_floor
 from wgflow.runs import zoo
 from wgflow.runs.run import Run
+from wgflow.runs.trust import gaussian_nll, trust_scores
 from wgflow.storage import folder
 from wgflow.training.learner import load_data
 
@@ -51,12 +52,14 @@ def evaluate(
     """All scores of a run, by stable names; kept in its folder too, unless it came along.
 
     A score that is not finite is left out, as the reverse KL to a distribution of bounded support.
+    What the scores say against the run, `wgflow.alarms` puts into words: why there is no
+    likelihood, too.
 
     Args:
         run: the run.
         samples: points to draw from the model; None for as many as a minute or so allows.
         likelihood: whether log Z is annealed for; None for yes unless the energy is
-            convolutional, where it takes very long.
+            convolutional, where it takes very long, or there is nothing to anneal from.
         features: for the scores of `wgflow.metrics.fidelity`, of images: ``classifier`` of the
             labels of the data set, ``efficientnet``, or a file of Inception's weights; None for
             none.
@@ -69,14 +72,15 @@ def evaluate(
     judge = None if features is None else image_judge(sharp(run), features, seed)
     generator = torch.Generator().manual_seed(seed)
     x = run.sample(samples or affordable(run, POINTS), generator=generator)
-    likelihood = not run.config.energy.is_expensive if likelihood is None else likelihood
-    scores = {}
-    if likelihood:
+    normaliser, scores = normaliser_of(run, likelihood), {}
+    if normaliser is not None:
         chunk = affordable(run, POINTS)
-        scores = density_scores(run.energy, run.dataset, run.normaliser, chunk=chunk)
+        scores = density_scores(run.energy, run.dataset, normaliser, chunk=chunk)
+        scores |= gaussian_nll(run.dataset, seed=seed)
     if "temperature" not in scores and not run.config.energy.is_expensive:
         scores["temperature"] = temperature(run.energy, run.dataset.test, x)
     scores |= sample_scores(x, run.dataset, seed)
+    scores |= trust_scores(run, x, density=normaliser is not None, seed=seed)
     if judge is not None:
         scores |= judge(x)
     finite = {name: value for name, value in scores.items() if math.isfinite(value)}
@@ -85,14 +89,31 @@ def evaluate(
     return finite
 
 
+def normaliser_of(run: Run, wanted: bool | None) -> LogZ | None:
+    """``log Z``, if wanted; by default where it does not take very long and can be had."""
+    if wanted is not None:
+        return run.normaliser if wanted else None
+    if run.config.energy.is_expensive:
+        return None
+    with contextlib.suppress(ValueError):  # no particles, and no flow that bounds it
+        return run.normaliser
+
+
 def affordable(run: Run, points: int) -> int:
     """How many points to draw: fewer than ``points`` where the energy is expensive."""
     return min(points, IMAGES) if run.config.energy.is_expensive else points
 
 
 def plane(dataset: Dataset) -> Grid | None:
-    """The quadrature box of data in one or two dimensions, in their units; None in more."""
-    if len(dataset.event_shape) != 1 or dataset.event_shape[0] > 2:
+    """The quadrature box of data in one or two dimensions, in their units; None in more.
+
+    And None with maps of the columns, after which equal cells are equal no more.
+    """
+    if (
+        len(dataset.event_shape) != 1
+        or dataset.event_shape[0] > 2
+        or dataset.transform is not None
+    ):
         return None
     return box(dataset.shift, dataset.scale, dataset.test.dtype)
 

@@ -161,10 +161,12 @@ def _anchored(config: Config) -> Config:
     """The same with an absolute path to the data, so that a run resumes from anywhere."""
     if config.init is not None:
         config = replace(config, init=str(zoo.find(config.init).resolve()))
-    source = Path(config.data.name)
-    if not source.exists() or config.data.name in available():
-        return config
-    return replace(config, data=replace(config.data, name=str(source.resolve())))
+    data = config.data
+    if data.test is not None and Path(data.test).exists():
+        data = replace(data, test=str(Path(data.test).resolve()))
+    if Path(data.name).exists() and data.name not in available():
+        data = replace(data, name=str(Path(data.name).resolve()))
+    return replace(config, data=data)
 
 
 @contextlib.contextmanager

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from wgflow.config import DTYPES, Config, dumps, loads
 from wgflow.data.columns import Columns
 from wgflow.data.moments import LARGEST, DataMoments
+from wgflow.data.transforms import Transform
 from wgflow.distributed.islands import carries, join
-from wgflow.energies.base import Rescaled
 from wgflow.energies.inherit import load_state
+from wgflow.energies.transformed import original
 from wgflow.runs import zoo
 from wgflow.runs.run import Run
 from wgflow.samplers.particles import Particles
@@ -40,8 +41,10 @@ def load(path: Path | str, *, energy: nn.Module | None = None) -> Run:
         return _assembled(path, config, energy, kept, [None, None], kept)
     state = read_state(path, config.scheme, "cpu")
     learned, progress = state["learner"], state["progress"]
-    islands = zip(*map(config.scheme.populations, carries(state)), strict=True)
-    populated = [join(parts) for parts in islands]
+    populated: list[Particles | None] = [None, None]
+    if config.scheme.keeps_population:
+        islands = zip(*map(config.scheme.populations, carries(state)), strict=True)
+        populated = [join(parts) for parts in islands]
     learned = learned | {"energy": _averaged(learned["average"])}
     counts = {"steps": progress.step, "rollbacks": progress.rollbacks}
     return _assembled(path, config, energy, learned, populated, counts)
@@ -71,6 +74,7 @@ def publish(run: Run, out: Path | str) -> None:
         "energy": halves,
         "shift": run.energy.shift,
         "scale": run.energy.scale,
+        "transform": None if run.energy.transform is None else run.energy.transform.state(),
         "event_shape": run.event_shape,
         "steps": run.steps,
         "rollbacks": run.rollbacks,
@@ -104,11 +108,13 @@ def _assembled(
     network = config.energy.around(module)
     energy = network.build(DataMoments(event_shape, covariance, center)).to(DTYPES[config.dtype])
     load_state(energy, learned["energy"])
-    original = Rescaled(energy, learned["shift"], learned["scale"]).eval().requires_grad_(False)
+    maps = Transform.from_state(learned.get("transform"))
+    rescaled = original(energy, learned["shift"], learned["scale"], maps)
     particles, held_out = populated
     counted = counts["steps"], counts["rollbacks"]
     schema = _columns(path / folder.COLUMNS)
-    return Run(path, config, original, particles, held_out, event_shape, *counted, schema=schema)
+    frozen = rescaled.eval().requires_grad_(False)
+    return Run(path, config, frozen, particles, held_out, event_shape, *counted, schema=schema)
 
 
 def _columns(file: Path) -> Columns | None:

@@ -21,19 +21,22 @@ from wgflow.data.gaussian_mixture import fitted
 from wgflow.data.lazy import LazyPoints
 from wgflow.data.tables import read_rows
 from wgflow.data.targets import GaussianMixture
-from wgflow.energies.base import Rescaled
+from wgflow.energies.base import Relative, Rescaled, Tilted
+from wgflow.energies.microbatch import full_batch
 from wgflow.energies.precision import halved
 from wgflow.flows import Flow, flow_of
+from wgflow.likelihood import from_reference
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.from_particles import ROUNDS, log_z_from_particles
 from wgflow.likelihood.quadrature import box, log_z
+from wgflow.metrics.alarms import why_unknown
 from wgflow.samplers.langevin import MALA
 from wgflow.samplers.particles import Particles
 from wgflow.samplers.population import draw
 from wgflow.tasks.conditional import ConditionalDensity, known_row
 from wgflow.training.learner import load_data
 
-STARTS = ("noise", "population")
+STARTS = ("noise", "population", "reference")
 """Where samples may start."""
 
 
@@ -92,9 +95,10 @@ class Run:
 
         Args:
             count: number of points.
-            start: ``population``, see `wgflow.samplers.population.draw`, or ``noise``, see
-                `Flow.sample`; None for noise where there is a flow.
-            rounds: moves of a point from the population.
+            start: ``population``, see `wgflow.samplers.population.draw`, ``noise``, see
+                `Flow.sample`, or ``reference``, see `wgflow.likelihood.from_reference.draw`; None
+                for the reference where the energy has one, else for noise where there is a flow.
+            rounds: moves of a point from the population or the reference.
             generator: source of randomness.
             options: of the flow, see `MatchedPath` and `HeatFlow`.
 
@@ -102,6 +106,12 @@ class Run:
             ValueError: there are no particles or no flow, or a number is out of its range.
         """
         check_choice("start", start or STARTS[0], STARTS)
+        if start == "reference" or (start is None and self.tilt is not None and not options):
+            like = self.like(1)
+            u = from_reference.draw(
+                self.require_tilt(), like, count, rounds=rounds, generator=generator
+            )
+            return self.unstandardise(u)
         if start == "noise" or (start is None and self.flow is not None):
             flow = self.require_flow().configured(**options)
             with self.mixed_precision():
@@ -162,30 +172,43 @@ class Run:
     def reconstruction_error(self, x: Points, *, generator: Rng = None) -> Tensor:
         """`Flow.reconstruction_error` of x in original units, in standardised ones."""
         with self.mixed_precision():
-            u = (x - self.energy.shift.to(x)) / self.energy.scale.to(x)
+            u = self.energy.standardise(x)
             return self.require_flow().reconstruction_error(u, generator=generator)
 
     def log_prob(self, x: Points) -> Values:
-        """``log p(x) = -E(x) - log Z``, (batch,), in nats; its error is `normaliser`'s."""
+        """``log p(x) = -E(x) - log Z``, (batch,), in nats; its error is `normaliser`'s.
+
+        Raises:
+            ValueError: as `normaliser`, or the bounds of log Z refute every value of it.
+        """
+        log_z = self.normaliser
+        if math.isnan(log_z.value):
+            reason = why_unknown(log_z.lower, log_z.upper)
+            raise ValueError(f"A log-density needs log Z, which is not known: {reason}.")
         with torch.no_grad():
-            return -self.energy(x) - self.normaliser.value
+            return -self.energy(x) - log_z.value
 
     @cached_property
     def normaliser(self) -> LogZ:
         """``log Z`` of the energy with its standard error: the same in all units.
 
         In one and two dimensions by quadrature, whose error is counted as zero. Elsewhere by
-        annealing both ways: along the flow, if that bounds log Z, which takes minutes to hours;
-        otherwise between the held-out particles and a Gaussian of the training ones' moments.
+        annealing both ways: between the reference and the model, if the energy has one; along the
+        flow, if that bounds log Z, which takes minutes to hours; otherwise between the held-out
+        particles and a Gaussian of the training ones' moments.
 
         Raises:
             ValueError: the scheme kept no particles, and there is no flow that bounds log Z.
         """
         if len(self.event_shape) == 1 and self.event_shape[0] <= 2:
-            grid = box(self.energy.shift, self.energy.scale, DTYPES[self.config.dtype])
-            value = float(log_z(self.energy, grid))
+            center, dtype = torch.zeros(self.event_shape), DTYPES[self.config.dtype]
+            value = float(log_z(self.energy.energy, box(center, center + 1, dtype)))
             return LogZ(value, 0.0, value, value)
         generator = torch.Generator().manual_seed(self.config.seed)
+        if self.tilt is not None:
+            return from_reference.log_z_from_reference(
+                self.tilt, self.like(1), generator=generator
+            )
         held_out = self.held_out or self.particles
         if self.flow is not None:
             found = self.flow.log_z(self.like(1), held_out, generator=generator)
@@ -244,11 +267,11 @@ class Run:
                 f"Points must have the shape {self.event_shape} after the first axis: got "
                 f"{tuple(x.shape)}."
             )
-        return ((x - self.energy.shift) / self.energy.scale).to(x)
+        return self.energy.standardise(x)
 
     def unstandardise(self, u: Points) -> Points:
         """Standardised points in the units of the data; leading axes may be any."""
-        return (self.energy.shift + self.energy.scale * u).to(u)
+        return self.energy.unstandardise(u)
 
     def like(self, count: int) -> Tensor:
         """An empty tensor like ``count`` points."""
@@ -266,6 +289,21 @@ class Run:
                 "joint or dual-score-matching; others sample from their population."
             )
         return self.flow
+
+    @property
+    def tilt(self) -> Relative | None:
+        """The energy relative to its reference, of standardised points; None without one."""
+        plain = full_batch(self.energy.energy)
+        return plain.relative() if isinstance(plain, Tilted) else None
+
+    def require_tilt(self) -> Relative:
+        """The energy relative to its reference. Raises ValueError without one."""
+        if self.tilt is None:
+            raise ValueError(
+                "`start` must be noise or population for an energy without a reference: got "
+                "reference; energy.kind noise-mlp has one."
+            )
+        return self.tilt
 
     def require_particles(self) -> Particles:
         """The population that trained. Raises ValueError without one."""

@@ -18,6 +18,7 @@ from wgflow._random import Rng, noise_like, stream
 from wgflow._tensor import Points
 from wgflow.config import DTYPES
 from wgflow.data.arrays import read_array
+from wgflow.data.lazy import PointSource
 from wgflow.data.tables import TABLES
 from wgflow.energies.base import Tempered
 from wgflow.flows.base import DEFAULT_STEP, DEFAULT_TEMPERATURE
@@ -159,9 +160,15 @@ def denoise(
         generator: source of randomness.
 
     Raises:
-        ValueError: on points of another shape, or numbers out of their ranges.
+        ValueError: on points of another shape, numbers out of their ranges, or a run that maps
+            the columns of its data.
     """
     check_positive(noise=noise)
+    if run.energy.transform is not None:
+        raise ValueError(
+            "Noise must be Gaussian in standardised units too: expected a run with "
+            f"data.transform none, got {run.config.data.transform}."
+        )
     u, sigma, kernel = run.standardise(y), (noise / run.energy.scale).to(y), chains.of(run)
     flown = None if run.flow is None else run.flow.denoise(u, sigma)
     energy = Tempered(run.energy.energy, temperature)
@@ -234,7 +241,7 @@ def highest_temperature(run: Run) -> float:
     return DEFAULT_TEMPERATURE if run.flow is None else run.flow.highest_temperature
 
 
-def check_points(run: Run, x: Points, source: str) -> None:
+def check_points(run: Run, x: PointSource, source: str) -> None:
     """Raise ValueError unless x holds points of the shape that the run learned."""
     if tuple(x.shape[1:]) != run.event_shape or not len(x):
         raise ValueError(

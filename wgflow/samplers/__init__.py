@@ -4,6 +4,7 @@ from wgflow.samplers.base import Info, Sampler, advance, iterate, refresh, sampl
 from wgflow.samplers.independence import Independence
 from wgflow.samplers.kinetic import HMC, KineticState, Underdamped
 from wgflow.samplers.langevin import MALA, ULA, CrankNicolson, LangevinState
+from wgflow.samplers.levels import Travel, TravelState
 
 __all__ = [
     "HMC",
@@ -15,6 +16,8 @@ __all__ = [
     "KineticState",
     "LangevinState",
     "Sampler",
+    "Travel",
+    "TravelState",
     "Underdamped",
     "advance",
     "iterate",

@@ -1,9 +1,11 @@
 """Schemes: how an energy learns, one contract."""
 
+from wgflow.schemes.across_levels import AcrossLevels
 from wgflow.schemes.base import Loss, Scheme
 from wgflow.schemes.detailed_balance import DetailedBalance
 from wgflow.schemes.dual import DualScoreMatching, RecentBatch
 from wgflow.schemes.dynamics import Carry, Dynamics, ParticleScheme
+from wgflow.schemes.fresh import FromReference
 from wgflow.schemes.gradient_norm import GradientNorm
 from wgflow.schemes.joint import Joint, Pair
 from wgflow.schemes.matching import EnergyMatching, Paths
@@ -21,6 +23,7 @@ from wgflow.schemes.proximal import (
 from wgflow.schemes.short_run import FromData, FromNoise
 
 __all__ = [
+    "AcrossLevels",
     "Carry",
     "DetailedBalance",
     "DualScoreMatching",
@@ -32,6 +35,7 @@ __all__ = [
     "Forward",
     "FromData",
     "FromNoise",
+    "FromReference",
     "GradientNorm",
     "InnerDescent",
     "Joint",

@@ -64,6 +64,11 @@ class Scheme(ABC, Generic[C]):
         """Whether its particles carry weights, which estimate log Z."""
         return False
 
+    @property
+    def keeps_population(self) -> bool:
+        """Whether samples may start from its particles."""
+        return True
+
     @abstractmethod
     def init(self, energy: Energy, batch: Tensor, *, generator: Rng = None) -> C:
         """The carry before the first learning step."""

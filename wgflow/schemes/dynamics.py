@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wgflow._random import Rng
-from wgflow.energies.base import Confined, Energy
+from wgflow.energies.base import Confined, Energy, HasReference
 from wgflow.energies.microbatch import full_batch
 from wgflow.samplers import Sampler
 from wgflow.samplers.particles import Particles
@@ -64,6 +64,11 @@ class Dynamics(ABC):
         """Whether particles carry weights, which estimate log Z."""
         return False
 
+    @property
+    def keeps_population(self) -> bool:
+        """Whether particles stay, with energies that are not relative to a reference."""
+        return True
+
     @abstractmethod
     def init(self, energy: Energy, batch: Tensor, *, generator: Rng = None) -> Carry:
         """The carry before the first learning step."""
@@ -73,6 +78,10 @@ class Dynamics(ABC):
         self, energy: Energy, batch: Tensor, carry: Carry, *, generator: Rng = None
     ) -> Carry:
         """The carry of the next learning step, under the new energy."""
+
+    def measured(self, energy: Energy) -> Energy:
+        """The energy, relative to the measure that the particles' weights refer to: itself."""
+        return energy
 
     def time(self, carry: Carry) -> float:
         """Langevin time τ of one learning step, in squared units of x: that of its steps."""
@@ -103,6 +112,11 @@ class ParticleScheme(Scheme[Carry]):
     def is_weighted(self) -> bool:
         """Whether its particles are."""
         return self.dynamics.is_weighted
+
+    @property
+    def keeps_population(self) -> bool:
+        """Whether its dynamics do."""
+        return self.dynamics.keeps_population
 
     def init(self, energy: Energy, batch: Tensor, *, generator: Rng = None) -> Carry:
         """The first particles, with what the scheme keeps of the first energy."""
@@ -142,13 +156,13 @@ def starting_points(
 ) -> tuple[Tensor, Tensor]:
     """``count`` points to start from, shaped like those of ``like``, and their log-density.
 
-    From the reference of a `Confined` energy, which is its distribution while the free part is
-    zero; from ``N(0, scale²)`` for any other energy.
+    From the reference of the energy, which is its distribution before it learns; from
+    ``N(0, scale²)`` where it has none.
     """
-    confined = full_batch(energy)
-    if not isinstance(confined, Confined):
-        confined = Confined(_zero, scale)
-    return confined.reference(like, count, generator=generator)
+    source = full_batch(energy)
+    if not isinstance(source, HasReference):
+        source = Confined(_zero, scale)
+    return source.reference(like, count, generator=generator)
 
 
 def _zero(x: Tensor) -> Tensor:

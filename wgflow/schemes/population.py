@@ -101,8 +101,8 @@ class Population(Dynamics):
     def init(self, energy: Energy, batch: Tensor, *, generator: Rng = None) -> Carry:
         """Both populations drawn from the start and weighted to the first energy."""
         train, metrics = self._temper(self._draw(energy, batch, self.size, generator))
-        seed, done = _seed(generator), torch.zeros((), dtype=torch.int64)
-        own = _stream(seed, done, batch.device)
+        seed, done = new_seed(generator), torch.zeros((), dtype=torch.int64)
+        own = own_stream(seed, done, batch.device)
         held_out = self._draw(energy, batch, self.held_out, own) if self.held_out else None
         return Carry(batch, values_at(energy, batch), train, held_out, done, seed, {}, metrics)
 
@@ -119,7 +119,7 @@ class Population(Dynamics):
             metrics.setdefault("global_acceptance", carry.metrics["global_acceptance"])
         held_out = carry.held_out
         if held_out is not None and int(done) % self.held_out_every == 0:
-            own = _stream(carry.seed, done, batch.device)
+            own = own_stream(carry.seed, done, batch.device)
             held_out, shown = self.follow(energy, jump, held_out, generator=own)
             if self.reaction:  # without weights there is no log Z
                 shown["log_z"] = held_out.log_z
@@ -190,12 +190,12 @@ class Population(Dynamics):
         return p._replace(state=type(p.state)(*rows))
 
 
-def _seed(generator: Rng) -> Tensor:
+def new_seed(generator: Rng) -> Tensor:
     """A seed drawn from ``generator``."""
     device = None if generator is None else generator.device
     return torch.randint(2**31, (), generator=generator, device=device).cpu()
 
 
-def _stream(seed: Tensor, number: Tensor, device: torch.device) -> Generator:
+def own_stream(seed: Tensor, number: Tensor, device: torch.device) -> Generator:
     """The held-out particles' own generator at a step: a function of visible values alone."""
     return Generator(device).manual_seed(int(seed) + int(number))

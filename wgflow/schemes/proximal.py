@@ -197,6 +197,7 @@ class NearProximal(ParticleScheme):
 
     def loss(self, energy: Energy, carry: Carry, *, generator: Rng = None) -> Loss:
         """``J(θ)`` on the frozen batch and particles."""
+        energy = self.dynamics.measured(energy)
         p, (data, model) = carry.particles, energies(energy, carry)
         psi = model - p.state.energy
         entropy = self.form.entropy(data - carry.batch_energy, psi, p.log_weight)

@@ -32,40 +32,26 @@ class Auroc(NamedTuple):
 
 
 @torch.no_grad()
-def outlier_scores(
-    energy: Energy,
-    x: Points,
-    held_out: Tensor,
-    *,
-    background: Energy | None = None,
-    chunk: int = 256,
+def energy_scores(
+    energy: Energy, x: Points, *, background: Energy | None = None, chunk: int = 256
 ) -> dict[str, Tensor]:
-    """Scores by name, each (batch,), float64.
+    """Scores by name that need no other points, each (batch,), float64.
 
-    ``energy``, E(x), can be lower for points simpler than the data than for any draw.
-    ``typicality``, ``|E(x) - m|/s`` with mean m and deviation s of E over held-out points, is
-    two-sided (Nalisnick et al. 2019). ``slope``, ``|∇E(x)|²``, is large away from local minima,
-    whatever their depth (Grathwohl et al. 2020). With a background, ``likelihood_ratio``,
-    ``E(x) - E_b(x)`` (Ren et al. 2019), removes what both energies share. Where there is a flow,
-    `Flow.reconstruction_error` is another score.
+    ``energy``, E(x), can be lower for points simpler than the data than for any draw. ``slope``,
+    ``|∇E(x)|²``, is large away from local minima, whatever their depth (Grathwohl et al. 2020).
+    With a background, ``likelihood_ratio``, ``E(x) - E_b(x)`` (Ren et al. 2019), removes what both
+    energies share.
 
     Args:
         energy: E.
         x: points to score, (batch, *event).
-        held_out: points of the data on which E was not trained, at least two, and not among x.
         background: ``E_b``, of other data.
         chunk: points at a time; bounds the memory.
-
-    Raises:
-        ValueError: on fewer held-out points, or energies that are equal on all of them.
     """
     pairs = [energy_and_grad(energy, part) for part in x.split(chunk)]
     values = torch.cat([value for value, _ in pairs]).double()
-    scores = {
-        "energy": values,
-        "typicality": typicality(values, tabulate(energy, held_out, chunk)),
-        "slope": torch.cat([sum_event(grad**2) for _, grad in pairs]).double(),
-    }
+    slopes = torch.cat([sum_event(grad**2) for _, grad in pairs]).double()
+    scores = {"energy": values, "slope": slopes}
     if background is not None:
         scores["likelihood_ratio"] = values - tabulate(background, x, chunk)
     return scores
@@ -73,6 +59,9 @@ def outlier_scores(
 
 def typicality(values: Tensor, held_out: Tensor) -> Tensor:
     """``|E - m|/s`` of energies (batch,), with m and s over held-out energies, (n,), n ≥ 2.
+
+    Two-sided (Nalisnick et al. 2019), and so for energies of points that are not held out, which
+    an energy that was learned from them may have made low.
 
     Raises:
         ValueError: on fewer of those, or when all are equal.
@@ -124,7 +113,7 @@ def auroc(inside: Tensor, outside: Tensor) -> Auroc:
                 f"got shape {tuple(side.shape)} with {int(side.isnan().sum())} NaN."
             )
     inside, outside = inside.double(), outside.double()
-    above, below = 1 - _shares_below(inside, outside), _shares_below(outside, inside)
+    above, below = 1 - shares_below(inside, outside), shares_below(outside, inside)
     value = float(below.mean())
     if value in (0.0, 1.0):
         reach = 0.025 ** (1 / min(len(inside), len(outside)))
@@ -135,7 +124,7 @@ def auroc(inside: Tensor, outside: Tensor) -> Auroc:
     return Auroc(value, _logistic(odds - width), _logistic(odds + width))
 
 
-def _shares_below(x: Tensor, y: Tensor) -> Tensor:
+def shares_below(x: Tensor, y: Tensor) -> Tensor:
     """Of each x, the share of y below it; equal ones count half."""
     ordered = y.sort().values
     less = torch.searchsorted(ordered, x.contiguous())

@@ -6,7 +6,6 @@ import torch
 
 from wgflow.config import Config
 from wgflow.data.dataset import Dataset
-from wgflow.schemes import Scheme
 
 
 def check_device(name: str) -> None:
@@ -39,6 +38,8 @@ def check_levels(config: Config) -> None:
             "`energy` must take noise levels for a scheme that adds noise to the data: expected "
             f"energy.kind noisy-unet, got {type(config.energy).__name__}."
         )
+    if config.energy.needs_mixture and not config.data.smoothing:
+        return  # so little noise that the data themselves are scored
     if config.data.smoothing != levels.lowest:
         raise ValueError(
             f"`data.smoothing` must be the lowest noise level, energy.lowest = {levels.lowest}: "
@@ -46,9 +47,11 @@ def check_levels(config: Config) -> None:
         )
 
 
-def check_patience(patience: int | None, dataset: Dataset, scheme: Scheme) -> None:
+def check_patience(patience: int | None, dataset: Dataset, config: Config) -> None:
     """Raise ValueError for patience with a run that has nothing to validate."""
-    if patience is not None and not (is_known(dataset) or scheme.is_weighted):
+    scheme = config.scheme
+    validated = is_known(dataset) or scheme.is_weighted or config.energy.needs_mixture
+    if patience is not None and not validated:
         raise ValueError(
             "`training.patience` needs something to validate: expected weighted particles, as of "
             f"near-proximal, or none, got {type(scheme).__name__} with patience {patience}."

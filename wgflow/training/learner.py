@@ -1,7 +1,7 @@
 """Everything that a configuration turns into, and its state as one tree."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from wgflow._random import stream
 from wgflow.config import DTYPES, MIXED, Config
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import Dataset
+from wgflow.data.transforms import Transform
 from wgflow.distributed.ranks import ALONE, Ranks
 from wgflow.energies.inherit import load_state
 from wgflow.energies.microbatch import microbatched
@@ -39,6 +40,7 @@ class Learner:
     batches: Batches
     generator: Generator
     ranks: Ranks = ALONE
+    best: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def build(
@@ -58,7 +60,7 @@ class Learner:
         device, training = torch.device(config.device), config.training
         dataset = load_data(config)
         network.check_data(dataset)
-        check_patience(training.patience, dataset, config.scheme)
+        check_patience(training.patience, dataset, config)
         weights = stream(config.seed, 0)
         order = stream(config.seed, 1, rank=ranks.rank)
         u = dataset.learned
@@ -110,18 +112,35 @@ class Learner:
             "generator": self.generator.get_state(),
             "shift": self.dataset.shift,
             "scale": self.dataset.scale,
+            "transform": None
+            if self.dataset.transform is None
+            else self.dataset.transform.state(),
             "event_shape": self.dataset.event_shape,
+            "best": self.best,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from ``state``; ValueError if it is of other data or another network."""
-        self._check_data(state["shift"], state["scale"])
+        self._check_data(state["shift"], state["scale"], state.get("transform"))
         load_state(self.energy, state["energy"])
         load_state(self.average, state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.batches.load_state_dict(state["batches"])
         self.generator.set_state(state["generator"])
+        self.best.clear()
+        self.best.update(state.get("best", {}))
+
+    def keep(self) -> None:
+        """Keep the running average as it is, the best so far, if the settings say so."""
+        if self.config.training.keep_best:
+            state = self.average.state_dict()
+            self.best.update({name: value.clone() for name, value in state.items()})
+
+    def finish(self) -> None:
+        """End with the best running average that was kept, if any."""
+        if self.best:
+            load_state(self.average, self.best)
 
     def set_rate(self, rate: float) -> None:
         """Make ``rate`` the peak of the schedule, which goes on from its step."""
@@ -135,11 +154,17 @@ class Learner:
         """The learning rate of the next step."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def _check_data(self, shift: Tensor, scale: Tensor) -> None:
-        if torch.equal(shift, self.dataset.shift) and torch.equal(scale, self.dataset.scale):
+    def _check_data(self, shift: Tensor, scale: Tensor, maps: list[dict[str, Any]] | None) -> None:
+        data = self.dataset
+        if Transform.from_state(maps) != data.transform:
+            raise ValueError(
+                "`data` must be those the run started on: expected other maps of the columns than "
+                f"those that data.transform = {self.config.data.transform!r} finds now."
+            )
+        if torch.equal(shift, data.shift) and torch.equal(scale, data.scale):
             return
         raise ValueError(
             "`data` must be those the run started on: expected mean "
             f"{shift.tolist()} and deviation {scale.tolist()}, "
-            f"got {self.dataset.shift.tolist()} and {self.dataset.scale.tolist()}."
+            f"got {data.shift.tolist()} and {data.scale.tolist()}."
         )

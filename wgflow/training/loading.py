@@ -5,31 +5,48 @@ from dataclasses import replace
 from torch import Generator
 
 from wgflow._random import noise_like, stream
+from wgflow._tensor import Points
 from wgflow.config import DTYPES, Config
 from wgflow.data import dataset as data
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import Dataset
 from wgflow.data.lazy import PointSource
+from wgflow.data.mixtures import stacked
 from wgflow.data.moments import DataMoments, center_of, covariance_of, leading
 from wgflow.energies.network import Network
 
 
 def load_data(config: Config) -> Dataset:
-    """The data set of a configuration; with smoothing, its test points have the noise."""
+    """The data set of a configuration; with smoothing, its held-out points have the noise."""
     dataset = data.load(
         config.data.name,
         size=config.data.size,
         test_fraction=config.data.test_fraction,
+        validation_fraction=config.data.validation_fraction,
+        test=config.data.test,
         seed=config.seed,
         dtype=DTYPES[config.dtype],
         image_size=config.data.image_size,
         scaling=config.data.scaling,
+        transform=config.data.transform,
         missing=config.data.missing,
     )
     if not config.data.smoothing:
         return dataset
-    noise = noise_like(dataset.test, generator=stream(config.seed, 3))
-    return replace(dataset, test=dataset.test + config.data.smoothing * dataset.scale * noise)
+    test = _smoothed(dataset, dataset.test, config, 3)
+    if dataset.validation is None:
+        return replace(dataset, test=test)
+    return replace(
+        dataset, test=test, validation=_smoothed(dataset, dataset.validation, config, 4)
+    )
+
+
+def _smoothed(dataset: Dataset, x: Points, config: Config, number: int) -> Points:
+    """Points with the noise of the smoothing, from the random stream of that number."""
+    sigma, noise = config.data.smoothing, noise_like(x, generator=stream(config.seed, number))
+    if dataset.transform is None:
+        return x + sigma * dataset.scale * noise
+    return dataset.unstandardise(dataset.standardise(x) + sigma * noise)
 
 
 def moments_of(network: Network, dataset: Dataset, u: PointSource, *, flips: bool) -> DataMoments:
@@ -42,7 +59,13 @@ def moments_of(network: Network, dataset: Dataset, u: PointSource, *, flips: boo
     covariance = covariance_of(u, flips=flips)
     if covariance is None and network.axes:
         covariance = leading(u, network.axes, flips=flips)
-    return DataMoments(dataset.event_shape, covariance, center_of(dataset, u, flips=flips))
+    center = center_of(dataset, u, flips=flips)
+    families = ()
+    if network.needs_mixture:
+        held = dataset.validation
+        unseen = None if held is None else dataset.standardise(held)
+        families = tuple(stacked(u, unseen))
+    return DataMoments(dataset.event_shape, covariance, center, families)
 
 
 def batches_of(

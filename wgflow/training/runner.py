@@ -65,7 +65,8 @@ class Runner:
             recorder = Silence()
         if state:
             recorder.rewind(at, state["files"])
-        validate = validator(dataset, config.scheme, torch.device(config.device))
+        device = torch.device(config.device)
+        validate = validator(dataset, config.scheme, learner.energy, device)
         return cls(path, learner, clock, listener, recorder, validate)
 
     def run(self, progress: Progress, carry: Any) -> None:
@@ -186,6 +187,7 @@ class Runner:
         if trouble is not None:
             return progress, trouble
         if value < progress.best:
+            self.learner.keep()
             return progress._replace(best=value, stale=0), None
         return progress._replace(stale=progress.stale + 1), None
 
@@ -274,6 +276,7 @@ class Runner:
         """Save the end of the run."""
         if progress.step < self.training.steps:
             self.recorder.event(progress.step, "early-stop", best=progress.best)
+        self.learner.finish()
         self.save(progress, carry)
         self.close("finished", progress)
 

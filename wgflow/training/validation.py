@@ -1,9 +1,11 @@
 """Validation while learning: one cheap number on data that were never trained on.
 
 In one and two dimensions, with a known target, the exact KL by quadrature, ``kl``; otherwise the
-mean test energy plus the held-out estimate of log Z, ``nll``. Both in nats, in original units.
+mean energy of the validation points plus the held-out estimate of log Z, ``nll``. Both in nats, in
+original units.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,24 +13,30 @@ import torch
 from torch import Tensor, nn
 
 from wgflow.data.dataset import Dataset
-from wgflow.energies.base import Rescaled
+from wgflow.energies.base import Rescaled, Tilted
 from wgflow.likelihood import quadrature
-from wgflow.samplers.particles import Particles, react
+from wgflow.likelihood.quadrature import tabulate
+from wgflow.samplers.particles import Particles, effective_fraction, react
 from wgflow.schemes import Scheme
 from wgflow.training.checks import is_known
 
 CELLS = 144  # along each axis: about 0.1 s per validation of the default network in 2-D
 MARGIN = 0.25  # of the data's range, on both sides; with it cells end where a checkerboard's do
-POINTS = 2000  # test points at most
+POINTS = 2000  # at most, of those validated on
+DRAWS = 16_384  # of a reference
 
 Validator = Callable[[nn.Module, nn.Module, Particles | None], dict[str, float]]
 """(energy, its running average, held-out particles) -> metrics; draws no random numbers."""
 
 
-def validator(dataset: Dataset, scheme: Scheme, device: torch.device) -> Validator:
+def validator(
+    dataset: Dataset, scheme: Scheme, energy: nn.Module, device: torch.device
+) -> Validator:
     """What can be validated on a data set, with particles as ``scheme`` keeps them."""
     if is_known(dataset):
         return exact(dataset, device)
+    if isinstance(energy, Tilted):
+        return tilted(dataset, energy, device)
     return held_out(dataset, device) if scheme.is_weighted else _nothing
 
 
@@ -54,9 +62,11 @@ def exact(dataset: Dataset, device: torch.device) -> Validator:
 
 
 def held_out(dataset: Dataset, device: torch.device) -> Validator:
-    """``mean_test E + log Z`` of the energy itself, which the held-out particles follow."""
-    test = dataset.standardise(dataset.test[:POINTS]).to(device)
-    jacobian = float(dataset.scale.double().log().expand(dataset.event_shape).sum())
+    """``mean E + log Z`` of the energy itself, which the held-out particles follow.
+
+    The mean is over the validation points, or over the test points of data without any.
+    """
+    points, jacobian = held_points(dataset, device)
 
     def validate(
         energy: nn.Module, average: nn.Module, particles: Particles | None
@@ -65,10 +75,45 @@ def held_out(dataset: Dataset, device: torch.device) -> Validator:
             return {}
         # They move every few steps only; the reaction updates their log Z.
         log_z = react(particles, energy).log_z
-        mean = quadrature.tabulate(energy, test).mean()
+        mean = tabulate(energy, points).mean()
         return {"nll": float(mean + log_z.cpu()) + jacobian}
 
     return validate
+
+
+def tilted(dataset: Dataset, energy: Tilted, device: torch.device) -> Validator:
+    """``mean E + log mean e^{-s}`` of the running average, over draws of its reference.
+
+    The draws are the same at every validation, so that differences between two have little noise.
+    """
+    points, jacobian = held_points(dataset, device)
+    generator = torch.Generator(device).manual_seed(0)
+    draws, _ = energy.relative().reference(points[:1], DRAWS, generator=generator)
+    with torch.no_grad():
+        base = (tabulate(energy, points) - tabulate(energy.relative(), points)).mean()
+
+    def validate(
+        energy: nn.Module, average: nn.Module, particles: Particles | None
+    ) -> dict[str, float]:
+        assert isinstance(average, Tilted), "the average is a copy of the energy"
+        tilt = average.relative()
+        log_weight = -tabulate(tilt, draws)
+        log_z = log_weight.logsumexp(0) - math.log(len(draws))
+        value = base + tabulate(tilt, points).mean() + log_z
+        found = {"nll": float(value) + jacobian}
+        return found | {"reference_ess": float(effective_fraction(log_weight))}
+
+    return validate
+
+
+def held_points(dataset: Dataset, device: torch.device) -> tuple[Tensor, float]:
+    """Points to validate on, standardised, and the mean log-volume of their units."""
+    held = dataset.test if dataset.validation is None else dataset.validation
+    points = dataset.standardise(held[:POINTS]).to(device)
+    jacobian = float(dataset.scale.double().log().expand(dataset.event_shape).sum())
+    if dataset.transform is not None:
+        jacobian -= float(dataset.transform.log_derivative(held[:POINTS]).sum(1).mean())
+    return points, jacobian
 
 
 def box_around(x: Tensor, cells: int = CELLS) -> quadrature.Grid:

@@ -11,10 +11,10 @@ def initialise(learner: Learner, energy: Rescaled) -> None:
     """Start from an energy that another run learned; ValueError unless it fits this one."""
     shift, scale = learner.dataset.shift, learner.dataset.scale
     same = torch.equal(energy.shift, shift.double()) and torch.equal(energy.scale, scale.double())
-    if not same:
+    if not same or energy.transform != learner.dataset.transform:
         raise ValueError(
-            "`init` must be a run on data of the same mean and deviation: got another mean or "
-            "deviation."
+            "`init` must be a run on data of the same mean and deviation: got another mean, "
+            "deviation or transform."
         )
     for module in (learner.energy, learner.average.module):
         inherit(module, energy.energy)

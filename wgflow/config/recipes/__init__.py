@@ -7,9 +7,13 @@ from pathlib import Path
 from wgflow.config.schema import Config
 from wgflow.config.toml import build, override, parse
 from wgflow.data.dataset import are_images
+from wgflow.data.peek import width
 
 HOME = Path(str(files("wgflow.config"))) / "recipes"
 """One TOML file per recipe."""
+
+PLANE = 2
+"""Coordinates up to which the defaults are made for."""
 
 
 def configure(
@@ -57,8 +61,11 @@ def recipe(name: str) -> Path:
 def usual(source: str, *, begun: bool = False) -> str | None:
     """The recipe for data, by their name or path; None where the defaults will do.
 
-    Images are learned in two phases; the second begins with the energy of the first.
+    Images are learned in two phases; the second begins with the energy of the first. Vectors of
+    a file, beyond the plane, are tables.
     """
     if are_images(source):
         return "images-density" if begun else "images"
+    if source not in names() and (width(source) or 0) > PLANE:
+        return "tables"
     return source if source in names() else None

@@ -1,0 +1,193 @@
+"""Maps of columns: inverses, derivatives, bounds, and when they are chosen."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from wgflow.data.dataset import load
+from wgflow.data.gaussianise import BOUNDS, GAIN, fitted
+from wgflow.data.transforms import Column, Transform
+
+COLUMNS = (
+    Column(),
+    Column("yeo-johnson", 1.0, 0.5, 0.0),
+    Column("yeo-johnson", -3.0, 2.0, 0.4),
+    Column("yeo-johnson", 0.0, 1.0, 2.0),
+    Column("log", 0.0, 4.0),
+    Column("logit", 0.0, 1.0),
+    Column("logit", -1.0, 2.0),
+    Column("logit", 0.0, 100.0),
+)
+MAPS = Transform(COLUMNS)
+LOW = torch.tensor([-math.inf] * 4 + [0.0, 0.0, -1.0, 0.0]).double()
+HIGH = torch.tensor([math.inf] * 5 + [1.0, 1.0, 100.0]).double()
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def images(count=200, spread=3.0):
+    """y of all sizes that a standardised column has."""
+    noise = torch.randn(count, len(COLUMNS), generator=seeded(), dtype=torch.float64)
+    return spread * noise
+
+
+def test_inverse_undoes_the_maps():
+    x = MAPS.inverse(images())
+    assert ((x > LOW) & (x < HIGH)).all()
+    assert (MAPS.inverse(MAPS.forward(x)) / x - 1).abs().max() < 1e-9
+    torch.testing.assert_close(MAPS.forward(x)[:, :5], images()[:, :5], rtol=1e-9, atol=1e-9)
+
+
+def test_maps_increase_and_the_derivative_is_theirs():
+    # Zero deviations too, where both halves of Yeo and Johnson's map meet.
+    x = torch.cat([MAPS.inverse(images()), MAPS.inverse(torch.zeros(1, 8).double())])
+    x = x.requires_grad_()
+    (slope,) = torch.autograd.grad(MAPS.forward(x).sum(), x)
+    assert (slope > 0).all()
+    torch.testing.assert_close(slope.log(), MAPS.log_derivative(x), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.3, 1.0, 1.7, 2.0])
+def test_yeo_johnson_is_that_of_scipy(power):
+    x = np.linspace(-5, 5, 101)
+    found = Transform((Column("yeo-johnson", power=power),)).forward(torch.tensor(x)[:, None])
+    np.testing.assert_allclose(found[:, 0].numpy(), stats.yeojohnson(x, power), atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_point_leaves_its_bounds_however_it_is_rounded(dtype):
+    far = torch.tensor([-1e4, -100.0, 100.0, 1e4])[:, None].expand(4, 8)
+    x = MAPS.inverse(far.double(), dtype)[:, 4:]
+    assert x.dtype == dtype
+    assert ((x.double() > LOW[4:]) & (x.double() <= HIGH[4:])).all()
+    bounded = x[:, 1:]
+    assert (bounded.double() < HIGH[5:]).all()
+
+
+def test_points_beyond_a_bound_are_told_apart_and_have_finite_images():
+    x = torch.tensor([[0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 50.0]]).double().repeat(6, 1)
+    x[1, 4], x[2, 4], x[3, 5], x[4, 6], x[5, 7] = 0.0, -1.0, 1.0, -1.5, 101.0
+    assert MAPS.contains(x).tolist() == [True] + [False] * 5
+    assert MAPS.forward(x).isfinite().all()
+    assert MAPS.log_derivative(x).isfinite().all()
+
+
+def test_state_is_plain_and_gives_the_same_maps():
+    assert Transform.from_state(MAPS.state()) == MAPS
+    assert Transform.from_state(None) is None
+    assert Transform(COLUMNS[1:]) != MAPS
+
+
+def test_leading_axes_may_be_any():
+    x = MAPS.inverse(images(6))
+    assert torch.equal(MAPS.forward(x.reshape(2, 3, 8)).reshape(6, 8), MAPS.forward(x))
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=seeded(seed), dtype=torch.float64)
+
+
+def kinds(maps):
+    return [column.kind for column in maps.columns]
+
+
+def test_each_kind_of_column_gets_its_map():
+    z = normal(2000, 4)
+    table = torch.stack(
+        [5 + z[:, 0], (1.2 * z[:, 1]).exp(), 40 + z[:, 2].sinh() - 3 * z[:, 2].exp(), z[:, 3]], 1
+    )
+    table[:, 3] = 100 * (2 * table[:, 3]).sigmoid()
+    maps = fitted(table)
+    assert kinds(maps) == ["identity", "log", "yeo-johnson", "logit"]
+    assert kinds(fitted(table, "yeo-johnson")) == ["identity", *["yeo-johnson"] * 2, "identity"]
+
+
+def test_a_gaussian_of_any_units_and_correlation_is_left_alone():
+    factor = torch.tensor([[1.0, 0.99, 0.2], [0.0, 0.1, 0.3], [0.0, 0.0, 50.0]]).double()
+    assert fitted(20 + normal(500, 3) @ factor) is None
+    assert fitted(normal(30, 2)) is None
+
+
+def test_a_bound_that_any_point_refutes_is_none():
+    x = normal(500, 1).exp()
+    beyond = torch.zeros(1, 1).double()
+    assert kinds(fitted(x)) == ["log"]
+    assert kinds(fitted(x, others=[beyond])) == ["yeo-johnson"]
+    numbers = fitted(x, "yeo-johnson")
+    assert fitted(x, others=[beyond]) == numbers  # and says nothing else
+
+
+def test_maps_bring_what_they_promise():
+    """The Gaussian's log-likelihood of the rows, in their units, gains by each map."""
+
+    def likelihood(x, maps):
+        y = maps.forward(x)
+        fit = torch.distributions.MultivariateNormal(y.mean(0), torch.cov(y.T, correction=0))
+        return float((fit.log_prob(y) + maps.log_derivative(x).sum(1)).mean())
+
+    x = (
+        normal(1000, 3)
+        @ torch.tensor([[1.0, 0.9, 0.5], [0.0, 0.3, 0.5], [0.0, 0.0, 0.5]]).double()
+    )
+    x = torch.cat([x[:, :2].exp(), x[:, 2:]], 1)
+    maps = fitted(x)
+    assert kinds(maps) == ["log", "log", "identity"]
+    found = likelihood(x, maps)
+    for j in range(2):
+        less = Transform((*maps.columns[:j], Column(), *maps.columns[j + 1 :]))
+        assert found - likelihood(x, less) > GAIN
+
+
+def test_relations_between_columns_are_not_broken_for_the_sake_of_one():
+    parts = normal(2000, 2).exp()
+    total = parts.sum(1, keepdim=True) + 0.01 * normal(2000, 1, seed=1)
+    assert kinds(fitted(parts)) == ["log", "log"]
+    assert fitted(torch.cat([parts, total], 1), "yeo-johnson") is None  # they would gain alone
+
+
+def test_units_of_learning_are_those_after_the_maps(tmp_path):
+    z = normal(300, 2).numpy()
+    np.save(tmp_path / "x.npy", np.stack([z[:, 0], np.exp(z[:, 1])], 1))
+    data = load(tmp_path / "x.npy", transform="auto", validation_fraction=0.2)
+    plain = load(tmp_path / "x.npy", validation_fraction=0.2)
+    assert kinds(data.transform) == ["identity", "log"]
+    assert torch.equal(data.train, plain.train)
+    assert torch.equal(data.shift[:1], plain.shift[:1])
+    u = data.learned
+    torch.testing.assert_close(u.mean(0), torch.zeros(2), atol=1e-6, rtol=0)
+    torch.testing.assert_close(u.std(0, correction=0), torch.ones(2))
+    torch.testing.assert_close(data.unstandardise(u), data.train, rtol=1e-5, atol=1e-5)
+    assert data.learned.dtype == data.train.dtype
+
+
+def test_maps_of_a_file_that_stays_on_disk_are_the_same(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", normal(300, 2).exp().float().numpy())
+    held = load(tmp_path / "x.npy", transform="auto")
+    monkeypatch.setattr("wgflow.data.tables.MAPPED", 1)
+    mapped = load(tmp_path / "x.npy", transform="auto")
+    assert mapped.transform == held.transform
+    torch.testing.assert_close(mapped.scale, held.scale)
+    torch.testing.assert_close(mapped.learned[:], held.learned)
+
+
+def test_toy_sets_and_images_have_none():
+    for name in ("moons", "digits"):
+        mapped, plain = load(name, size=100, transform="auto"), load(name, size=100)
+        assert mapped.transform is None
+        assert torch.equal(mapped.shift, plain.shift)
+
+
+def test_other_rules_are_refused():
+    with pytest.raises(
+        ValueError, match="`transform` must be one of auto, yeo-johnson: got 'log'"
+    ):
+        load("moons", transform="log")
+
+
+def test_bounds_are_pairs_in_order():
+    assert all(low < high for low, high in BOUNDS)

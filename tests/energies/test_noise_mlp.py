@@ -1,0 +1,75 @@
+"""The noise-conditional perceptron: where it starts, and what is relative to its reference."""
+
+import math
+
+import pytest
+import torch
+from tilts import SPEC, families, seeded, tilted
+
+from wgflow.data.mixtures import Gaussians
+from wgflow.data.moments import DataMoments
+from wgflow.energies.base import HasReference, Tilted, energy_and_grad
+from wgflow.energies.noise_levels import At, derivatives
+from wgflow.energies.noise_mlp import NoiseMLPSpec
+
+
+def moments(dim, found=()):
+    covariance = torch.eye(dim, dtype=torch.float64) + 0.3
+    return DataMoments((dim,), covariance, None, tuple(found))
+
+
+@pytest.mark.parametrize("sigma", [0.1, 1.0, 4.0])
+def test_it_starts_as_the_gaussian_of_the_moments_at_every_level(sigma):
+    energy = NoiseMLPSpec(lowest=0.1, highest=4.0, stacked=False).build(moments(3)).double()
+    x = torch.randn(20, 3, generator=seeded(), dtype=torch.float64)
+    noisy = moments(3).covariance + sigma**2 * torch.eye(3, dtype=torch.float64)
+    law = torch.distributions.MultivariateNormal(x.new_zeros(3), noisy)
+    torch.testing.assert_close(At(energy, sigma)(x), -law.log_prob(x), atol=1e-5, rtol=1e-5)
+
+
+def test_stacked_it_starts_as_the_mixture():
+    energy = SPEC.build(moments(2, families(2))).double()
+    x = torch.randn(20, 2, generator=seeded(), dtype=torch.float64)
+    level = x.new_full((20,), -1.0)
+    torch.testing.assert_close(energy(x, level), energy.mixture(x, level))
+
+
+def test_without_a_level_it_is_the_lowest():
+    energy = tilted(2)
+    x = torch.randn(5, 2, generator=seeded(), dtype=torch.float64)
+    assert torch.equal(energy(x), energy(x, x.new_full((5,), 2 * math.log(0.1))))
+
+
+def test_relative_energy_is_the_energy_less_that_of_the_reference():
+    energy = tilted(2)
+    assert isinstance(energy, Tilted)
+    assert isinstance(energy.relative(), HasReference)
+    x, log_q = energy.reference(torch.empty(1, 2, dtype=torch.float64), 9, generator=seeded())
+    again, zero = energy.relative().reference(x[:1], 9, generator=seeded())
+    assert torch.equal(x, again)
+    assert not zero.any()
+    torch.testing.assert_close(energy.relative()(x), energy(x) + log_q)
+    assert float(energy.relative()(x).detach().std()) > 0.1  # there is a tilt to speak of
+
+
+def test_the_rate_of_its_level_is_the_derivative():
+    energy, h = tilted(2), 1e-5
+    x = torch.randn(5, 2, generator=seeded(), dtype=torch.float64)
+    level = x.new_full((5,), -0.7)
+    value, grad, rate = derivatives(energy, x, level)
+    there, slope = energy_and_grad(At(energy, math.exp(-0.35)), x)
+    torch.testing.assert_close((value, grad), (there, slope))
+    torch.testing.assert_close(rate, (energy(x, level + h) - energy(x, level - h)) / (2 * h))
+
+
+def test_too_many_coordinates_are_refused():
+    from wgflow.data.dataset import Dataset
+
+    x = torch.zeros(2, 2000)
+    dataset = Dataset("wide", x, x, x[0], x[0] + 1)
+    with pytest.raises(ValueError, match="at most 1024 coordinates: got 2000"):
+        SPEC.check_data(dataset)
+
+
+def test_gaussians_are_records():
+    assert Gaussians._fields == ("weights", "means", "covariances")

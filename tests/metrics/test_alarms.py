@@ -1,0 +1,158 @@
+"""Alarms: what scores are said to be wrong, and in which words."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+
+from wgflow.metrics.alarms import alarms, why_unknown
+
+GOOD = {
+    "nll": 1.5,
+    "nll_error": 0.03,
+    "log_z": 9.45,
+    "log_z_error": 0.01,
+    "log_z_lower": 9.40,
+    "log_z_upper": 9.47,
+    "log_z_particles": 9.2,
+    "log_z_particles_error": 0.01,
+    "log_z_held_out": 9.5,
+    "log_z_held_out_error": 0.01,
+    **{f"modes_{source}": 0.02 for source in ("density", "samples", "particles", "held_out")},
+    **{f"modes_{source}_error": 0.01 for source in ("density", "samples", "particles")},
+    "modes_density_draws": 240.0,
+    "outside_samples": 0.004,
+    "outside_samples_error": 0.001,
+    "outside_samples_floor": 0.01,
+}
+
+
+def without(*names):
+    return {name: value for name, value in GOOD.items() if name not in names}
+
+
+def test_a_good_run_and_one_that_was_not_scored_have_none():
+    assert alarms(GOOD) == []
+    assert alarms({}) == []
+    assert alarms({"kl": 0.004, "sliced_w2": 0.05, "sliced_w2_floor": 0.04}) == []
+
+
+UNKNOWN = ("nll", "nll_error", "log_z", "log_z_error")
+BAD = {
+    "trained below": (
+        GOOD | {"log_z_particles": -2.1, "log_z_held_out": 18.0},
+        "log_z_gap",
+        "The energy is pushed up at the particles that train it: their log Z is 20.1 nats below "
+        "that of held-out particles.",
+        "fair",
+    ),
+    "trained above": (
+        GOOD | {"log_z_particles": 11.5},
+        "log_z_gap",
+        "The energy is pushed down at the particles that train it: their log Z is 2.0 nats above "
+        "that of held-out particles.",
+        "fair",
+    ),
+    "modes": (
+        GOOD | {"modes_density": -0.18, "modes_held_out": 0.29, "modes_held_out_error": 0.02},
+        "modes",
+        "The share of one cluster of the data is off by −0.18 ± 0.01 in the density and +0.29 ± "
+        "0.02 in held-out particles.",
+        "poor",
+    ),
+    "few draws": (
+        GOOD | {"modes_density_draws": 12.3},
+        "modes",
+        "What share of each cluster of the data the density has is not known: annealing to it "
+        "leaves 12 effective draws.",
+        "",
+    ),
+    "crossed": (
+        without(*UNKNOWN) | {"log_z_lower": 18.0, "log_z_upper": -2.1},
+        "bounds",
+        "There is no likelihood: the lower and the upper bound of log Z, 18 and −2.1, have "
+        "crossed by more than chance allows, so that the particles do not follow the density.",
+        "poor",
+    ),
+    "beyond": (
+        without(*UNKNOWN),
+        "bounds",
+        "There is no likelihood: the estimate of log Z lies outside of its bounds, 9.4 and 9.47, "
+        "by more than chance allows, so that the particles do not follow the density.",
+        "poor",
+    ),
+    "drifting": (
+        without(*UNKNOWN, "log_z_upper"),
+        "bounds",
+        "There is no likelihood: chains of the model still drift, so that log Z has but a lower "
+        "bound, 9.4.",
+        "poor",
+    ),
+    "crossed a little": (
+        GOOD | {"log_z_lower": 20.0, "log_z_upper": 10.0},
+        "bounds",
+        "The lower and the upper bound of log Z, 20 and 10, have crossed by more than chance "
+        "allows, so that the particles do not follow the density.",
+        "poor",
+    ),
+    "outside": (
+        GOOD
+        | {"outside_samples": 0.032, "outside_particles": 0.2, "outside_particles_floor": 0.1},
+        "outside",
+        "Farther out than any row of the data lie 3.2 % of model samples and 20.0 % of training "
+        "particles.",
+        "poor",
+    ),
+    "sandwich": (
+        GOOD | {"log_z_upper": 12.0},
+        "sandwich",
+        "log Z is known to within 2.6 nats only.",
+        "fair",
+    ),
+    "not estimated": (
+        without(*UNKNOWN, "log_z_lower", "log_z_upper"),
+        "likelihood",
+        "There is no likelihood: log Z was not estimated; `wgflow evaluate DIR --likelihood` "
+        "estimates it, or says why it cannot.",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_each_alarm_rings_alone(case):
+    scores, *expected = BAD[case]
+    assert [list(alarm) for alarm in alarms(scores)] == [expected]
+
+
+SILENT = {
+    "a gap that chance explains": {"log_z_particles": 6.0, "log_z_particles_error": 1.0},
+    "a share that chance explains": {"modes_samples": 0.3, "modes_samples_error": 0.08},
+    "a share that hardly matters": {"modes_samples": 0.049, "modes_samples_error": 0.001},
+    "bounds crossed by chance": {"log_z_lower": 12.0, "log_z_upper": 10.0},
+    "few samples outside": {"outside_samples": 0.02, "outside_samples_error": 0.004},
+}
+
+
+@pytest.mark.parametrize("case", SILENT)
+def test_what_chance_explains_is_no_alarm(case):
+    assert alarms(GOOD | SILENT[case]) == []
+
+
+def test_the_gravest_comes_first():
+    scores = GOOD | {"log_z_upper": 12.0, "modes_density_draws": 3.0, "outside_samples": 0.5}
+    assert [alarm.grade for alarm in alarms(scores)] == ["poor", "fair", ""]
+
+
+def test_a_reason_is_the_second_half_of_a_sentence():
+    for bounds in ((18.0, -2.0), (0.0, 1.0), (0.0, math.inf)):
+        reason = why_unknown(*bounds)
+        assert reason[0].islower()
+        assert not reason.endswith(".")
+
+
+def test_alarms_are_read_without_pytorch():
+    code = "import sys, wgflow.metrics.alarms; print(*{'torch', 'numpy'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

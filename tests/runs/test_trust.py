@@ -1,0 +1,181 @@
+"""What tells whether a density can be trusted: one that is exact, and the same with one fault."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from problems import double, seeded
+
+from wgflow.config import Config, Data
+from wgflow.data.dataset import Dataset
+from wgflow.data.targets import Gaussian, GaussianMixture
+from wgflow.energies.base import Rescaled
+from wgflow.likelihood.annealing import LogZ
+from wgflow.metrics.alarms import alarms
+from wgflow.metrics.regions import Clusters
+from wgflow.runs.evaluate import evaluate
+from wgflow.runs.run import Run
+from wgflow.runs.trust import density_shares, gaussian_nll, trust_scores
+from wgflow.samplers import MALA
+from wgflow.samplers.particles import Particles
+from wgflow.training.learner import load_data
+
+MEANS = double([[-3.0, 0.0, 10.0], [3.0, 0.0, 10.0], [0.0, 3.0, 11.0]])
+WEIGHTS = (0.5, 0.3, 0.2)
+SAMPLES = 2000
+
+
+def mixture(*weights):
+    return GaussianMixture(MEANS, 0.4, weights=list(weights))
+
+
+def draw(n, seed, *weights):
+    return mixture(*weights).sample(n, dtype=torch.float32, generator=seeded(seed))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of points of `mixture` that learned it without any error."""
+    path = tmp_path_factory.mktemp("exact")
+    np.save(path / "x.npy", draw(1500, 0, *WEIGHTS).numpy())
+    config = Config(data=Data(str(path / "x.npy")))
+    exact = energy(load_data(config), *WEIGHTS)
+    run = Run(path, config, exact, None, None, (3,), steps=0, rollbacks=0)
+    held_out = particles(run, draw(2000, 2, *WEIGHTS))
+    return replace(run, particles=particles(run, draw(2000, 1, *WEIGHTS)), held_out=held_out)
+
+
+def energy(data, *weights):
+    """The energy of a mixture, around one in standardised units."""
+    target = mixture(*weights)
+    return Rescaled(lambda u: target(data.unstandardise(u).to(u)), data.shift, data.scale)
+
+
+def particles(run, x, log_weight=None):
+    state = MALA(0.01).init(run.energy.energy, run.standardise(x))
+    weights = torch.zeros(len(x)) if log_weight is None else log_weight
+    return Particles(state, weights, torch.zeros((), dtype=torch.float64))
+
+
+def scored(run, x=None):
+    return trust_scores(run, draw(SAMPLES, 3, *WEIGHTS) if x is None else x)
+
+
+def rung(run, x=None):
+    return [(alarm.name, alarm.sentence) for alarm in alarms({"nll": 0.0} | scored(run, x))]
+
+
+def test_an_exact_density_can_be_trusted(run):
+    scores = scored(run)
+    assert alarms({"nll": 0.0} | scores) == []
+    sources = ("density", "samples", "particles", "held_out")
+    assert all(abs(scores[f"modes_{s}"]) < 4 * scores[f"modes_{s}_error"] for s in sources)
+    assert scores["modes_density_draws"] > 300
+    assert scored(run) == scores
+
+
+WRONG = (0.3, 0.3, 0.4)
+
+
+def test_a_density_without_the_shares_of_the_data_is_seen(run):
+    wrong = replace(run, energy=energy(run.dataset, *WRONG))
+    ((name, sentence),) = rung(wrong)
+    assert name == "modes"
+    assert "in the density" in sentence
+    assert "samples" not in sentence
+
+
+def test_particles_and_samples_without_the_shares_of_the_data_are_seen(run):
+    moved = replace(run, particles=particles(run, draw(2000, 4, *WRONG)))
+    ((name, sentence),) = rung(moved)
+    assert (name, sentence.endswith("in training particles.")) == ("modes", True)
+    ((name, sentence),) = rung(run, draw(2000, 5, *WRONG))
+    assert (name, sentence.endswith("in model samples.")) == ("modes", True)
+    # The same points with weights that restore the shares are no fault.
+    x = draw(2000, 6, *WRONG)
+    log_weight = mixture(*WRONG)(x) - mixture(*WEIGHTS)(x)
+    assert rung(replace(run, held_out=particles(run, x, log_weight.float()))) == []
+
+
+def test_mass_outside_the_data_is_seen(run):
+    x = draw(2000, 7, *WEIGHTS)
+    x[:100] += 50
+    (name, sentence), *_ = rung(replace(run, held_out=particles(run, x)))
+    assert name == "outside"
+    assert sentence.startswith("Farther out than any row of the data lie 5.")
+    assert sentence.endswith(" % of held-out particles.")
+    assert rung(run, x)[0][1].endswith(" % of model samples.")
+
+
+def test_particles_that_disagree_about_log_z_are_seen(run):
+    banked = torch.tensor(5.0, dtype=torch.float64)
+    apart = replace(run, held_out=run.held_out._replace(banked=banked))
+    ((name, sentence),) = rung(apart)
+    assert name == "log_z_gap"
+    assert "5.0 nats below" in sentence
+    both = replace(apart, particles=run.particles._replace(banked=banked))
+    assert rung(both) == []
+
+
+def test_shares_of_a_density_are_those_of_its_weights(run):
+    """Also where the chains start with other shares: those of the data."""
+    u = run.standardise(draw(1500, 8, *WEIGHTS))
+    clusters = Clusters(u)
+    wrong = energy(run.dataset, *WRONG).energy
+    found = density_shares(wrong, clusters, u, MALA(0.01), generator=seeded(9))
+    labels = clusters.labels(run.standardise(MEANS.float()))
+    error = math.sqrt(0.25 / found.points)
+    assert (found.of[labels] - double(WRONG)).abs().max() < 4 * error
+    assert error < 0.04
+
+
+def test_the_gaussian_of_the_moments_by_hand():
+    """On the law itself the mean is the entropy, in any units."""
+    covariance = double([[4.0, 1.9, 0.0], [1.9, 1.0, 0.0], [0.0, 0.0, 1e-6]])
+    target = Gaussian(double([100.0, 0.0, -1.0]), covariance)
+    train, test = target.sample(50_000, generator=seeded(10)).split(25_000)
+    data = Dataset("gaussian", train, test, train.mean(0), train.std(0))
+    found = gaussian_nll(data)
+    entropy = 0.5 * float(torch.logdet(2 * math.pi * math.e * covariance))
+    assert abs(found["nll_gaussian"] - entropy) < 4 * found["nll_gaussian_error"]
+    assert found["nll_gaussian_error"] == pytest.approx(math.sqrt(1.5 / 25_000), rel=0.05)
+    images = train.reshape(-1, 1, 3, 1)
+    assert gaussian_nll(Dataset("images", images, images, train.mean(), train.std())) == {}
+
+
+def test_rows_that_lack_a_coordinate_are_left_out(run):
+    data = run.dataset
+    train = data.train[:]
+    train[::2, 1] = math.nan
+    whole = replace(data, train=train[1::2])
+    holes = replace(data, train=train)
+    assert gaussian_nll(holes) == pytest.approx(gaussian_nll(whole), rel=1e-6)
+
+
+# Without a likelihood --------------------------------------------------------------------------
+
+
+def test_a_run_without_a_normaliser_says_why(run):
+    refuted = replace(run)
+    refuted.__dict__["normaliser"] = LogZ(math.nan, math.inf, 18.0, -2.0)
+    with pytest.raises(ValueError, match="which is not known: the lower and the upper bound"):
+        refuted.log_prob(run.dataset.test)
+    scores = evaluate(refuted, samples=200)
+    assert not {"nll", "log_z"} & set(scores)
+    (alarm, *_) = alarms(scores)
+    assert alarm.name == "bounds"
+    assert "18 and −2, have crossed" in alarm.sentence
+
+
+@pytest.mark.parametrize("asked", [None, False])
+def test_a_likelihood_that_is_not_there_is_not_dropped_silently(run, asked, monkeypatch):
+    lone = replace(run, particles=None, held_out=None) if asked is None else run
+    x = draw(200, 11, *WEIGHTS)
+    monkeypatch.setattr(Run, "sample", lambda self, count, generator: x)
+    (alarm,) = alarms(evaluate(lone, likelihood=asked))
+    assert alarm.name == "likelihood"
+    if asked is None:
+        with pytest.raises(ValueError, match="expected a scheme that has some"):
+            evaluate(lone, likelihood=True)

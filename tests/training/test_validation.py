@@ -1,0 +1,58 @@
+"""Validation: on points of its own, so that the test points say nothing to learning."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_runs import CONFIG, Killed, assert_same, killer, lines
+
+from wgflow.runs.fit import fit, resume
+
+RNG = np.random.default_rng(1)
+TABLE = RNG.normal(size=(400, 3)) @ [[2.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.1]]
+
+
+@pytest.fixture
+def config(tmp_path):
+    np.save(tmp_path / "x.npy", TABLE)
+    data = replace(CONFIG.data, name=str(tmp_path / "x.npy"), size=None)
+    return replace(CONFIG, data=data)
+
+
+def with_test(config, path, x):
+    np.save(path, x)
+    return replace(config, data=replace(config.data, test=str(path)))
+
+
+def test_patience_and_metrics_never_see_the_test_points(config, tmp_path):
+    config = replace(config, training=replace(config.training, patience=1, steps=40))
+    near = fit(with_test(config, tmp_path / "a.npy", TABLE[:50] + 0.1), tmp_path / "a")
+    far = fit(with_test(config, tmp_path / "b.npy", 100 + TABLE[:9]), tmp_path / "b")
+    assert_same(near, far)
+    assert any("nll" in line for line in lines(near.path))
+
+
+def test_validation_is_the_mean_over_the_validation_points(config, tmp_path):
+    def last(config, name):
+        return [line["nll"] for line in lines(fit(config, tmp_path / name).path) if "nll" in line]
+
+    data = replace(config.data, validation_fraction=0.0)
+    own = last(config, "own")
+    moved = last(with_test(config, tmp_path / "t.npy", 100 + TABLE[:9]), "moved")
+    without = last(with_test(replace(config, data=data), tmp_path / "t.npy", 100 + TABLE), "far")
+    assert len(own) == len(moved) == 4
+    assert max(own + moved) < 20 < min(without)  # where the test points are all there is
+
+
+def test_relative_path_of_test_points_is_kept_absolute(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("t.npy", TABLE[:50])
+    config = replace(config, data=replace(config.data, test="t.npy"))
+    with pytest.raises(Killed):
+        fit(config, "r", listener=killer(6))
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path / "else")
+    run = resume(tmp_path / "r")
+    assert run.config.data.test == str(tmp_path / "t.npy")
+    assert torch.equal(run.dataset.test, torch.tensor(TABLE[:50], dtype=torch.float32))

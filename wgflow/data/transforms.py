@@ -1,0 +1,190 @@
+"""Monotone maps of the columns of a table: heavy tails and bounds, made easy to learn.
+
+Column j is learned as ``y_j = g_j(z_j)``, ``z_j = (x_j - a_j)/b_j``, with one of four maps g, each
+increasing and onto the real line, so that every y is a point of the table, within its bounds:
+
+- ``identity``: ``g = z``.
+- ``yeo-johnson``: ``g = sign(z) ((1 + |z|)^κ - 1)/κ``, κ = λ above zero and 2 - λ below (Yeo and
+  Johnson 2000). Outside of 0 ≤ λ ≤ 2 it is not onto, so λ stays there.
+- ``log``: ``g = log z``, of positive columns.
+- ``logit``: ``g = log z - log(1 - z)``, of columns between two bounds.
+
+A density of y is one of x after ``Σ_j log dy_j/dx_j``, `Transform.log_derivative`.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+RULES = ("auto", "yeo-johnson")
+"""How maps are chosen: among all of them, or without the two that have bounds."""
+
+TINY = 1e-300
+"""A positive number that no unit is small against."""
+
+Function = Callable[[Tensor, Tensor], Tensor]
+"""(numbers, powers) -> numbers."""
+
+
+class Map(NamedTuple):
+    """A map ``g(z; λ)``, its inverse, the logarithm of its derivative, and where z may lie."""
+
+    forward: Function
+    inverse: Function
+    log_derivative: Function
+    low: float = -math.inf
+    high: float = math.inf
+
+
+class Column(NamedTuple):
+    """The map of a column: its kind, one of `MAPS`, and a, b and λ of the module's text."""
+
+    kind: str = "identity"
+    location: float = 0.0
+    spread: float = 1.0
+    power: float = 1.0
+
+
+def _kappa(z: Tensor, power: Tensor) -> Tensor:
+    # At κ = 0 the map is a logarithm, and this close to it the same in every digit.
+    return torch.where(z >= 0, power, 2 - power).clamp(min=1e-12)
+
+
+def _size(z: Tensor) -> Tensor:
+    """|z| with a derivative of 1, not of 0, at zero."""
+    return torch.where(z >= 0, z, -z)
+
+
+def _yeo_johnson(z: Tensor, power: Tensor) -> Tensor:
+    kappa = _kappa(z, power)
+    size = torch.expm1(kappa * _size(z).log1p()) / kappa
+    return torch.where(z >= 0, size, -size)
+
+
+def _inverse_yeo_johnson(y: Tensor, power: Tensor) -> Tensor:
+    kappa = _kappa(y, power)
+    size = torch.expm1((kappa * _size(y)).log1p() / kappa)
+    return torch.where(y >= 0, size, -size)
+
+
+def _positive(z: Tensor) -> Tensor:
+    """Within the bound, so that what lies beyond has finite values: `contains` tells it apart."""
+    return z.clamp(min=TINY)
+
+
+def _share(z: Tensor) -> Tensor:
+    return z.clamp(TINY, 1 - 2.0**-53)
+
+
+MAPS = {
+    "identity": Map(lambda z, _: z, lambda y, _: y, lambda z, _: torch.zeros_like(z)),
+    "yeo-johnson": Map(
+        _yeo_johnson,
+        _inverse_yeo_johnson,
+        lambda z, power: (_kappa(z, power) - 1) * _size(z).log1p(),
+    ),
+    "log": Map(
+        lambda z, _: _positive(z).log(),
+        lambda y, _: y.exp(),
+        lambda z, _: -_positive(z).log(),
+        low=0.0,
+    ),
+    "logit": Map(
+        lambda z, _: _share(z).logit(),
+        lambda y, _: y.sigmoid(),
+        lambda z, _: -_share(z).log() - (-_share(z)).log1p(),
+        low=0.0,
+        high=1.0,
+    ),
+}
+"""The maps by name."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """The maps of all columns, in double precision, differentiable in x.
+
+    Args:
+        columns: one a coordinate.
+    """
+
+    columns: tuple[Column, ...]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``g(x)``, (..., d) to (..., d), float64; beyond a bound as just within it."""
+        return self._mapped(self._reduced(x), lambda g, z, power: g.forward(z, power))
+
+    def inverse(self, y: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """The x of ``y = g(x)``, strictly within its bounds also in ``dtype``, default y's."""
+        a, b, _ = (number.to(y.device) for number in self._numbers)
+        z = self._mapped(y.double(), lambda g, v, power: g.inverse(v, power))
+        x = (a + b * z).to(dtype or y.dtype)
+        low, high = (bound.to(x) for bound in self.bounds)
+        return x.clamp(_next(low, math.inf), _next(high, -math.inf))
+
+    def log_derivative(self, x: Tensor) -> Tensor:
+        """``log dy_j/dx_j``, (..., d), float64."""
+        found = self._mapped(self._reduced(x), lambda g, z, power: g.log_derivative(z, power))
+        return found - self._numbers[1].to(x.device).log()
+
+    def contains(self, x: Tensor) -> Tensor:
+        """Whether all coordinates lie within their bounds, (...,), bool."""
+        low, high = (bound.to(x.device) for bound in self.bounds)
+        return ~((x <= low) | (x >= high)).any(-1)  # a NaN is no point beyond a bound
+
+    @cached_property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Below and above, (d,) each, float64; infinite where there are none."""
+        maps = [MAPS[column.kind] for column in self.columns]
+        a, b, _ = self._numbers
+        low, high = (
+            a + b * torch.tensor(ends, dtype=torch.float64)
+            for ends in ([g.low for g in maps], [g.high for g in maps])
+        )
+        return low, high
+
+    def state(self) -> list[dict[str, Any]]:
+        """Plain values, of which `from_state` makes the same maps."""
+        return [column._asdict() for column in self.columns]
+
+    @classmethod
+    def from_state(cls, state: Iterable[Mapping[str, Any]] | None) -> "Transform | None":
+        """The maps of a state; None for None."""
+        return None if state is None else cls(tuple(Column(**column) for column in state))
+
+    @cached_property
+    def _numbers(self) -> tuple[Tensor, ...]:
+        numbers = [column[1:] for column in self.columns]
+        return torch.tensor(numbers, dtype=torch.float64).unbind(1)
+
+    @cached_property
+    def _groups(self) -> dict[str, Tensor]:
+        """The columns of each kind."""
+        kinds = [column.kind for column in self.columns]
+        return {k: torch.tensor([j for j, v in enumerate(kinds) if v == k]) for k in set(kinds)}
+
+    def _reduced(self, x: Tensor) -> Tensor:
+        a, b, _ = (number.to(x.device) for number in self._numbers)
+        return (x.double() - a) / b
+
+    def _mapped(self, v: Tensor, function: Callable[[Map, Tensor, Tensor], Tensor]) -> Tensor:
+        result, powers = v, self._numbers[2].to(v.device)
+        for kind, columns in self._groups.items():
+            index = columns.to(v.device)
+            part = function(MAPS[kind], v[..., index], powers[index])
+            result = result.index_copy(-1, index, part)
+        return result
+
+
+def _next(bound: Tensor, toward: float) -> Tensor:
+    """The next number from a bound, none that a processor may flush to zero."""
+    beyond = torch.full_like(bound, toward)
+    step = math.copysign(torch.finfo(bound.dtype).tiny, toward)
+    return torch.where(
+        bound == 0, step, torch.where(bound.isinf(), bound, bound.nextafter(beyond))
+    )

@@ -1,0 +1,134 @@
+"""A mixture of Gaussians along the heat flow: normalised, and sampled exactly, at every level."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wgflow._random import Rng
+from wgflow._tensor import Points, Values
+from wgflow.data.mixtures import Gaussians
+from wgflow.energies.microbatch import full_batch
+
+PAIRS = 2**22
+"""Numbers that an evaluation holds at a time."""
+
+
+class Family(nn.Module):
+    """``Σ_k a_k N(x; m_k, C_k + σ²I)`` of Gaussians, by ``C_k = U_k diag(v_k) U_kᵀ``.
+
+    Args:
+        gaussians: weights, means and covariances.
+    """
+
+    log_weights: Tensor
+    means: Tensor
+    axes: Tensor
+    variances: Tensor
+
+    def __init__(self, gaussians: Gaussians) -> None:
+        super().__init__()
+        variances, axes = torch.linalg.eigh(gaussians.covariances.double())
+        self.register_buffer("log_weights", gaussians.weights.double().log())
+        self.register_buffer("means", gaussians.means.double())
+        self.register_buffer("axes", axes)
+        self.register_buffer("variances", variances.clamp(min=0))
+
+    @classmethod
+    def empty(cls, count: int, covariances: int, dim: int) -> "Family":
+        """A family of that size, whose values come with a state."""
+        eye = torch.eye(dim).expand(covariances, dim, dim)
+        return cls(Gaussians(torch.ones(count), torch.zeros(count, dim), eye))
+
+    def log_parts(self, x: Tensor, variance: Tensor) -> Tensor:
+        """``log a_k N(x; m_k, C_k + σ²I)``, (batch, K), of x and σ², (batch,), float64."""
+        spread = self.variances.double() + variance[:, None, None]
+        norm = spread.log().sum(2) + x.shape[1] * math.log(2 * math.pi)
+        return self.log_weights.double() - (self._squares(x, spread) + norm) / 2
+
+    def _squares(self, x: Tensor, spread: Tensor) -> Tensor:
+        """``(x-m_k)ᵀ (C_k + σ²I)⁻¹ (x-m_k)``, (batch, K)."""
+        axes, means = self.axes.double(), self.means.double()
+        if len(axes) == 1:  # one covariance: matrix products for all means at once
+            along, means = x @ axes[0], means @ axes[0]
+            weights = 1 / spread[:, 0]
+            own = (weights * along**2).sum(1, keepdim=True)
+            squares = own - 2 * (weights * along) @ means.T + weights @ (means**2).T
+            return squares.clamp(min=0)
+        along = torch.einsum("bi,kij->bkj", x, axes) - torch.einsum("ki,kij->kj", means, axes)
+        return (along**2 / spread).sum(2)
+
+    def draw(self, index: Tensor, noise: Tensor, variance: Tensor) -> Tensor:
+        """Points of the components ``index``, (batch,), from standard noise, (batch, d)."""
+        which = index if len(self.axes) > 1 else torch.zeros_like(index)
+        deviation = (self.variances.double()[which] + variance[:, None]).sqrt()
+        moved = torch.einsum("bij,bj->bi", self.axes.double()[which], deviation * noise)
+        return self.means.double()[index] + moved
+
+    @property
+    def numbers(self) -> int:
+        """Held for each point."""
+        return len(self.means) * (self.means.shape[1] if len(self.axes) > 1 else 1)
+
+
+class NoisyMixture(nn.Module):
+    """``E(x, λ) = -log Σ_k a_k N(x; m_k, C_k + σ²I)``, λ = log σ², of flattened events.
+
+    The heat flow of a mixture of Gaussians is one: at every level this is normalised, log Z = 0.
+    In double precision, since energies are small differences of large squares.
+
+    Args:
+        families: Gaussians, whose weights sum to one.
+    """
+
+    def __init__(self, families: Sequence[Gaussians]) -> None:
+        super().__init__()
+        self.families = nn.ModuleList(map(Family, families))
+
+    def forward(self, x: Points, level: Values) -> Values:
+        """``E(x, λ)``."""
+        rows = max(1, PAIRS // sum(family.numbers for family in self.parts))
+        points, variances = x.flatten(1).double(), level.double().exp()
+        split = zip(points.split(rows), variances.split(rows), strict=True)
+        return torch.cat([self._energy(part, variance) for part, variance in split]).to(x.dtype)
+
+    def sample(self, like: Tensor, level: Values, *, generator: Rng = None) -> Points:
+        """Points of the shape of ``like``, each at its own level."""
+        noise = torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+        weights = torch.cat([family.log_weights for family in self.parts]).exp()
+        index = torch.multinomial(weights, len(like), replacement=True, generator=generator)
+        flat, variance, first = noise.flatten(1).double(), level.double().exp(), 0
+        x = torch.empty_like(flat)
+        for family in self.parts:
+            count = len(family.means)
+            own = (index >= first) & (index < first + count)
+            x[own] = family.draw(index[own] - first, flat[own], variance[own])
+            first += count
+        return x.to(like.dtype).reshape(like.shape)
+
+    @property
+    def parts(self) -> list[Family]:
+        """The families."""
+        return [family for family in self.families if isinstance(family, Family)]
+
+    def _energy(self, x: Tensor, variance: Tensor) -> Tensor:
+        return -torch.cat([f.log_parts(x, variance) for f in self.parts], 1).logsumexp(1)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # How many Gaussians there are is known from the state alone.
+        found, key = [], f"{prefix}families.{{}}.{{}}"
+        while (means := state.get(key.format(len(found), "means"))) is not None:
+            covariances = len(state[key.format(len(found), "axes")])
+            family = Family.empty(len(means), covariances, means.shape[1])
+            found.append(family.to(means.device, means.dtype))
+        self.families = nn.ModuleList(found)
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+def mixture_of(energy: Any) -> NoisyMixture | None:
+    """The mixture that an energy starts from, of a product the first; None if there is none."""
+    plain = full_batch(energy)
+    modules = plain.modules() if isinstance(plain, nn.Module) else ()
+    return next((part for part in modules if isinstance(part, NoisyMixture)), None)

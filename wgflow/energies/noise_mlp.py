@@ -1,0 +1,210 @@
+"""A noise-conditional perceptron: the energy of vectors along the heat flow."""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wgflow._check import check_nonnegative, check_positive
+from wgflow._random import Rng
+from wgflow._tensor import Points, Values
+from wgflow.data.dataset import Dataset
+from wgflow.data.mixtures import Gaussians
+from wgflow.data.moments import LARGEST, DataMoments
+from wgflow.energies.layers import linear
+from wgflow.energies.mixture import NoisyMixture
+from wgflow.energies.network import Network
+from wgflow.energies.noise_levels import NoiseLevels
+
+WAVES = 8
+"""Frequencies that a level is embedded in, from a tenth to one per unit of log σ."""
+
+
+@dataclass(frozen=True)
+class NoiseMLPSpec(Network):
+    """A `NoiseMLP` of vectors: a mixture of Gaussians, tilted by a residual perceptron.
+
+    Args:
+        lowest, highest: see `wgflow.energies.noise_levels.NoiseLevels`; the distribution that is
+            learned is that of the data with noise of the lowest level.
+        stacked: whether it starts from the mixture of `wgflow.data.mixtures`; otherwise from the
+            Gaussian of the data's moments.
+        width: units per hidden layer.
+        depth: number of hidden layers.
+        features: number of frequencies; 0 for none.
+        frequency: in radians, of a phase on data of unit variance.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    needs_moments: ClassVar[bool] = True
+    needs_mixture: ClassVar[bool] = True
+
+    lowest: float = 0.01
+    highest: float = 10.0
+    stacked: bool = True
+    width: int = 256
+    depth: int = 3
+    features: int = 64
+    frequency: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive(width=self.width, depth=self.depth, frequency=self.frequency)
+        check_nonnegative(features=self.features)
+        NoiseLevels(self.lowest, self.highest)
+
+    @property
+    def noise_levels(self) -> NoiseLevels:
+        """From the lowest to the highest."""
+        return NoiseLevels(self.lowest, self.highest)
+
+    def check_data(self, dataset: Dataset) -> None:
+        """Few enough coordinates for a covariance."""
+        if (dim := math.prod(dataset.event_shape)) > LARGEST:
+            raise ValueError(
+                f"`energy.kind` noise-mlp needs at most {LARGEST} coordinates: got {dim}; images "
+                "have noisy-unet."
+            )
+
+    def build(
+        self, moments: DataMoments, *, mixed: bool = False, generator: Rng = None
+    ) -> nn.Module:
+        """The mixture, or the Gaussian of the moments, and a residual that is zero."""
+        dim = math.prod(moments.event_shape)
+        covariance = moments.covariance
+        if not isinstance(covariance, Tensor):
+            covariance = torch.eye(dim, dtype=torch.float64)
+        mean = torch.zeros(dim, dtype=torch.float64)
+        if moments.center is not None:
+            mean = moments.center.double().flatten()
+        gaussian = Gaussians(mean.new_ones(1), mean[None], covariance[None])
+        families = moments.families if self.stacked else ()
+        mixture = NoisyMixture(families or [gaussian])
+        return NoiseMLP(self, mixture, gaussian, generator=generator)
+
+
+class NoiseMLP(nn.Module):
+    """``E(x, λ) = -log q_λ(x) + s(u, λ)`` with ``u = (C + σ²I)^{-1/2} (x - m)``, λ = log σ².
+
+    q is a mixture of Gaussians, so that ``q_λ = q * N(0, σ²I)`` is one too: the energy starts with
+    its normaliser at every level, and its distribution is sampled exactly. The residual s is a
+    perceptron with skip connections on coordinates of unit variance, their Fourier features and
+    those of the level; it is zero at first, and grows at most linearly, so that Z is finite.
+
+    Without a level this is the energy of the lowest.
+
+    Args:
+        spec: its sizes and noise levels.
+        mixture: q.
+        gaussian: m and C, as a mixture of one.
+        generator: source of the initial weights.
+    """
+
+    mean: Tensor
+    axes: Tensor
+    variances: Tensor
+
+    def __init__(
+        self,
+        spec: NoiseMLPSpec,
+        mixture: NoisyMixture,
+        gaussian: Gaussians,
+        *,
+        generator: Rng = None,
+    ) -> None:
+        super().__init__()
+        self.levels, self.mixture = spec.noise_levels, mixture
+        variances, axes = torch.linalg.eigh(gaussian.covariances[0])
+        self.register_buffer("mean", gaussian.means[0])
+        self.register_buffer("axes", axes)
+        self.register_buffer("variances", variances)
+        dim = len(self.mean)
+        spread = spec.frequency / math.sqrt(dim)
+        self.frequencies = nn.Parameter(
+            spread * torch.randn(dim, spec.features, generator=generator)
+        )
+        sizes = [dim + 2 * spec.features + 2 * WAVES, *[spec.width] * spec.depth]
+        self.layers = nn.ModuleList(linear(a, b, generator) for a, b in itertools.pairwise(sizes))
+        self.head = nn.Parameter(torch.zeros(spec.width))
+
+    def forward(self, x: Points, level: Values | None = None) -> Values:
+        """``E(x, λ)``; without a level that of the lowest."""
+        level = self.at(x, level)
+        return self.mixture(x, level) + self.residual(x, level)
+
+    def residual(self, x: Points, level: Values) -> Values:
+        """``s(u, λ)``."""
+        centered = x.flatten(1) - self.mean.to(x.dtype)
+        spread = self.variances.to(x.dtype) + level.exp()[:, None]
+        u = centered @ self.axes.to(x.dtype) / spread.sqrt()
+        phase = u @ self.frequencies
+        turns = torch.linspace(0.1, 1.0, WAVES, dtype=x.dtype, device=x.device)
+        angle = level[:, None] / 2 * turns
+        h = torch.cat([u, phase.cos(), phase.sin(), angle.cos(), angle.sin()], 1)
+        first, *others = self.layers
+        h = F.silu(first(h))
+        for layer in others:
+            h = h + F.silu(layer(h))
+        return h @ self.head
+
+    def reference(
+        self, like: Tensor, count: int, level: Values | None = None, *, generator: Rng = None
+    ) -> tuple[Points, Values]:
+        """``count`` draws of q_λ shaped like the points of ``like``, and their log-density."""
+        x = self.drawn(like, count, level, generator=generator)
+        with torch.no_grad():
+            return x, -self.mixture(x, self.at(x, level))
+
+    def drawn(
+        self, like: Tensor, count: int, level: Values | None = None, *, generator: Rng = None
+    ) -> Points:
+        """``count`` draws of q_λ shaped like the points of ``like``."""
+        empty = like.new_empty(count, *like.shape[1:])
+        return self.mixture.sample(empty, self.at(empty, level), generator=generator)
+
+    def relative(self) -> "RelativeEnergy":
+        """The energy relative to the reference, ``s``."""
+        return RelativeEnergy(self)
+
+    def at(self, x: Points, level: Values | None) -> Values:
+        """The level of each point; that of the lowest where none is given."""
+        if level is not None:
+            return level
+        return x.new_full((len(x),), 2 * math.log(self.levels.lowest))
+
+
+class RelativeEnergy(nn.Module):
+    """``s = E + log q``: the energy of the density relative to the reference q.
+
+    Its parameters are those of E.
+
+    Differences of energies at a point, their gradients, and weights of draws of q are those of E;
+    q is never evaluated, only sampled.
+
+    Args:
+        energy: with a reference.
+    """
+
+    def __init__(self, energy: NoiseMLP) -> None:
+        super().__init__()
+        self.energy, self.levels = energy, energy.levels
+
+    def forward(self, x: Points, level: Values | None = None) -> Values:
+        """``s(x, λ)``; without a level that of the lowest."""
+        return self.energy.residual(x, self.energy.at(x, level))
+
+    def reference(
+        self, like: Tensor, count: int, level: Values | None = None, *, generator: Rng = None
+    ) -> tuple[Points, Values]:
+        """``count`` draws of q, and zeros: the logarithm of their density relative to q."""
+        x = self.energy.drawn(like, count, level, generator=generator)
+        return x, x.new_zeros(count)
+
+    def relative(self) -> "RelativeEnergy":
+        """Itself."""
+        return self

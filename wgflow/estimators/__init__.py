@@ -1,0 +1,1 @@
+"""Runs as estimators of scikit-learn: a density, and a detector of outliers."""

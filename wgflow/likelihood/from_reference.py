@@ -1,0 +1,119 @@
+"""Samples and ``log Z`` of an energy that is a tilt of a distribution with exact draws.
+
+Along ``p_β ∝ q e^{-βs}`` from the reference q (β = 0, log Z = 0) to the model (β = 1), with s the
+energy relative to q. Moves are independence steps from q, accepted with
+``min(1, e^{-β(s(x') - s(x))})``: exact, without any density of q, and between modes.
+"""
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from wgflow._check import check_nonnegative, check_positive
+from wgflow._random import Rng
+from wgflow._tensor import Points, Values
+from wgflow.energies.base import Relative
+from wgflow.likelihood.annealing import LogZ, joined
+from wgflow.samplers.base import log_uniform_like
+from wgflow.samplers.particles import systematic_indices
+
+CHAINS = 4096
+"""Annealed chains, each way."""
+
+TEMPERATURES = 30
+"""Values of β after 0."""
+
+POOL = 4
+"""Draws of the reference for every sample, from which samples are resampled."""
+
+ROUNDS = 50
+"""Independence steps of a sample after that."""
+
+CHUNK = 8192
+"""Points at a time."""
+
+
+def draw(
+    tilt: Relative, like: Tensor, count: int, *, rounds: int = ROUNDS, generator: Rng = None
+) -> Points:
+    """``count`` points of ``q e^{-s}/Z``: draws of q, resampled by their weights, and moved.
+
+    Args:
+        tilt: s, with the draws of q.
+        like: a tensor of the shape, dtype and device of one point, (1, *event).
+        count: number of points.
+        rounds: independence steps of each.
+        generator: source of randomness.
+
+    Raises:
+        ValueError: when a number is out of its range.
+    """
+    check_positive(count=count)
+    check_nonnegative(rounds=rounds)
+    parts = []
+    for size in [*[CHUNK] * (count // CHUNK), count % CHUNK]:
+        pool, _ = tilt.reference(like, POOL * max(size, 256), generator=generator)
+        index = systematic_indices(-values(tilt, pool), max(size, 256), generator=generator)
+        order = torch.randperm(len(index), generator=generator, device=index.device)[:size]
+        x = pool[index[order.to(index.device)]]
+        s = values(tilt, x)
+        for _ in range(rounds if size else 0):
+            x, s = jumped(tilt, x, s, 1.0, generator)
+        parts.append(x)
+    return torch.cat(parts)
+
+
+def log_z_from_reference(
+    tilt: Relative,
+    like: Tensor,
+    *,
+    chains: int = CHAINS,
+    temperatures: int = TEMPERATURES,
+    generator: Rng = None,
+) -> LogZ:
+    """``log Z``, annealed both ways between the reference and the model, with its sandwich.
+
+    Args:
+        tilt: s, with the draws of q.
+        like: a tensor of the shape, dtype and device of one point, (1, *event).
+        chains: each way.
+        temperatures: equal steps of β.
+        generator: source of randomness.
+
+    Raises:
+        ValueError: when a number is out of its range, or a work is not finite.
+    """
+    check_positive(chains=chains, temperatures=temperatures)
+    betas = torch.linspace(0, 1, temperatures + 1).tolist()
+    start, _ = tilt.reference(like, chains, generator=generator)
+    forward = work(tilt, start, betas, generator)
+    model = draw(tilt, like, chains, generator=generator)
+    return joined(forward, -work(tilt, model, betas[::-1], generator))
+
+
+def work(tilt: Relative, x: Points, betas: list[float], generator: Rng) -> Values:
+    """``-Σ (β' - β) s(x_β)`` of chains that follow β, (chains,), float64."""
+    s = values(tilt, x)
+    total = torch.zeros_like(s, dtype=torch.float64)
+    for here, there in itertools.pairwise(betas):
+        total -= (there - here) * s.double()
+        x, s = jumped(tilt, x, s, there, generator)
+    return total
+
+
+def jumped(
+    tilt: Relative, x: Points, s: Values, beta: float, generator: Rng
+) -> tuple[Points, Values]:
+    """One independence step of each chain from q, under ``q e^{-βs}``: x and s there."""
+    y, _ = tilt.reference(x[:1], len(x), generator=generator)
+    there = values(tilt, y)
+    accepted = log_uniform_like(s, generator=generator) < beta * (s - there)
+    mask = accepted.reshape(-1, *[1] * (x.ndim - 1))
+    return torch.where(mask, y, x), torch.where(accepted, there, s)
+
+
+@torch.no_grad()
+def values(tilt: Relative, x: Points) -> Tensor:
+    """``s(x)``, in chunks."""
+    return torch.cat([tilt(part) for part in x.split(CHUNK)])

@@ -1,0 +1,168 @@
+"""What the scores of a run say against it, in words: the same ones wherever they are shown.
+
+This file imports nothing heavy, so that scores can be read without waiting for PyTorch.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+ERRORS = 4.0
+"""Standard errors beyond which a difference is no chance: six in a hundred thousand."""
+
+GAP = 1.0
+"""Nats of log Z within which particles that train and particles that do not agree."""
+
+SHARE = 0.05
+"""By how much the share of a cluster may be off."""
+
+CROSSED = 9.0
+"""Nats by which bounds of log Z may cross by chance.
+
+By Markov's inequality either is on its wrong side by a nats with probability ``exp(-a)`` at most,
+so that both together are by c with ``(1 + c) exp(-c)``: .1 % for 9.
+"""
+
+WIDE = 1.0
+"""Nats between the bounds of log Z that leave a likelihood worth its digits."""
+
+FEWEST = 50.0
+"""Effective draws from the density below which its shares are not known."""
+
+SOURCES = {
+    "density": "the density",
+    "samples": "model samples",
+    "particles": "training particles",
+    "held_out": "held-out particles",
+}
+"""What has shares of clusters, and all but the first of what lies outside of the data."""
+
+
+class Alarm(NamedTuple):
+    """What is wrong with a run, in one sentence.
+
+    Attributes:
+        name: ``log_z_gap``, ``bounds``, ``modes``, ``outside``, ``sandwich`` or ``likelihood``.
+        sentence: for people.
+        grade: the best that a verdict may be: ``poor`` or ``fair``; empty for a mere remark.
+    """
+
+    name: str
+    sentence: str
+    grade: str
+
+
+def alarms(scores: Mapping[str, float]) -> list[Alarm]:
+    """What scores of `wgflow.runs.evaluate.evaluate` say against a run, the gravest first."""
+    if not scores:
+        return []
+    found = [*_bounds(scores), *_modes(scores), *_outside(scores), *_gap(scores)]
+    found += [*_sandwich(scores), *_unknown(scores)]
+    return sorted(found, key=lambda alarm: ("poor", "fair", "").index(alarm.grade))
+
+
+def why_unknown(lower: float, upper: float) -> str:
+    """Why these bounds of log Z go with no value of it; the second half of a sentence."""
+    if not math.isfinite(upper):
+        below = _number(lower)
+        return f"chains of the model still drift, so that log Z has but a lower bound, {below}"
+    bounds = f"{_number(lower)} and {_number(upper)}"
+    if lower > upper:
+        return (
+            f"the lower and the upper bound of log Z, {bounds}, have crossed by more than chance "
+            "allows, so that the particles do not follow the density"
+        )
+    return (
+        f"the estimate of log Z lies outside of its bounds, {bounds}, by more than chance allows, "
+        "so that the particles do not follow the density"
+    )
+
+
+def _bounds(scores: Mapping[str, float]) -> Iterator[Alarm]:
+    if "log_z_lower" not in scores:
+        return
+    lower, upper = scores["log_z_lower"], scores.get("log_z_upper", math.inf)
+    if "log_z" not in scores:
+        yield Alarm("bounds", f"There is no likelihood: {why_unknown(lower, upper)}.", "poor")
+    elif lower - upper > CROSSED:
+        yield Alarm("bounds", _sentence(why_unknown(lower, upper)), "poor")
+
+
+def _modes(scores: Mapping[str, float]) -> Iterator[Alarm]:
+    wrong = []
+    for source, name in SOURCES.items():
+        off, error = _with_error(scores, f"modes_{source}")
+        if abs(off) > max(SHARE, ERRORS * error):
+            wrong.append(f"{_signed(off)} ± {error:.2f} in {name}")
+    if wrong:
+        sentence = f"The share of one cluster of the data is off by {_listed(wrong)}."
+        yield Alarm("modes", sentence, "poor")
+    draws = scores.get("modes_density_draws", math.inf)
+    if draws < FEWEST:
+        sentence = (
+            "What share of each cluster of the data the density has is not known: annealing to it "
+            f"leaves {draws:.0f} effective draws."
+        )
+        yield Alarm("modes", sentence, "")
+
+
+def _outside(scores: Mapping[str, float]) -> Iterator[Alarm]:
+    far = []
+    for source, name in SOURCES.items():
+        share, error = _with_error(scores, f"outside_{source}")
+        if share - ERRORS * error > scores.get(f"outside_{source}_floor", math.inf):
+            far.append(f"{100 * share:.1f} % of {name}")
+    if far:
+        sentence = f"Farther out than any row of the data lie {_listed(far)}."
+        yield Alarm("outside", sentence, "poor")
+
+
+def _gap(scores: Mapping[str, float]) -> Iterator[Alarm]:
+    trained, error = _with_error(scores, "log_z_particles")
+    held_out, other = _with_error(scores, "log_z_held_out")
+    gap = held_out - trained
+    if abs(gap) > max(GAP, ERRORS * math.hypot(error, other)):
+        pushed, side = ("up", "below") if gap > 0 else ("down", "above")
+        sentence = (
+            f"The energy is pushed {pushed} at the particles that train it: their log Z is "
+            f"{abs(gap):.1f} nats {side} that of held-out particles."
+        )
+        yield Alarm("log_z_gap", sentence, "fair")
+
+
+def _sandwich(scores: Mapping[str, float]) -> Iterator[Alarm]:
+    width = scores.get("log_z_upper", 0.0) - scores.get("log_z_lower", 0.0)
+    if "log_z" in scores and width > WIDE:
+        yield Alarm("sandwich", f"log Z is known to within {width:.1f} nats only.", "fair")
+
+
+def _unknown(scores: Mapping[str, float]) -> Iterator[Alarm]:
+    if not {"nll", "kl", "log_z", "log_z_lower"} & set(scores):
+        sentence = (
+            "There is no likelihood: log Z was not estimated; `wgflow evaluate DIR --likelihood` "
+            "estimates it, or says why it cannot."
+        )
+        yield Alarm("likelihood", sentence, "")
+
+
+def _with_error(scores: Mapping[str, float], key: str) -> tuple[float, float]:
+    return scores.get(key, 0.0), scores.get(f"{key}_error", 0.0)
+
+
+def _number(value: float) -> str:
+    """Four digits, with a true minus sign."""
+    return f"{value:.4g}".replace("-", "−")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _listed(parts: list[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

@@ -1,0 +1,158 @@
+"""What tells whether a learned density can be trusted: numbers that `alarms` put into words.
+
+Of vectors: the same density is seen as its particles that train, its held-out particles, fresh
+samples, and the energy itself. Where these disagree about how much mass a cluster of the data has,
+or put mass where no data are, one of them is wrong, whatever a likelihood or a distance says.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from wgflow._random import Rng
+from wgflow._tensor import Points
+from wgflow.data.dataset import Dataset
+from wgflow.data.lazy import PointSource
+from wgflow.data.moments import LARGEST
+from wgflow.data.targets import Gaussian
+from wgflow.energies.base import Energy
+from wgflow.likelihood.annealing import annealed, schedule
+from wgflow.likelihood.from_reference import values
+from wgflow.metrics.regions import Clusters, Reach, Shares, largest_difference
+from wgflow.runs.run import Run
+from wgflow.runs.uses import langevin_step
+from wgflow.samplers import MALA
+from wgflow.samplers.particles import Particles
+
+ROWS = 2000
+"""Train rows that clusters are found in."""
+
+MOST_ROWS = 100_000
+"""Train rows that moments and the farthest row are taken of."""
+
+DRAWS = 50_000
+"""Draws of the reference of an energy that has one, weighted to the density."""
+
+CHAINS = 500
+"""Chains that are annealed from the clusters to the density."""
+
+SMALLEST = 1e-6
+"""Share of its variance that each coordinate of a Gaussian gets on top, so that it is not flat."""
+
+
+def trust_scores(
+    run: Run, samples: Points, *, density: bool = True, seed: int = 0
+) -> dict[str, float]:
+    """Numbers that `wgflow.metrics.alarms.alarms` reads, of a run of vectors.
+
+    ``log_z_particles`` and ``log_z_held_out`` where particles carry weights; ``modes_<source>`` of
+    the samples, the particles that train, those held out and the ``density``; and
+    ``outside_<source>`` of all but the last.
+
+    Args:
+        run: the run.
+        samples: fresh points of it, in the units of the data.
+        density: whether shares of the density itself are annealed for.
+        seed: of all draws.
+    """
+    data, generator = run.dataset, torch.Generator().manual_seed(seed)
+    if not _is_table(data):
+        return {}
+    scores = particle_log_z(run)
+    u = run.standardise(rows(data.train, MOST_ROWS, generator))
+    test = run.standardise(data.test)
+    points = {"samples": (run.standardise(samples), None)} | populations(run)
+    reach = Reach(u, test)
+    for name, each in points.items():
+        found = reach.outside(*each)
+        scores |= {f"outside_{name}": found.value, f"outside_{name}_error": found.error}
+        scores[f"outside_{name}_floor"] = reach.floor
+    clusters = Clusters(u[:ROWS], seed=seed)
+    if len(clusters) == 1:  # all of which every source has
+        return scores
+    known = clusters.shares(torch.cat([u[:ROWS], test]))
+    shares = {name: clusters.shares(*each) for name, each in points.items()}
+    if density:
+        if run.tilt is not None:
+            x, _ = run.tilt.reference(run.like(1), DRAWS, generator=generator)
+            shares["density"] = clusters.shares(x, -values(run.tilt, x))
+        else:
+            energy, step, seen = run.energy.energy, MALA(langevin_step(run)), u[:ROWS]
+            found = density_shares(energy, clusters, seen, step, generator=generator)
+            shares["density"] = found
+        scores["modes_density_draws"] = shares["density"].points
+    for name, each in shares.items():
+        off = largest_difference(each, known)
+        scores |= {f"modes_{name}": off.value, f"modes_{name}_error": off.error}
+    return scores
+
+
+def rows(x: PointSource, most: int, generator: torch.Generator) -> Tensor:
+    """Some of the points at random, without those that lack a coordinate."""
+    chosen = x[torch.randperm(len(x), generator=generator)[:most]]
+    return chosen[chosen.isfinite().all(1)]
+
+
+def populations(run: Run) -> dict[str, tuple[Points, Tensor]]:
+    """Particles of a run in standardised units and their log-weights, by what they are for."""
+    kept = {"particles": run.particles, "held_out": run.held_out}
+    return {name: (p.x, p.log_weight) for name, p in kept.items() if p is not None}
+
+
+def gaussian_nll(data: Dataset, *, seed: int = 0) -> dict[str, float]:
+    """``nll_gaussian`` of the test points, under the Gaussian of the moments of the train points.
+
+    None of images.
+    """
+    if not _is_table(data):
+        return {}
+    x = rows(data.train, MOST_ROWS, torch.Generator().manual_seed(seed)).double()
+    mean, scale = x.mean(0), x.std(0)
+    covariance = torch.cov(((x - mean) / scale).T).reshape(len(scale), -1)
+    covariance = covariance + SMALLEST * torch.eye(len(scale), dtype=torch.float64)
+    gaussian = Gaussian(torch.zeros(len(scale)), covariance)
+    nll = scale.log().sum() - gaussian.log_prob((data.test.double() - mean) / scale)
+    error = float(nll.std()) / math.sqrt(len(nll))
+    return {"nll_gaussian": float(nll.mean()), "nll_gaussian_error": error}
+
+
+def particle_log_z(run: Run) -> dict[str, float]:
+    """``log Z`` by the weights that particles took along, of both populations.
+
+    The error is that of their present weights alone.
+    """
+    if not run.config.scheme.is_weighted or run.particles is None or run.held_out is None:
+        return {}
+    return _log_z("particles", run.particles) | _log_z("held_out", run.held_out)
+
+
+def _log_z(name: str, p: Particles) -> dict[str, float]:
+    spread = max(0.0, 1 / float(p.effective_fraction) - 1)  # equal weights may round below
+    error = math.sqrt(spread / len(p.log_weight))
+    return {f"log_z_{name}": float(p.log_z), f"log_z_{name}_error": error}
+
+
+def density_shares(
+    energy: Energy, clusters: Clusters, u: Points, step: MALA, *, generator: Rng = None
+) -> Shares:
+    """Shares of the density itself, of chains annealed from a Gaussian for each cluster.
+
+    Each cluster has chains of its own from the start, so that none is missed because particles
+    never went there, and their weights say what the density leaves of it.
+
+    Args:
+        energy: E, in the units of the points.
+        clusters: of the data.
+        u: points of the data, (batch, d).
+        step: the transport.
+        generator: source of randomness.
+    """
+    mixture = clusters.mixture(u)
+    x = mixture.sample(CHAINS, dtype=u.dtype, generator=generator)
+    betas = schedule(min(max(64, 4 * u.shape[1]), 400))
+    return clusters.shares(*annealed(mixture, energy, x, betas, step, generator=generator))
+
+
+def _is_table(data: Dataset) -> bool:
+    return len(data.event_shape) == 1 and data.event_shape[0] <= LARGEST
