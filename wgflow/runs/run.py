@@ -128,8 +128,8 @@ class Run:
 
         Without a table the columns are x0, x1, ... Options are of `sample`.
         """
-        names = [f"x{j}" for j in range(math.prod(self.event_shape))]
         points = self.sample(count, **options).flatten(1)
+        names = [f"x{j}" for j in range(points.shape[1])]
         return (self.schema or Columns.numbers(names)).frame(points, backend)
 
     def read(self, source: Any, *, generator: Rng = None) -> Points:
@@ -220,45 +220,30 @@ class Run:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the coordinates of vectors: those of the table, or x0, x1 ..."""
+        """Names of `named`."""
         return self.named.names
 
     @property
     def named(self) -> Columns:
-        """The columns of the table, or those of vectors as they stand, by the names x0, x1 ...
-
-        Raises:
-            ValueError: points are no vectors.
-        """
+        """The columns of the table, or x0, x1 ...; ValueError for points that are no vectors."""
         if len(self.event_shape) != 1:
-            raise ValueError(
-                f"Columns are of vectors: got points of shape {self.event_shape}, of which parts "
-                "are hidden by a mask."
-            )
+            raise ValueError(f"Columns are of vectors: got points of shape {self.event_shape}.")
         return self.schema or Columns.numbers([f"x{j}" for j in range(self.event_shape[0])])
 
     @cached_property
     def mixture(self) -> GaussianMixture:
-        """A Gaussian mixture fitted to the train points, in standardised units.
-
-        Where annealing of conditionals starts; what they are does not depend on it.
-        """
+        """One fitted to standardised train points, where annealing of conditionals starts."""
         return fitted(self.dataset.learned, seed=self.config.seed)
 
     def conditional(self, known: Mapping[str | int, Any]) -> ConditionalDensity:
-        """The density of the other columns given the values of some, with draws of it.
-
-        Args:
-            known: values of the table, by the name or the index of their column; see
-                `wgflow.data.incomplete.point_of`.
+        """The density of the other columns given the values of some: see `known_row`.
 
         Raises:
-            ValueError: points are no vectors, a column is unknown or given twice, a value is no
-                value of its column, or no column or all are known.
+            ValueError: points are no vectors, a column is unknown, a value is none of its
+                column, or no column or all are known.
         """
-        named = self.named
         usual = self.dataset.test.mean(0).to(self.like(0))
-        return ConditionalDensity(self, *known_row(known, named, usual))
+        return ConditionalDensity(self, *known_row(known, self.named, usual))
 
     def standardise(self, x: Points) -> Points:
         """Points of the data in standardised units; ValueError for ones of another shape."""
