@@ -15,13 +15,15 @@ ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "folder checkpoint",
     "data": "download images frames grids columns lazy transforms gaussianise tables arrays peek "
-    "sources missing splits targets toys batches dataset mixtures moments",
+    "sources missing splits targets toys batches incomplete dataset "
+    "mixtures moments gaussian_mixture",
     "energies": "precision microbatch base transformed conditional noise_levels network "
     "own_module layers principal mlp trunk unet noise_unet mixture noise_mlp joint_space inherit",
     "samplers": "base langevin kinetic independence particles descent population levels",
-    "likelihood": "quadrature gaussian calibration annealing from_particles from_reference",
+    "likelihood": "quadrature gaussian calibration annealing from_particles from_reference "
+    "sequential",
     "flows": "base path heat log_z heat_flow",
-    "tasks": "inpaint denoise interpolate ood condition",
+    "tasks": "inpaint denoise interpolate ood condition restriction conditional",
     "metrics": "alarms pairwise samples regions columns neighbours features fidelity classifier",
     "plots": "style charts axes densities samples tables training motion",
     "schemes": "base dynamics population fresh short_run maximum_likelihood gradient_norm "
@@ -31,11 +33,11 @@ ROOMS = {
     "training": "signals muon schedule loop health recorder checks loading learner warm_start "
     "validation progress runner",
     "runs": "summaries zoo run load fit uses trust evaluate classes compose sampling rows "
-    "outliers",
+    "filling outliers",
     "estimators": "base density outliers",
     "report": "template material scores verdict film page comparison finish",
-    "cli": "printing options progress train sample inverse interpolate ood score evaluate compare "
-    "data entry",
+    "cli": "printing options progress tables train sample inverse interpolate ood score "
+    "evaluate compare data entry",
 }
 """The rooms from bottom to top, and in each its modules in their order; `__init__` comes last,
 but of rooms that others import by name it only has a sentence."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from wgflow.runs.classes import sample_classes as sample_classes
     from wgflow.runs.compose import compose as compose
     from wgflow.runs.evaluate import evaluate as evaluate
+    from wgflow.runs.filling import fill as fill
     from wgflow.runs.fit import fit as fit, resume as resume
     from wgflow.runs.load import (
         from_pretrained as from_pretrained,
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
         Reverse as Reverse,
         Scheme as Scheme,
     )
+    from wgflow.tasks.conditional import ConditionalDensity as ConditionalDensity
     from wgflow.training.loop import train as train
 
 _NAMES = {
@@ -106,6 +108,7 @@ _NAMES = {
     "runs.classes": "sample_classes",
     "runs.compose": "compose",
     "runs.evaluate": "evaluate",
+    "runs.filling": "fill",
     "runs.fit": "fit resume",
     "runs.load": "from_pretrained load publish",
     "runs.rows": "score_rows",
@@ -118,6 +121,7 @@ _NAMES = {
     "schemes": "AcrossLevels DetailedBalance DualScoreMatching EnergyMatching FirstOrder Forward "
     "FromData FromNoise FromReference GradientNorm InnerDescent Joint MaximumLikelihood "
     "NearProximal Population Reverse Scheme",
+    "tasks.conditional": "ConditionalDensity",
     "training.loop": "train",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}

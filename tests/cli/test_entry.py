@@ -45,7 +45,7 @@ def test_refusals_are_one_line(tmp_path):
         "A configuration is a TOML file": ["train", "--config", broken],
         "did you mean 'moons'?": ["train", "moonz", "--out", tmp_path / "run"],
         "`steps` must be > 0": ["train", "moons", "--steps", -1],
-        "written to .npy, .csv, .png": ["sample", new, "--out", "x.gif"],
+        "written to .npy, .csv, .parquet, .png": ["sample", new, "--out", "x.gif"],
         "`paths` must name at least 2 runs": ["compare", new],
         "run `wgflow evaluate": ["compare", new, new],
         "must be a run, with config.toml": ["compare", other, other],

@@ -46,7 +46,7 @@ def test_inpainting_points_by_files(runs, tmp_path):
     assert "must hold points of shape (2,): got an array of shape (2, 3)" in refused(
         *inputs, "--mask", mask
     )
-    assert "read from an .npy file" in refused("inpaint", folder, "--input", "x.csv")
+    assert "read from an .npy file" in refused("inpaint", folder, "--input", "x.txt")
 
 
 def test_denoising_tells_errors_of_what_it_knows(runs, tmp_path):
@@ -87,3 +87,43 @@ def test_noise_is_in_units_of_the_data_and_chains_begin_at_the_flow(runs, tmp_pa
 
     monkeypatch.setattr(denoising, "denoise", fake)
     succeed("denoise", digits.path, "--noise", 0.25, "--out", tmp_path / "x.npy")
+
+
+def test_other_columns_are_drawn_given_some(runs, tmp_path):
+    folder, out = runs["moons"].path, tmp_path / "x.csv"
+    options = ["inpaint", folder, "--out", out, "-n", 40, "--given"]
+    found = told(*options, "x1=0.25")
+    assert found["known"] == {"x1": 0.25}
+    header, *rows = out.read_text().splitlines()
+    assert header == "x0,x1"
+    x = np.array([line.split(",") for line in rows], float)
+    assert x.shape == (40, 2)
+    assert (x[:, 1] == 0.25).all()
+    assert found["columns"]["x0"]["mean"] == pytest.approx(x[:, 0].mean(), rel=1e-4)
+    first = out.read_text()
+    assert "Wrote 40 draws of x0" in succeed(*options, "1=0.25")
+    assert out.read_text() == first
+    assert "--given must be COLUMN=VALUE: got 'x1'" in refused(*options, "x1")
+    assert "a finite number as its value: got 'a'" in refused(*options, "x1=a")
+    assert "each column once: got 'x1' twice" in refused(*options, "x1=1", "--given", "x1=2")
+    assert "got 'y'; the columns are x0, x1" in refused(*options, "y=1")
+    assert "--given or --input must say" in refused(*options, "x1=1", "--input", "a.csv")
+    assert "must have a finite number" in refused(*options, "x1=inf")
+
+
+def test_empty_cells_of_a_table_are_filled(runs, tmp_path):
+    folder, gaps, out = runs["moons"].path, tmp_path / "gaps.csv", tmp_path / "full.csv"
+    gaps.write_text("x1,x0\n0.5,\n,\n0.25,1\n")
+    options = ["inpaint", folder, "--input", gaps, "--out", out]
+    found = told(*options, "--draws", 2)
+    assert found == {"path": str(out), "rows": 3, "draws": 2, "cells": 3, "seed": 0}
+    header, *rows = out.read_text().splitlines()
+    x = np.array([line.split(",") for line in rows], float)
+    assert (header, x.shape) == ("x0,x1", (6, 2))
+    assert np.array_equal(x[[0, 1, 4, 5], 1], [0.5, 0.5, 0.25, 0.25])
+    assert np.array_equal(x[4:, 0], [1, 1])
+    assert len({*x[:4, 0]}) == 4
+    said = succeed(*options, "-n", 1)
+    assert said.startswith(f"Filled 1 cells in 1 of 1 rows; wrote them to {out}.")
+    gaps.write_text("x1,y\n0.5,\n")
+    assert "must have columns of the names x0, x1: got 'y'" in refused(*options)

@@ -144,6 +144,19 @@ def test_points_beyond_what_was_seen_come_back_within_it():
     assert back["colour"].tolist() == ["red", "green"]
 
 
+def test_values_have_the_middle_of_their_cells():
+    values = {"colour": "blue", "length": 0.3, "flag": True, "count": 2, "tenths": 0.4}
+    found = COLUMNS.middle(values)
+    assert found == {"colour": 1.5, "length": 0.3, "flag": 1.5, "count": 2.5, "tenths": 0.45}
+    part = COLUMNS.only(list(values))
+    back = part.decode([list(found.values())])
+    assert {name: value[0] for name, value in back.items()} == values
+    with pytest.raises(ValueError, match="known categories in column 'colour': got 'grey'"):
+        COLUMNS.middle({"colour": "grey"})
+    with pytest.raises(ValueError, match=r"`names` must be one of .*: got 'size'"):
+        COLUMNS.only(["size"])
+
+
 def test_names_are_text():
     frame = pd.DataFrame(RNG.normal(size=(9, 2)))
     columns = Columns.of(frame)

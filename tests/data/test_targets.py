@@ -17,6 +17,7 @@ from wgflow.data.targets import (
 )
 from wgflow.data.toys import TOYS, Banana, Checkerboard, Curve, Pinwheel, Ring
 from wgflow.energies.base import energy_and_grad
+from wgflow.likelihood.quadrature import Grid, log_z
 
 MEAN = torch.tensor([0.5, -1.0], dtype=torch.float64)
 COVARIANCE = torch.tensor([[0.5, 0.2], [0.2, 0.4]], dtype=torch.float64)
@@ -158,6 +159,32 @@ def test_carbone_masses_and_density():
     # At a mean the other part is 16 standard deviations away.
     expected = torch.tensor([0.25, 0.75]).log().double() - 25 * math.log(2 * math.pi)
     torch.testing.assert_close(target.log_prob(target.means), expected, rtol=0, atol=1e-6)
+
+
+def test_the_conditional_of_a_mixture_is_the_joint_density_over_the_marginal():
+    """``p(x_A | x_B)`` has the differences of ``p(x_A, x_B)`` and is normalised."""
+    g = torch.Generator().manual_seed(0)
+    a = torch.randn(3, 4, 4, generator=g, dtype=torch.float64)
+    covariances = a @ a.mT + 0.3 * torch.eye(4, dtype=torch.float64)
+    means = torch.randn(3, 4, generator=g, dtype=torch.float64)
+    target = GaussianMixture(means, covariances=covariances, weights=[1, 2, 3])
+    hidden = torch.tensor([True, False, True, False])
+    x = torch.randn(50, 4, generator=g, dtype=torch.float64)
+    x[:, ~hidden] = x[0, ~hidden]
+    law = target.conditional(x[0], hidden)
+    gap = law.log_prob(x[:, hidden]) - target.log_prob(x)
+    assert (gap - gap[0]).abs().max() < 1e-10
+    grid = Grid.box([-30.0, -30.0], [30.0, 30.0], 400)
+    assert abs(log_z(law, grid)) < 1e-6
+
+
+def test_a_conditional_far_from_all_parts_is_one_of_them():
+    eye = torch.eye(2, dtype=torch.float64)
+    parts = torch.stack([eye, 4 * eye])
+    target = GaussianMixture([[0.0, -1.0], [0.0, 1.0]], covariances=parts)
+    law = target.conditional(torch.tensor([1e3, 0.0]), torch.tensor([False, True]))
+    assert law.weights.tolist() == pytest.approx([0, 1])
+    assert law.means[1].item() == 1
 
 
 def test_ring_is_the_curve_of_a_circle():

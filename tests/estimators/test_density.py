@@ -98,7 +98,7 @@ def test_what_is_saved_is_a_run(fitted, tmp_path):
     fitted.save(tmp_path / "run")
     run = wgflow.load(tmp_path / "run")
     assert np.array_equal(run.log_prob(torch.tensor(X)).numpy(), fitted.score_samples(X))
-    rows = torch.cat([run.dataset.test, run.dataset.train])
+    rows = torch.cat([run.dataset.test, run.dataset.train, run.dataset.validation])
     assert torch.equal(rows.sort(0).values, torch.tensor(X).sort(0).values)
     with pytest.raises(ValueError, match="must be a new or an empty folder"):
         fitted.save(tmp_path / "run")

@@ -159,3 +159,15 @@ def test_on_the_line_the_density_has_mass_one(tmp_path):
     assert {"nll", "temperature", "sliced_w2"} <= set(scores)
     assert scores["nll"] == pytest.approx(-float(run.log_prob(run.dataset.test).mean()))
     assert (run.log_prob(-x) == -torch.inf).all()
+
+
+def test_conditionals_keep_to_the_bounds_and_are_in_the_units_of_the_columns(run):
+    p = run.conditional({"x0": 0.3, "x1": 2.0})
+    share = torch.linspace(-30, 30, 20_001, dtype=torch.float64).sigmoid()[:, None]
+    density = p.log_prob(share).exp()
+    assert torch.trapezoid(density, share[:, 0]) == pytest.approx(1, abs=1e-3)
+    drawn = run.conditional({0: 0.3}).sample(200, generator=seeded())
+    assert (drawn[:, 0] > 0).all()
+    assert ((drawn[:, 1] > 0) & (drawn[:, 1] < 1)).all()
+    with pytest.raises(ValueError, match=r"values that they can have: got .*'x1': -2"):
+        run.conditional({"x1": -2.0})

@@ -325,7 +325,7 @@ def test_the_grid_of_the_live_kl_is_fine_enough(name):
 def test_nll_of_the_first_energy_is_exact(run):
     """In other dimensions: E is the confinement, whose log Z and mean energy are known."""
     data = replace(run.dataset, target=None)
-    validate = validator(data, CONFIG.scheme, torch.device("cpu"))
+    validate = validator(data, CONFIG.scheme, run.energy.energy, torch.device("cpu"))
     energy = CONFIG.energy.build(DataMoments((2,)))
     scheme = replace(CONFIG.scheme, dynamics=Population(size=4, held_out=64))
     carry = scheme.init(energy, data.standardise(data.train[:10]))
@@ -339,8 +339,8 @@ def test_nll_of_the_first_energy_is_exact(run):
 def test_no_nll_without_weights_or_without_held_out_particles(run):
     data = replace(run.dataset, target=None)
     cpu, energy = torch.device("cpu"), CONFIG.energy.build(DataMoments((2,)))
-    assert validator(data, SCHEMES["restarts"], cpu)(energy, energy, run.held_out) == {}
-    assert validator(data, CONFIG.scheme, cpu)(energy, energy, None) == {}
+    assert validator(data, SCHEMES["restarts"], energy, cpu)(energy, energy, run.held_out) == {}
+    assert validator(data, CONFIG.scheme, energy, cpu)(energy, energy, None) == {}
 
 
 def test_a_folder_in_use_is_refused_by_pid_and_host(tmp_path, run):

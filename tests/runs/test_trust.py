@@ -40,7 +40,7 @@ def run(tmp_path_factory):
     """A run of points of `mixture` that learned it without any error."""
     path = tmp_path_factory.mktemp("exact")
     np.save(path / "x.npy", draw(1500, 0, *WEIGHTS).numpy())
-    config = Config(data=Data(str(path / "x.npy")))
+    config = Config(data=Data(str(path / "x.npy"), transform=None))
     exact = energy(load_data(config), *WEIGHTS)
     run = Run(path, config, exact, None, None, (3,), steps=0, rollbacks=0)
     held_out = particles(run, draw(2000, 2, *WEIGHTS))

@@ -90,6 +90,13 @@ def test_a_condition_is_the_energy_of_the_completed_points():
     assert torch.equal(law(v), energy(full))
 
 
+def test_one_point_belongs_to_any_number_of_hidden_ones():
+    v = torch.randn(3, 2, generator=seeded(5), dtype=F64)
+    law, rows = Conditioned(TARGET, X, MASK), Conditioned(TARGET, X.expand(3, 4), MASK)
+    assert torch.equal(law.complete(v), rows.complete(v))
+    assert torch.equal(law(v), rows(v))
+
+
 def test_completion_is_the_mode_of_the_conditional():
     x = torch.cat([X, X + 1])
     y = complete(TARGET, x, MASK, 400, chunk=1)

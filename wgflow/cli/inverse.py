@@ -12,12 +12,14 @@ from wgflow.cli.options import (
     Out,
     SamplerName,
     Seed,
+    output,
     points_of,
     result_file,
     seeded,
     write_result,
 )
 from wgflow.cli.printing import rows_table, say, say_either, say_json
+from wgflow.cli.tables import check_one, is_table, write_draws, write_filled
 
 verbs = typer.Typer(rich_markup_mode="markdown")
 
@@ -29,16 +31,44 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 draws of the other half
 - `wgflow inpaint runs/points-0 --input points.npy --mask hidden.npy`: an array that is True where
 a coordinate is hidden
+- `wgflow inpaint runs/wine-0 --given alcohol=12.5 --given pH=3.2 -n 1000 --out draws.csv`: draws
+of the other columns
+- `wgflow inpaint runs/wine-0 --input gaps.csv --out full.csv`: a table, its empty cells filled
 """
 )
 def inpaint(
     folder: Learned,
-    input_: Input = TEST,
+    input_: Annotated[
+        str,
+        typer.Option(
+            "--input",
+            metavar="FILE",
+            help="An .npy file of points, or a table, .csv or .parquet, with empty cells to fill; "
+            "default test points.",
+        ),
+    ] = TEST,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=VALUE", help="Draw the other columns given this one's value; repeat."
+        ),
+    ] = None,
     mask: Annotated[
         str, typer.Option(help="What is hidden: left, right, top, bottom, center, or FILE.npy.")
     ] = "right",
-    count: Annotated[int, typer.Option("-n", "--number", min=1, help="Points to inpaint.")] = 8,
-    draws: Annotated[int, typer.Option(min=1, help="Draws for each.")] = 6,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "-n",
+            "--number",
+            min=1,
+            help="Points to inpaint, default 8, or rows of a table, default all; with --given "
+            "draws, default 1000.",
+        ),
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option(min=1, help="Draws for each; default 6, of a table 1.")
+    ] = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -56,16 +86,24 @@ def inpaint(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Draw the hidden coordinates of points, given the others."""
+    """Draw the hidden coordinates of points, or the other columns of a table, given the known."""
     import torch
 
     from wgflow.runs import uses
+    from wgflow.runs.filling import read_rows
     from wgflow.runs.load import load
 
     run = load(folder)
+    if given or (is_table(input_) and not mask.endswith(".npy")):
+        check_one(given, input_)
+        file = output(out, folder, "inpainted.csv", f"{folder}-inpainted.csv")
+        if given:
+            return write_draws(run, given, count or 1000, file, seed=seed, as_json=as_json)
+        rows = read_rows(run, input_, generator=seeded(seed))[:count]
+        return write_filled(run, rows, draws or 1, file, seed=seed, as_json=as_json)
     file = result_file(out, folder, "inpainted", run)
-    x, hidden = points_of(run, input_, count), uses.mask(run, mask)
-    chains = uses.Chains(draws, approach, steps, sampler)
+    x, hidden = points_of(run, input_, count or 8), uses.mask(run, mask)
+    chains = uses.Chains(draws or 6, approach, steps, sampler)
     options = {"chains": chains, "start": start, "mode": mode, "generator": seeded(seed)}
     drawn = uses.inpaint(run, x, hidden, **options)
     known = torch.where(hidden, run.unstandardise(torch.zeros_like(x)), x)

@@ -18,6 +18,7 @@ LIVE = {
     "space": "space loss",
     "time": "time loss",
     "ess": "ESS",
+    "reference_ess": "ESS",
     "acceptance": "acceptance",
 }
 """Labels of the metrics that the progress shows, where a run has them."""

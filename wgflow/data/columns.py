@@ -173,6 +173,26 @@ class Columns:
         """Resolutions, (d,); 0 for a column without one."""
         return np.array([column.resolution or 0.0 for column in self.columns])
 
+    def only(self, names: Sequence[str]) -> "Columns":
+        """Some of these columns, in the order of their names; ValueError for an unknown one."""
+        known = dict(zip(self.names, self.columns, strict=True))
+        for name in names:
+            check_choice("names", name, known)
+        return Columns(tuple(known[name] for name in names))
+
+    def middle(self, values: Mapping[str, Any]) -> dict[str, float]:
+        """The coordinate of each value, by the name of its column: in the middle of its cell.
+
+        Raises:
+            ValueError: a column is unknown, or has other values.
+        """
+        chosen = self.only(list(values))
+        row = table_of(nw.from_dict({n: [v] for n, v in values.items()}, backend="pyarrow"))
+        return {
+            column.name: float(column.codes(row[column.name], "`values`")[0] + width / 2)
+            for column, width in zip(chosen.columns, chosen.widths, strict=True)
+        }
+
     def match(self, frame: Any, source: str = "`frame`") -> nw.DataFrame[Any]:
         """The columns of a frame by their names, in this order; another order is logged.
 

@@ -17,6 +17,9 @@ from wgflow._tensor import Points, Values
 
 LOG_2PI = math.log(2 * math.pi)
 
+TINY = 1e-300
+"""Weight of a part that underflows."""
+
 Dtype = torch.dtype | None
 """Of points; None for that of torch."""
 
@@ -146,6 +149,28 @@ class GaussianMixture(Target):
         z = self._noise(n, dtype, generator)
         factors = self.factors.to(z.dtype)
         return self.means.to(z.dtype)[k] + (factors[k] @ z[:, :, None])[:, :, 0]
+
+    def conditional(self, x: Tensor, hidden: Tensor) -> "GaussianMixture":
+        """``p(x_A | x_B)`` of the hidden coordinates A given the known ones B, a mixture again.
+
+        Its parts are ``N(m_A + G (x_B - m_B), C_AA - G C_BA)`` with ``G = C_AB C_BB⁻¹``, and their
+        weights proportional to ``a_k N(x_B; m_B, C_BB)``.
+
+        Args:
+            x: a point, (d,); its hidden coordinates do not matter.
+            hidden: A, (d,), bool; some of the coordinates and not all.
+        """
+        a, b = hidden.nonzero().flatten(), (~hidden).nonzero().flatten()
+        c = self.factors @ self.factors.mT
+        factor = torch.linalg.cholesky(c[:, b][:, :, b])
+        gap = (x.double()[b] - self.means[:, b])[:, :, None]
+        u = torch.linalg.solve_triangular(factor, gap, upper=False)
+        w = torch.linalg.solve_triangular(factor, c[:, b][:, :, a], upper=False)
+        means = self.means[:, a] + (w.mT @ u)[:, :, 0]
+        log_det = factor.diagonal(dim1=1, dim2=2).log().sum(1)
+        weights = (self.weights.log() - log_det - u.square().sum((1, 2)) / 2).softmax(0)
+        covariances = c[:, a][:, :, a] - w.mT @ w
+        return GaussianMixture(means, covariances=covariances, weights=weights.clamp_min(TINY))
 
 
 class TargetMixture(Target):

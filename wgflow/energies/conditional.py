@@ -21,11 +21,11 @@ LogProb = Callable[[Tensor], Tensor]
 class Conditioned(nn.Module):
     """Known coordinates: ``E(v | x) = E(x with its hidden coordinates replaced by v)``.
 
-    Exact up to a constant. Row i of v belongs to row i of x.
+    Exact up to a constant. Row i of v belongs to row i of x, and any row to an only one.
 
     Args:
         energy: E.
-        x: points whose other coordinates are known, (batch, *event).
+        x: points whose other coordinates are known, (batch, *event), or one, (1, *event).
         mask: True where a coordinate is hidden, (*event,), bool.
 
     Raises:
@@ -48,7 +48,8 @@ class Conditioned(nn.Module):
 
     def complete(self, v: Tensor) -> Points:
         """The points with v in their hidden coordinates, (batch, *event)."""
-        return self.known.flatten(1).index_copy(1, self.index, v).reshape(self.known.shape)
+        known = self.known.expand(len(v), *self.known.shape[1:])
+        return known.flatten(1).index_copy(1, self.index, v).reshape(known.shape)
 
     def hidden(self, x: Points) -> Tensor:
         """The coordinates of x that are hidden, (batch, hidden)."""

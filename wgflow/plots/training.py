@@ -29,7 +29,10 @@ PANELS = (
     Panel("Matching loss per coordinate", {"matching": "squared error"}, "log"),
     Panel("Held-out NLL, nats per point", {"nll": "negative log-likelihood"}),
     Panel("Dissipation rate, nats per unit time", {"dissipation": "dissipation rate"}, "log"),
-    Panel("Effective sample size, fraction", {"ess": "training", "held_out_ess": "held-out"}),
+    Panel(
+        "Effective sample size, fraction",
+        {"ess": "training", "held_out_ess": "held-out", "reference_ess": "of the reference"},
+    ),
     Panel("Acceptance rate", {"acceptance": "local moves", "global_acceptance": "global moves"}),
     Panel("Step size of the sampler", {"step_size": "step size"}, "log"),
     Panel("Mean energy, data − particles, nats", {"energy_gap": "difference"}),

@@ -1,7 +1,7 @@
 """What a run learned: its energy, its flow, fresh samples, and its normaliser."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +17,10 @@ from wgflow._tensor import Points, Values
 from wgflow.config import DTYPES, MIXED, Config
 from wgflow.data.columns import Columns
 from wgflow.data.dataset import Dataset
+from wgflow.data.gaussian_mixture import fitted
 from wgflow.data.lazy import LazyPoints
 from wgflow.data.tables import read_rows
+from wgflow.data.targets import GaussianMixture
 from wgflow.energies.base import Relative, Rescaled, Tilted
 from wgflow.energies.microbatch import full_batch
 from wgflow.energies.noise_levels import At
@@ -32,6 +34,7 @@ from wgflow.metrics.alarms import why_unknown
 from wgflow.samplers.langevin import MALA
 from wgflow.samplers.particles import Particles
 from wgflow.samplers.population import draw
+from wgflow.tasks.conditional import ConditionalDensity, known_row
 from wgflow.training.learner import load_data
 
 OUTLIER_NOISE = 0.1
@@ -129,8 +132,8 @@ class Run:
 
         Without a table the columns are x0, x1, ... Options are of `sample`.
         """
-        names = [f"x{j}" for j in range(math.prod(self.event_shape))]
         points = self.sample(count, **options).flatten(1)
+        names = [f"x{j}" for j in range(points.shape[1])]
         return (self.schema or Columns.numbers(names)).frame(points, backend)
 
     def read(self, source: Any, *, generator: Rng = None) -> Points:
@@ -232,6 +235,33 @@ class Run:
             energy = At(energy, min(max(OUTLIER_NOISE, levels.lowest), levels.highest))
         with torch.no_grad():
             return energy(u).nan_to_num(math.inf, math.inf)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of `named`."""
+        return self.named.names
+
+    @property
+    def named(self) -> Columns:
+        """The columns of the table, or x0, x1 ...; ValueError for points that are no vectors."""
+        if len(self.event_shape) != 1:
+            raise ValueError(f"Columns are of vectors: got points of shape {self.event_shape}.")
+        return self.schema or Columns.numbers([f"x{j}" for j in range(self.event_shape[0])])
+
+    @cached_property
+    def mixture(self) -> GaussianMixture:
+        """One fitted to standardised train points, where annealing of conditionals starts."""
+        return fitted(self.dataset.learned, seed=self.config.seed)
+
+    def conditional(self, known: Mapping[str | int, Any]) -> ConditionalDensity:
+        """The density of the other columns given the values of some: see `known_row`.
+
+        Raises:
+            ValueError: points are no vectors, a column is unknown, a value is none of its
+                column, or no column or all are known.
+        """
+        usual = self.dataset.test.mean(0).to(self.like(0))
+        return ConditionalDensity(self, *known_row(known, self.named, usual))
 
     def standardise(self, x: Points) -> Points:
         """Points of the data in standardised units; ValueError for ones of another shape."""

@@ -102,4 +102,4 @@ class FromReference(Dynamics):
         """``count`` particles, and what became of them."""
         x, log_q = starting_points(energy, like, count, 1.0, generator=generator)
         p = populate(self.sampler, energy, x, log_q, generator=generator)
-        return p, {"ess": p.effective_fraction}
+        return p, {"reference_ess": p.effective_fraction}
