@@ -102,11 +102,10 @@ def test_particles_and_samples_without_the_shares_of_the_data_are_seen(run):
 def test_mass_outside_the_data_is_seen(run):
     x = draw(2000, 7, *WEIGHTS)
     x[:100] += 50
-    (name, sentence), *_ = rung(replace(run, held_out=particles(run, x)))
-    assert name == "outside"
+    sentence = dict(rung(replace(run, held_out=particles(run, x))))["outside"]
     assert sentence.startswith("Farther out than any row of the data lie 5.")
     assert sentence.endswith(" % of held-out particles.")
-    assert rung(run, x)[0][1].endswith(" % of model samples.")
+    assert dict(rung(run, x))["outside"].endswith(" % of model samples.")
 
 
 def test_particles_that_disagree_about_log_z_are_seen(run):

@@ -66,14 +66,19 @@ def stacked(train: PointSource, validation: Tensor | None, *, seed: int = 0) -> 
     Where there are few rows, weights are from `FOLDS`-fold cross-validation on train.
 
     Args:
-        train: points, (n, d).
-        validation: others, (m, d), for the weights of many rows; None for cross-validation.
+        train: points, (n, *event), which are flattened.
+        validation: others, (m, *event), for the weights of many rows; None for a tenth of train.
         seed: of the subset of many rows, and of starts.
     """
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:SEEN]
-    x = train[order].double().numpy()
-    if len(x) > FOLDED and validation is not None:
-        fits = _fits(x, validation.double().numpy(), seed)
+    x = train[order].double().flatten(1).numpy()
+    if len(x) > FOLDED:
+        unseen = x[: len(x) // FOLDS // 2]
+        if validation is None:
+            x = x[len(unseen) :]
+        else:
+            unseen = validation.double().flatten(1).numpy()
+        fits = _fits(x, unseen, seed)
         weights = _weights(np.stack([scores for _, scores in fits], 1))
     else:
         fits, weights = _cross_validated(x, seed)

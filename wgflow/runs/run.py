@@ -234,7 +234,9 @@ class Run:
         if levels is not None:
             energy = At(energy, min(max(OUTLIER_NOISE, levels.lowest), levels.highest))
         with torch.no_grad():
-            return energy(u).nan_to_num(math.inf, math.inf)
+            value = energy(u)
+        most = torch.finfo(value.dtype).max  # beyond the bounds of a column
+        return value.nan_to_num(most, most)
 
     @property
     def columns(self) -> tuple[str, ...]:

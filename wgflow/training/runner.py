@@ -83,6 +83,8 @@ class Runner:
         """Keep the state before the first step, to which a run may have to go back."""
         radius = max(self.ranks.gather(reach(Limits(), self.alive(carry))))
         progress = progress._replace(radius=radius)
+        if self.training.keep_best:  # what it starts from may be the best already
+            progress, _ = self.check(progress, carry, {})
         self.recorder.frame(0, self.scheme.populations(carry)[0])
         self.save(progress, carry)
         return progress

@@ -1,0 +1,129 @@
+"""Runs of tables by their recipe: from rows to samples, log Z and every level of noise."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import wgflow
+from wgflow.data.targets import GaussianMixture
+from wgflow.flows import HeatFlow
+
+SMALL = (
+    "training.steps=12",
+    "training.evaluate_every=4",
+    "training.checkpoint_every=4",
+    "training.batch_size=128",
+    "energy.width=32",
+    "energy.features=8",
+    "scheme.scheme.dynamics.size=512",
+    "scheme.scheme.dynamics.held_out=512",
+)
+MEANS = [[-2.0, 0.0, 1.0], [2.0, 1.0, 0.0]]
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def truth():
+    return GaussianMixture(MEANS, 0.6, weights=[0.7, 0.3])
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    file = tmp_path_factory.mktemp("table") / "x.npy"
+    np.save(file, truth().sample(1500, dtype=torch.float32, generator=seeded()).numpy())
+    return file
+
+
+@pytest.fixture(scope="module")
+def run(table, tmp_path_factory):
+    config = wgflow.configure(str(table), None, *SMALL)
+    return wgflow.fit(config, tmp_path_factory.mktemp("run") / "run")
+
+
+def test_its_density_is_near_the_truth(run):
+    x = truth().sample(4000, dtype=torch.float32, generator=seeded(5))
+    gap = (truth().log_prob(x) - run.log_prob(x)).double()
+    assert -4 * float(gap.std()) / 63 < float(gap.mean()) < 0.05
+
+
+def test_log_z_is_between_bounds_that_are_near(run):
+    found = run.normaliser
+    assert found.lower - 4 * found.error <= found.value <= found.upper + 4 * found.error
+    assert abs(found.upper - found.lower) < 0.1
+
+
+def test_samples_have_the_shares_of_the_modes(run):
+    x = run.sample(4000, generator=seeded(1))
+    share = float((x[:, 0] < 0).double().mean())
+    assert abs(share - 0.7) < 0.04
+    with pytest.raises(ValueError, match="`start` must be one of noise, population, reference"):
+        run.sample(3, start="data")
+
+
+def test_every_use_of_a_heat_flow_works_for_points(run):
+    flow = run.require_flow()
+    assert isinstance(flow, HeatFlow)
+    like, test = run.like(64), run.standardise(run.dataset.test[:64])
+    noisy = test + 0.5 * torch.randn(test.shape, generator=seeded(2))
+    clean = flow.denoise(noisy, torch.tensor(0.5))
+    assert (clean - test).square().mean() < (noisy - test).square().mean()
+    drawn = flow.sample(like, generator=seeded(3))
+    assert abs(float(drawn.mean())) < 0.4
+    hidden = torch.tensor([True, False, False])
+    filled = flow.bridge(test, hidden, generator=seeded(4))
+    assert torch.equal(filled[:, 1:], test[:, 1:])
+    assert not torch.equal(filled, test)
+    errors = flow.reconstruction_error(test, generator=seeded())
+    assert errors.isfinite().all()
+    path = flow.interpolate(test[0], test[1], 5)
+    assert path is not None
+    assert path.shape == (5, 3)
+    assert [len(x) for x in flow.trajectory(like, generator=seeded())] == [64] * 12
+
+
+def test_log_z_along_the_flow_agrees_with_the_reference(run):
+    along = run.require_flow().log_z(run.like(1), None, generator=seeded())
+    assert along is not None
+    found = run.normaliser
+    assert abs(along.value - found.value) < 4 * math.hypot(along.error, found.error) + 0.05
+
+
+def test_the_best_energy_is_kept(table, tmp_path):
+    """With a rate that ruins it the run ends where it validated best: at the start."""
+    ruin = (*SMALL, "training.learning_rate=3.0", "training.average=0.0", "training.warmup=8")
+    run = wgflow.fit(wgflow.configure(str(table), None, *ruin), tmp_path / "ruin")
+    x = truth().sample(4000, dtype=torch.float32, generator=seeded(5))
+    gap = (truth().log_prob(x) - run.log_prob(x)).double()
+    assert float(gap.mean()) < 0.1
+
+
+def test_killed_and_resumed_it_is_the_same(table, run, tmp_path):
+    code = (
+        "import os, signal, sys, wgflow\n"
+        "def stop(step, metrics):\n"
+        "    if step == 6: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "config = wgflow.configure(sys.argv[1], None, *sys.argv[3:])\n"
+        "wgflow.fit(config, sys.argv[2], listener=stop)\n"
+    )
+    out = tmp_path / "killed"
+    command = [sys.executable, "-c", code, str(table), str(out), *SMALL]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    again = wgflow.resume(out)
+    a, b = (r.energy.state_dict() for r in (run, again))
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_table_is_recognised(table, tmp_path):
+    assert type(wgflow.configure(str(table)).energy).__name__ == "NoiseMLPSpec"
+    (tmp_path / "plane.csv").write_text("a,b\n1,2\n")
+    assert type(wgflow.configure(str(tmp_path / "plane.csv")).energy).__name__ == "MLPSpec"
