@@ -26,7 +26,7 @@ STARTS, RESTARTED = 4, 8
 SEEN, CENTERS = 20_000, 4096
 """Rows that mixtures are fitted on, and centers of kernels, at most."""
 
-FOLDS, FOLDED = 5, 5_000
+FOLDS, FOLDED = 5, 2_000
 """Folds, and rows up to which weights come from cross-validation rather than one split."""
 
 FLOOR = 1e-4
@@ -94,7 +94,7 @@ class MixtureFit:
         from sklearn.mixture import GaussianMixture
 
         starts = STARTS if 1 < size <= RESTARTED else 1
-        settings = {"reg_covar": FLOOR, "max_iter": 200, "tol": 1e-3, "n_init": starts}
+        settings = {"reg_covar": FLOOR, "max_iter": 100, "tol": 1e-3, "n_init": starts}
         self.found = GaussianMixture(size, random_state=seed, **settings).fit(x)
 
     def score_samples(self, x: np.ndarray) -> np.ndarray:
