@@ -103,8 +103,9 @@ class MixtureFit:
 
     def gaussians(self, weight: float) -> Gaussians:
         """Its components, of a total weight."""
-        parts = (weight * self.found.weights_, self.found.means_, self.found.covariances_)
-        return Gaussians(*map(torch.from_numpy, parts))
+        found = self.found
+        parts = (weight * np.asarray(found.weights_), found.means_, found.covariances_)
+        return Gaussians(*(torch.from_numpy(np.asarray(part)) for part in parts))
 
 
 class KernelFit:

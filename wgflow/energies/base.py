@@ -50,6 +50,10 @@ class Relative(HasReference, Protocol):
 class Tilted(HasReference, Protocol):
     """An energy ``E = -log q + s`` that gives s alone: q is sampled, and need not be evaluated."""
 
+    def __call__(self, x: Points) -> Values:
+        """``E(x)``, (batch,)."""
+        ...
+
     def relative(self) -> Relative:
         """s, with the parameters of E."""
         ...

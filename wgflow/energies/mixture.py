@@ -86,6 +86,7 @@ class NoisyMixture(nn.Module):
     def __init__(self, families: Sequence[Gaussians]) -> None:
         super().__init__()
         self.families = nn.ModuleList(map(Family, families))
+        self.register_load_state_dict_pre_hook(_sized)
 
     def forward(self, x: Points, level: Values) -> Values:
         """``E(x, λ)``."""
@@ -116,15 +117,15 @@ class NoisyMixture(nn.Module):
     def _energy(self, x: Tensor, variance: Tensor) -> Tensor:
         return -torch.cat([f.log_parts(x, variance) for f in self.parts], 1).logsumexp(1)
 
-    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        # How many Gaussians there are is known from the state alone.
-        found, key = [], f"{prefix}families.{{}}.{{}}"
-        while (means := state.get(key.format(len(found), "means"))) is not None:
-            covariances = len(state[key.format(len(found), "axes")])
-            family = Family.empty(len(means), covariances, means.shape[1])
-            found.append(family.to(means.device, means.dtype))
-        self.families = nn.ModuleList(found)
-        super()._load_from_state_dict(state, prefix, *rest)
+
+def _sized(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+    """Make the families of a mixture that a state has: their number is known from it alone."""
+    found, key = [], f"{prefix}families.{{}}.{{}}"
+    while (means := state.get(key.format(len(found), "means"))) is not None:
+        covariances = len(state[key.format(len(found), "axes")])
+        family = Family.empty(len(means), covariances, means.shape[1])
+        found.append(family.to(means.device, means.dtype))
+    module.families = nn.ModuleList(found)
 
 
 def mixture_of(energy: Any) -> NoisyMixture | None:

@@ -32,21 +32,18 @@ class AcrossLevels(Scheme[Carry]):
         scheme: near-proximal by default, with particles from the reference; a population whose
             sampler is `wgflow.samplers.levels.Travel` is another.
         power: p of `wgflow.energies.joint_space.JointSpace`; larger for more of the lowest levels.
+        inner_steps: optimiser steps per learning step, in place of those of the scheme.
 
     Raises:
-        ValueError: p is not positive.
+        ValueError: when a setting is not positive.
     """
 
     scheme: ParticleScheme = field(default_factory=_default)
     power: float = 2.0
+    inner_steps: int = 2
 
     def __post_init__(self) -> None:
-        check_positive(power=self.power)
-
-    @property
-    def inner_steps(self) -> int:
-        """Those of the scheme."""
-        return self.scheme.inner_steps
+        check_positive(power=self.power, inner_steps=self.inner_steps)
 
     @property
     def carry_types(self) -> tuple[type, ...]:

@@ -47,11 +47,6 @@ class FromReference(Dynamics):
         check_nonnegative(held_out=self.held_out)
 
     @property
-    def steps(self) -> int:
-        """0: they stay where they are drawn."""
-        return 0
-
-    @property
     def is_weighted(self) -> bool:
         """They are."""
         return True
@@ -95,6 +90,10 @@ class FromReference(Dynamics):
             metrics |= {f"held_out_{name}": value for name, value in shown.items()}
         values = values_at(energy, batch)
         return Carry(batch, values, train, held_out, done, carry.seed, {}, metrics)
+
+    def time(self, carry: Carry) -> float:
+        """0: they stay where they are drawn."""
+        return 0.0
 
     def draw(
         self, energy: Energy, like: Tensor, count: int, generator: Rng
