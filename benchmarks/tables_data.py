@@ -55,8 +55,9 @@ def load(name: str, folder: Path) -> Table:
     files = files_of(name, folder)
     if not all(file.exists() for file in files):
         write(make(name), files)
-    (train, columns), (test, _) = (read_table(file, np.dtype(float)) for file in files)
-    assert columns is not None
+    tables = [read_table(file) for file in files]
+    train, test = (np.stack([c.to_numpy() for c in table.columns], 1) for table in tables)
+    columns = tuple(tables[0].column_names)
     return Table(columns, train, test)
 
 

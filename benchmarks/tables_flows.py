@@ -135,7 +135,7 @@ class WGFlow:
         def others(x: np.ndarray) -> dict[str, np.ndarray]:
             reference = measured(run, points(part.train[:1000]))
             found = compared(measured(run, points(x)), reference)
-            return {name: values.numpy() for name, values in found.items()}
+            return {name: np.nan_to_num(values.numpy()) for name, values in found.items()}
 
         return Fitted(
             score,

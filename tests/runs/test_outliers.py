@@ -77,4 +77,4 @@ def test_a_background_adds_a_score(runs):
     wide = Gaussian(torch.zeros(2), 4 * torch.eye(2))
     found = ood(run, {"far": torch.full((2, 2), 9.0)}, background=wide)["far"]
     assert {area.value for area in found.values()} == {1.0}
-    assert set(found) == {"energy", "slope", "typicality", "likelihood_ratio"}
+    assert set(found) == {"energy", "outlier_energy", "slope", "typicality", "likelihood_ratio"}
