@@ -23,8 +23,8 @@ ROWS_EACH = 20
 STARTS, RESTARTED = 4, 8
 """Starts of the fits of few components, which are fast and have bad local optima."""
 
-SEEN, CENTERS = 20_000, 4096
-"""Rows that mixtures are fitted on, and centers of kernels, at most."""
+SEEN, CENTERS, UNSEEN = 20_000, 4096, 5_000
+"""Rows that mixtures are fitted on, centers of kernels, and rows for weights, at most."""
 
 FOLDS, FOLDED = 5, 2_000
 """Folds, and rows up to which weights come from cross-validation rather than one split."""
@@ -77,7 +77,7 @@ def stacked(train: PointSource, validation: Tensor | None, *, seed: int = 0) -> 
         if validation is None:
             x = x[len(unseen) :]
         else:
-            unseen = validation.double().flatten(1).numpy()
+            unseen = validation[:UNSEEN].double().flatten(1).numpy()
         fits = _fits(x, unseen, seed)
         weights = _weights(np.stack([scores for _, scores in fits], 1))
     else:
