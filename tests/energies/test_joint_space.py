@@ -48,3 +48,9 @@ def test_relative_space_shares_the_energy():
     torch.testing.assert_close(joint.relative()(z), joint(z) + log_q)
     with pytest.raises(ValueError, match="`power` must be"):
         space(power=0.0)
+
+
+def test_levels_follow_the_power_of_t():
+    t = torch.tensor([0.5], dtype=torch.float64)
+    low, high = 2 * math.log(0.1), 2 * math.log(4.0)
+    assert float(space(power=3.0).level(t)) == pytest.approx(low + (high - low) / 8)

@@ -145,7 +145,7 @@ def test_levels_are_those_that_are_scored():
         ValueError, match=r"must be the lowest noise level, energy.lowest = 0.05: got 0.1"
     ):
         Learner.build(other)
-    with pytest.raises(ValueError, match=r"energy.kind noisy-unet, got UNetSpec"):
+    with pytest.raises(ValueError, match=r"energy.kind noisy-unet or noise-mlp, got UNetSpec"):
         Learner.build(replace(CONFIG, energy=FIRST.energy))
 
 

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
-from tilts import seeded, tilted
+from tilts import SPEC, seeded, tilted
 
+from wgflow.data.mixtures import Gaussians
 from wgflow.energies.joint_space import JointSpace
+from wgflow.energies.mixture import NoisyMixture
+from wgflow.energies.noise_mlp import NoiseMLP
 from wgflow.samplers.base import iterate
 from wgflow.samplers.levels import Travel
 
@@ -66,3 +69,15 @@ def test_other_energies_are_refused():
         Travel().init(lambda z: z.square().sum(1), torch.zeros(2, 3))
     with pytest.raises(ValueError, match="`rungs` must be"):
         Travel(rungs=-1)
+
+
+def test_moves_are_always_accepted_where_the_data_are_one_point():
+    """Then both transitions are those of the heat flow itself."""
+    eye = torch.eye(2, dtype=torch.float64)
+    point = Gaussians(eye.new_ones(1), eye.new_zeros(1, 2), 1e-12 * eye[None])
+    joint = JointSpace(NoiseMLP(SPEC, NoisyMixture([point]), point).double(), (2,))
+    start, _ = joint.reference(torch.empty(1, 3, dtype=torch.float64), 500, generator=seeded())
+    _, info = next(iterate(MOVES["between levels"], joint, start, generator=seeded(1)))
+    inside = info.acceptance > 0  # the others would leave the ladder
+    assert float(inside.double().mean()) > 0.9
+    torch.testing.assert_close(info.acceptance[inside], torch.ones_like(info.acceptance[inside]))

@@ -71,3 +71,12 @@ def test_at_the_data_the_gradient_vanishes():
     )(energy.head.detach())
     error = basis.detach().std(0) * math.sqrt(2 / 40_000)
     assert float((energy.head.grad / error).abs().max()) < 4.5
+
+
+def test_the_density_of_the_reference_is_never_evaluated(monkeypatch):
+    energy = tilted(1, size=1.0)
+    monkeypatch.setattr(energy.mixture, "forward", None)
+    scheme = AcrossLevels(NearProximal(dynamics=FromReference(size=50, held_out=50), h=0.1))
+    carry = scheme.init(energy, BATCH, generator=seeded())
+    carry = scheme.advance(energy, BATCH, carry, generator=seeded(1))
+    assert scheme.loss(energy, carry).value.isfinite()

@@ -166,10 +166,8 @@ def redrawn(
     """An independence step of each traveller, from the reference at its own level."""
     z, log_q = space.redrawn(state.x[:, -1], generator=generator)
     value, grad = energy_and_grad(energy, z)
-    with torch.no_grad():
-        x = space.point(state.x)
-        here = -full_batch(space.energy).mixture(x, space.level(state.x[:, -1]))
-    log_ratio = state.energy - value + here - log_q
+    with torch.no_grad():  # q cancels from both: what is left of E is relative to it
+        log_ratio = space.relative()(state.x) - (value + log_q)
     log_uniform = log_uniform_like(log_ratio, generator=generator)
     proposal = state.jumped(z, value, grad, generator)
     return metropolis(state, proposal, log_ratio, log_uniform)

@@ -27,8 +27,9 @@ def check_levels(config: Config) -> None:
     levels, scheme = config.energy.noise_levels, config.scheme
     if levels is not None and not (scheme.learns_levels or config.init):
         raise ValueError(
-            "`scheme` must learn the noise levels of the energy: expected dual-score-matching, "
-            "alone or in joint, or the energy of another run to start from (init), got "
+            "`scheme` must learn the noise levels of the energy: expected across-levels, "
+            "dual-score-matching, alone or in joint, or the energy of another run to start from "
+            "(init), got "
             f"{type(scheme).__name__}."
         )
     if not scheme.adds_noise:
@@ -36,7 +37,7 @@ def check_levels(config: Config) -> None:
     if levels is None:
         raise ValueError(
             "`energy` must take noise levels for a scheme that adds noise to the data: expected "
-            f"energy.kind noisy-unet, got {type(config.energy).__name__}."
+            f"energy.kind noisy-unet or noise-mlp, got {type(config.energy).__name__}."
         )
     if config.energy.needs_mixture and not config.data.smoothing:
         return  # so little noise that the data themselves are scored
