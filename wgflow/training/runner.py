@@ -99,6 +99,9 @@ class Runner:
                 progress, trouble = self.judge(progress, carry, metrics)
             if trouble is None and self.due(progress, self.training.evaluate_every):
                 progress, trouble = self.check(progress, carry, metrics)
+            if trouble is not None and self.settles(progress):
+                progress, carry = self.settle(progress, trouble, metrics)
+                break
             if trouble is not None:
                 progress, carry = self.roll_back(progress, trouble, metrics)
                 steps = self.learner.steps(carry)
@@ -240,6 +243,22 @@ class Runner:
         progress = good._replace(rollbacks=count)
         self.save(progress, state["carry"])
         return progress, state["carry"]
+
+    def settles(self, progress: Progress) -> bool:
+        """Whether a run that diverges again ends with the best energy that it kept."""
+        return progress.rollbacks >= ROLLBACKS and bool(self.learner.best)
+
+    def settle(
+        self, progress: Progress, trouble: Trouble, metrics: dict[str, float]
+    ) -> tuple[Progress, Any]:
+        """The last good state, to end with, and say so."""
+        state = read_state(self.path, self.scheme, self.learner.config.device, self.ranks)
+        good = state["progress"]
+        self.recorder.rewind(good.step, state["files"])
+        self.recorder.event(name="diverged", **trouble._asdict(), metrics=metrics)
+        log.warning("%s; ending with the energy that validated best", trouble)
+        self.learner.restore(state["learner"])
+        return good._replace(rollbacks=progress.rollbacks), state["carry"]
 
     def give_up(self, good: Progress, trouble: Trouble, metrics: dict[str, float]) -> NoReturn:
         """Raise `Diverged`, with the checkpoint left as it is."""
