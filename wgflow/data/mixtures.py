@@ -5,6 +5,7 @@ shape of the covariance. All are mixtures of Gaussians, and so is their sum with
 make unseen points most likely (stacked density estimation, Smyth and Wolpert 1999).
 """
 
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -91,11 +92,14 @@ class MixtureFit:
     """A Gaussian mixture by expectation-maximisation, of a number of components."""
 
     def __init__(self, x: np.ndarray, size: int, seed: int) -> None:
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
         starts = STARTS if 1 < size <= RESTARTED else 1
         settings = {"reg_covar": FLOOR, "max_iter": 100, "tol": 1e-3, "n_init": starts}
-        self.found = GaussianMixture(size, random_state=seed, **settings).fit(x)
+        # One that is still on its way has a lower likelihood, and so a smaller weight.
+        with warnings.catch_warnings(category=ConvergenceWarning, action="ignore"):
+            self.found = GaussianMixture(size, random_state=seed, **settings).fit(x)
 
     def score_samples(self, x: np.ndarray) -> np.ndarray:
         """Log densities, (n,)."""

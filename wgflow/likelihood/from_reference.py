@@ -52,13 +52,14 @@ def draw(
     check_positive(count=count)
     check_nonnegative(rounds=rounds)
     parts = []
-    for size in [*[CHUNK] * (count // CHUNK), count % CHUNK]:
+    for start in range(0, count, CHUNK):
+        size = min(CHUNK, count - start)
         pool, _ = tilt.reference(like, POOL * max(size, 256), generator=generator)
         index = systematic_indices(-values(tilt, pool), max(size, 256), generator=generator)
         order = torch.randperm(len(index), generator=generator, device=index.device)[:size]
         x = pool[index[order.to(index.device)]]
         s = values(tilt, x)
-        for _ in range(rounds if size else 0):
+        for _ in range(rounds):
             x, s = jumped(tilt, x, s, 1.0, generator)
         parts.append(x)
     return torch.cat(parts)
