@@ -22,6 +22,8 @@ ROOMS = {
     "samplers": "base langevin kinetic independence particles descent population levels",
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference "
     "sequential",
+    "targets": "symmetry base",
+    "montecarlo": "base",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition restriction conditional",
     "metrics": "alarms pairwise samples regions columns neighbours features fidelity classifier",

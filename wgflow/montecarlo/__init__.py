@@ -1,0 +1,1 @@
+"""Monte Carlo methods: from a given energy to samples and ``log Z``."""

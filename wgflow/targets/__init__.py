@@ -1,0 +1,1 @@
+"""Given energies: what to sample, and what is known about it."""
