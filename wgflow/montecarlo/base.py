@@ -1,4 +1,4 @@
-"""The contract of methods that sample a given energy V, ``π ∝ e^{-V}``, and bound its ``log Z``."""
+"""The contract of methods that sample a given energy V, ``π ∝ e^{-V}``, and bound its log Z."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -93,7 +93,7 @@ class Method(ABC, Generic[S]):
 
     @abstractmethod
     def metrics(self, state: S) -> dict[str, float]:
-        """What to show after a step: ``beta``, ``ess`` as a fraction, ``acceptance``, ``log_z``."""
+        """What to show after a step: ``beta``, ``ess`` (a fraction), ``acceptance``, ``log_z``."""
 
     @abstractmethod
     def result(self, problem: Problem, state: S, *, generator: Rng = None) -> Sampled:

@@ -12,7 +12,7 @@ from wgflow._tensor import Points
 
 @dataclass(frozen=True)
 class ParticleSystem:
-    """Points of R^{ns} that are n particles in s dimensions, and what leaves their energy as it is.
+    """Points of R^{ns} that are n particles in s dimensions, and what keeps their energy.
 
     Args:
         particles: n.
