@@ -97,9 +97,13 @@ class NoisyMixture(nn.Module):
 
     def sample(self, like: Tensor, level: Values, *, generator: Rng = None) -> Points:
         """Points of the shape of ``like``, each at its own level."""
-        noise = torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
         weights = torch.cat([family.log_weights for family in self.parts]).exp()
         index = torch.multinomial(weights, len(like), replacement=True, generator=generator)
+        return self.drawn(like, index, level, generator)
+
+    def drawn(self, like: Tensor, index: Tensor, level: Values, generator: Rng) -> Points:
+        """Points of components, (batch,), counted through the families."""
+        noise = torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
         flat, variance, first = noise.flatten(1).double(), level.double().exp(), 0
         x = torch.empty_like(flat)
         for family in self.parts:

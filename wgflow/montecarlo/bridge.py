@@ -1,0 +1,214 @@
+"""Chains between a start and a target: ``E_β = (1-β) E_0 + β V``, and exact moves of them.
+
+V and its gradient are kept with every chain, so that a change of β evaluates nothing.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wgflow._random import Rng, noise_like
+from wgflow._tensor import Points, Values, sum_event
+from wgflow.energies.base import Energy, energy_and_grad
+from wgflow.montecarlo.base import Problem
+from wgflow.samplers.base import log_uniform_like, metropolis
+from wgflow.samplers.particles import HALVINGS, effective_fraction
+
+NUMBERS = 2**22
+"""Of points that an energy is given at a time."""
+
+SPREAD = 1.0
+"""Half of the range of log step sizes, drawn anew for every move of every chain.
+
+Where the curvature differs between places, some steps fit each; independent of the place, they
+keep the move exact.
+"""
+
+TAMED = 2.0
+"""Longest momentum that a force gives in one step, in units of a typical momentum."""
+
+
+OUTLYING = 10.0
+"""Times the median, beyond which gradients count less for preconditioning."""
+
+
+class Chains(NamedTuple):
+    """Points with what is known there, (count, d) and (count,).
+
+    Attributes:
+        x: positions.
+        start: ``E_0(x)``, with ``start_grad``.
+        target: ``V(x)``, with ``target_grad``; infinite outside the support.
+    """
+
+    x: Tensor
+    start: Tensor
+    start_grad: Tensor
+    target: Tensor
+    target_grad: Tensor
+
+    def energy(self, beta: float) -> Values:
+        """``E_β(x)``."""
+        return self.start if beta == 0 else (1 - beta) * self.start + beta * self.target
+
+    def grad(self, beta: float) -> Points:
+        """``∇E_β(x)``."""
+        return (1 - beta) * self.start_grad + beta * self.target_grad
+
+
+class Moves(NamedTuple):
+    """What moves of chains need: numbers and matrices, fixed while they are measured.
+
+    Attributes:
+        step: the step size η of Hamiltonian dynamics in whitened units, a scalar.
+        factor: L of `factor_of`, (d, d), or (d,) for a diagonal.
+    """
+
+    step: Tensor
+    factor: Tensor
+
+    def whiten(self, grad: Points) -> Points:
+        """``Lᵀg``."""
+        return grad * self.factor if self.factor.ndim == 1 else grad @ self.factor
+
+    def colour(self, momentum: Points) -> Points:
+        """``Lp``."""
+        return momentum * self.factor if self.factor.ndim == 1 else momentum @ self.factor.T
+
+
+def chains_at(problem: Problem, x: Points) -> Chains:
+    """Chains at x: two energies and their gradients."""
+    return Chains(x, *evaluated(problem.start, x), *evaluated(problem.energy, x))
+
+
+def evaluated(energy: Energy, x: Points) -> tuple[Values, Points]:
+    """``E(x)`` and ``∇E(x)``, in chunks; the gradient is 0 where E is infinite.
+
+    Raises:
+        ValueError: E is not a number somewhere, minus infinity, or finite without a gradient.
+    """
+    parts = [energy_and_grad(energy, part) for part in x.split(max(1, NUMBERS // x.shape[1]))]
+    value, grad = (torch.cat(part) for part in zip(*parts, strict=True))
+    _check("a number above -inf", ~value.isnan() & (value > -math.inf), value, x)
+    outside = value == math.inf
+    _check("differentiable", outside | grad.isfinite().all(1), value, x)
+    return value, torch.where(outside[:, None], 0.0, grad)
+
+
+def point(x: Tensor) -> str:
+    """The first coordinates of a point, to be read."""
+    shown = ", ".join(f"{v:.4g}" for v in x[:4].tolist())
+    return f"({shown}{', ...' if len(x) > 4 else ''})"
+
+
+def moved(
+    problem: Problem,
+    chains: Chains,
+    beta: float,
+    moves: Moves,
+    *,
+    leapfrog: int = 1,
+    generator: Rng = None,
+) -> tuple[Chains, Values]:
+    """One Hamiltonian move of every chain, exact for ``e^{-E_β}``; and acceptance probabilities.
+
+    Momenta are standard normal in whitened units, η differs from chain to chain by a factor up to
+    ``e^{±SPREAD}``, and forces are cut at `TAMED`: leapfrog steps of any force that depends on the
+    position alone are reversible and keep volumes, so acceptance by the energy makes them exact.
+    One step is a move of the Metropolis-adjusted Langevin algorithm with ``ε = η²/2``.
+    """
+    uniform = torch.rand(len(chains.x), 1, generator=generator, device=chains.x.device)
+    step = moves.step * torch.exp(SPREAD * (2 * uniform.to(chains.x) - 1))
+    first = momentum = noise_like(chains.x, generator=generator)
+    here, force = chains, tamed(moves.whiten(chains.grad(beta)), step)
+    for _ in range(leapfrog):
+        momentum = momentum - step / 2 * force
+        here = chains_at(problem, here.x + step * moves.colour(momentum))
+        force = tamed(moves.whiten(here.grad(beta)), step)
+        momentum = momentum - step / 2 * force
+    kinetic = sum_event(first**2 - momentum**2) / 2
+    log_ratio = chains.energy(beta) - here.energy(beta) + kinetic
+    chains, info = metropolis(
+        chains, here, log_ratio, log_uniform_like(log_ratio, generator=generator)
+    )
+    return chains, info.acceptance
+
+
+def tamed(force: Points, step: Tensor) -> Points:
+    """A force, cut so that η times it is at most `TAMED` times ``√d``."""
+    longest = TAMED * math.sqrt(force.shape[1]) / step
+    return force * (longest / force.norm(dim=1, keepdim=True).clamp(min=1e-30)).clamp(max=1)
+
+
+def log_weights(chains: Chains, old: float, new: float) -> Values:
+    """``E_old - E_new`` at every chain, float64: -inf outside the support."""
+    gap = chains.start.double() - chains.target.double()
+    return (new - old) * gap
+
+
+def next_beta(chains: Chains, log_weight: Tensor, old: float, fraction: float) -> float:
+    """The largest β up to 1 at which weights of the change have that effective fraction.
+
+    Relative to the weights that chains have: ``(Σ W_i w_i)²/Σ W_i w_i²`` (Zhou et al. 2016).
+    """
+    base = log_weight.double().log_softmax(0)
+
+    def kept(beta: float) -> float:
+        change = log_weights(chains, old, beta)
+        once, twice = (base + change).logsumexp(0), (base + 2 * change).logsumexp(0)
+        return float((2 * once - twice).exp())
+
+    if kept(1.0) >= fraction:
+        return 1.0
+    low, high = old, 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if kept(middle) >= fraction else (low, middle)
+    return max(low, math.nextafter(old, 1.0)) if low > old else high
+
+
+def factor_of(grad: Points, log_weight: Tensor) -> Tensor:
+    """L with ``LLᵀ = F⁻¹``, ``F = Σ w ∇E ∇Eᵀ`` of a weighted population, (d, d).
+
+    F is the mean curvature of E: on a Gaussian its inverse covariance, as the covariance would
+    be, but on separate modes that *within* them (Titsias 2023). F is shrunk towards its diagonal
+    by ``d/(d + n_eff)``, the order of its error; above a thousand coordinates it is the diagonal,
+    (d,). Long gradients are cut at `OUTLYING` times the median length.
+    """
+    w, d = log_weight.double().softmax(0), grad.shape[1]
+    length = grad.double().norm(dim=1, keepdim=True)
+    longest = (OUTLYING * length.median()).clamp(min=1e-30)
+    g = grad.double() * (longest / length.clamp(min=1e-30)).clamp(max=1)
+    diagonal = w @ g.square()
+    diagonal = diagonal + 1e-9 * diagonal.mean() + 1e-30
+    if d > 1000:
+        return diagonal.rsqrt().to(grad)
+    share = d / (d + float(effective_fraction(log_weight.double())) * len(w))
+    fisher = (1 - share) * (w[:, None] * g).T @ g + torch.diag(share * diagonal)
+    fisher = fisher + 1e-9 * torch.diag(diagonal)
+    # F = M Mᵀ, so that L = M^{-T}.
+    root = torch.linalg.cholesky(fisher)
+    eye = torch.eye(d, dtype=root.dtype, device=root.device)
+    return torch.linalg.solve_triangular(root.mT, eye, upper=True).to(grad)
+
+
+def first_step(d: int) -> float:
+    """η of unit variance: ``1.65 d^{-1/6}`` (Roberts and Rosenthal 1998)."""
+    return 1.65 * d ** (-1 / 6)
+
+
+def adapted(moves: Moves, acceptance: Values, target: float, rate: float) -> Moves:
+    """Moves with η by Robbins-Monro: ``log η ← log η + rate (mean acceptance - target)``."""
+    gain = torch.exp(rate * (acceptance.mean() - target))
+    return moves._replace(step=moves.step * gain)
+
+
+def _check(rule: str, kept: Tensor, value: Tensor, x: Tensor) -> None:
+    if not kept.all():
+        at = int((~kept).nonzero()[0])
+        raise ValueError(
+            f"`energy` must be {rule} at every point: got {float(value[at]):.4g} at "
+            f"x = {point(x[at])}" + (" without a finite gradient." if rule[0] == "d" else ".")
+        )

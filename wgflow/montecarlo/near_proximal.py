@@ -1,0 +1,129 @@
+"""The Wasserstein-Fisher-Rao flow of ``KL(ρ‖π)`` with a learned density, in near-proximal steps.
+
+Step k has the density ``ρ_k``, which is normalised and drawn from exactly. Fisher-Rao is weights:
+from ``ρ_k`` they lead along ``ρ_k^{1-β} π^β`` to π, the path of the pure reaction; Wasserstein is
+exact moves, of Langevin type, at every β on the way. ``ρ_{k+1}`` is the density of the greatest
+likelihood of the particles that arrive. What ``ρ_k`` was wrong about, the weights correct: modes
+get the masses of π, whatever masses brought the particles there, and the nearer ``ρ_k`` is to π,
+the fewer values of β it takes. In the end one does, and particles are independent draws of
+``ρ_k`` with the weights ``π/ρ_k``.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from wgflow._check import check_nonnegative, check_positive
+from wgflow._random import Rng
+from wgflow.data.mixtures import Gaussians, stacked
+from wgflow.montecarlo.annealed import AnnealedSMC, AnnealedState
+from wgflow.montecarlo.base import Method, Problem, Sampled
+from wgflow.montecarlo.density import LearnedDensity
+from wgflow.samplers.particles import effective_fraction, systematic_indices
+
+CLOSE = 0.9
+"""Effective fraction of weights ``π/ρ_k`` from which on ``ρ_k`` is not learned once more."""
+
+
+LEARNED_ESS = 0.7
+"""Effective fraction that a change of β keeps on the ways from learned densities."""
+
+
+LEARNED_AROUND = 0.4
+"""Share of the particles that are annealed for ``log Z`` there, each way."""
+
+
+class FlowState(NamedTuple):
+    """Particles of one step of the flow.
+
+    Attributes:
+        annealed: the particles between ``ρ_k`` and π.
+        density: ``ρ_k``, as Gaussians; None for the start.
+        number: k.
+    """
+
+    annealed: AnnealedState
+    density: list[Gaussians] | None
+    number: int
+
+
+@dataclass(frozen=True)
+class NearProximalFlow(Method[FlowState]):
+    """Near-proximal steps: from ``ρ_0``, the start, by way of learned densities to π.
+
+    Args:
+        particles: their number.
+        steps: learned densities at most, each from the particles of the one before.
+        relative_ess: effective fraction that a change of β keeps on the way from the start.
+        moves: moves at each β on that way; one on the others.
+        leapfrog: leapfrog steps of a move.
+
+    Raises:
+        ValueError: when a hyper-parameter is out of its range.
+    """
+
+    state_types: ClassVar[tuple[type, ...]] = (FlowState, Gaussians, *AnnealedSMC.state_types)
+
+    particles: int = 8192
+    steps: int = 3
+    relative_ess: float = 0.95
+    moves: int = 3
+    leapfrog: int = 1
+
+    def __post_init__(self) -> None:
+        check_positive(particles=self.particles)
+        check_nonnegative(steps=self.steps)
+        self._way(0)
+
+    def init(self, problem: Problem, *, generator: Rng = None) -> FlowState:
+        """Draws of the start."""
+        return FlowState(self._way(0).init(problem, generator=generator), None, 0)
+
+    def step(self, problem: Problem, state: FlowState, *, generator: Rng = None) -> FlowState:
+        """The next β, or the next density, if particles have arrived."""
+        annealed, density, number = state
+        way = self._way(number)
+        if way.progress(annealed) < 1:
+            source = started(problem, density)
+            return state._replace(annealed=way.step(source, annealed, generator=generator))
+        learned = self._learned(annealed, number, generator)
+        fresh = self._way(number + 1).init(started(problem, learned), generator=generator)
+        return FlowState(fresh, learned, number + 1)
+
+    def progress(self, state: FlowState) -> float:
+        """The part of the steps that is done, 1 when the next one would bring nothing."""
+        done = self._way(state.number).progress(state.annealed)
+        if done == 1 and (state.number == self.steps or _is_close(state)):
+            return 1.0
+        return (state.number + 0.99 * done) / (self.steps + 1)
+
+    def metrics(self, state: FlowState) -> dict[str, float]:
+        """Those of the particles, and the number of the step."""
+        return self._way(state.number).metrics(state.annealed) | {"step": state.number}
+
+    def result(self, problem: Problem, state: FlowState, *, generator: Rng = None) -> Sampled:
+        """The particles of the last step, and ``log Z`` between its density and π."""
+        way = self._way(state.number)
+        return way.result(started(problem, state.density), state.annealed, generator=generator)
+
+    def _way(self, number: int) -> AnnealedSMC:
+        if number == 0:
+            return AnnealedSMC(self.particles, self.relative_ess, self.moves, self.leapfrog)
+        return AnnealedSMC(self.particles, LEARNED_ESS, 1, self.leapfrog, LEARNED_AROUND)
+
+    def _learned(self, state: AnnealedState, number: int, generator: Rng) -> list[Gaussians]:
+        index = systematic_indices(state.log_weight, self.particles, generator=generator)
+        # Copies of a particle stay in its half: the second judges what the first was fitted to.
+        first = index < self.particles // 2
+        x = state.chains.x[index]
+        return stacked(x[first], x[~first], seed=number)
+
+
+def started(problem: Problem, density: list[Gaussians] | None) -> Problem:
+    """The problem from a learned density, if there is one."""
+    return problem if density is None else problem._replace(start=LearnedDensity(density))
+
+
+def _is_close(state: FlowState) -> bool:
+    """Whether weights of draws of ``ρ_k`` alone bring them to π, and are even."""
+    direct = state.number > 0 and len(state.annealed.schedule.betas) == 2
+    return direct and float(effective_fraction(state.annealed.log_weight)) > CLOSE
