@@ -3,7 +3,7 @@
 import json
 import math
 
-from command_line import fake_run, succeed
+from command_line import fake_run, succeed, told
 
 from wgflow.config import Data
 
@@ -30,6 +30,16 @@ def test_list_data(tmp_path, monkeypatch):
     lines = succeed("list", "--data").splitlines()
     assert [line.split()[0] for line in lines] == found["data"]
     assert "mnist  (not fetched: wgflow data fetch mnist)" in lines
+
+
+def test_list_energies():
+    found = {row["energy"]: row for row in told("list", "--energies")["energies"]}
+    assert (found["gmm"]["dim"], found["gmm"]["smallest"]) == (20, 1)
+    assert (found["lj13"]["dim"], found["lj13"]["smallest"]) == (39, None)
+    assert "german.data-numeric" in found["german-credit"]["file"]
+    shown = [line.split() for line in succeed("list", "--energies").splitlines()]
+    assert set(found) <= {words[0] for words in shown if words}
+    assert ["gmm", "20", "or", "--dim"] in [words[:4] for words in shown]
 
 
 def test_compare(tmp_path):

@@ -1,7 +1,7 @@
 """The verbs about several runs: compare, list."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from wgflow.cli.printing import (
     score_table,
 )
 from wgflow.runs import summaries
+
+if TYPE_CHECKING:
+    from wgflow.targets.catalogue import Entry
 
 verbs = typer.Typer(rich_markup_mode="markdown")
 
@@ -63,6 +66,7 @@ def compare(
     name="list",
     epilog="""- `wgflow list`: the runs in runs/
 - `wgflow list --data`: the data sets known by name
+- `wgflow list --energies`: the given energies known by name
 """,
 )
 def list_(
@@ -70,11 +74,16 @@ def list_(
         "runs"
     ),
     data: Annotated[bool, typer.Option("--data", help="The data sets known by name.")] = False,
+    energies: Annotated[
+        bool, typer.Option("--energies", help="The given energies known by name.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the runs in a folder, or the data sets known by name."""
+    """List the runs in a folder, or the data sets or given energies known by name."""
     if data:
         return _list_data(as_json)
+    if energies:
+        return _list_energies(as_json)
     runs = summaries.list_runs(folder)
     if runs and not as_json:
         return say(rows_table(runs))
@@ -90,3 +99,26 @@ def _list_data(as_json: bool) -> None:
     marks = {name: f"  (not fetched: wgflow data fetch {name})" for name in missing}
     lines = [name + marks.get(name, "") for name in sets]
     say_either(as_json, {"data": list(sets), "not_fetched": missing}, *lines)
+
+
+def _list_energies(as_json: bool) -> None:
+    from wgflow.targets.catalogue import ENTRIES
+
+    if as_json:
+        rows = [
+            {
+                "energy": name,
+                "about": e.about,
+                "dim": e.dim,
+                "smallest": e.smallest,
+                "file": e.file,
+            }
+            for name, e in ENTRIES.items()
+        ]
+        return say_json({"energies": rows})
+    say(grid_table("energy", {name: _shown(entry) for name, entry in ENTRIES.items()}))
+
+
+def _shown(entry: "Entry") -> dict[str, str]:
+    dim = str(entry.dim) if entry.smallest is None else f"{entry.dim} or --dim"
+    return {"dim": dim, "about": entry.about + (f"; --data {entry.file}" if entry.file else "")}
