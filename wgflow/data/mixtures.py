@@ -1,37 +1,44 @@
 """Classical density estimates of vectors, stacked: where the energy of a table starts.
 
-Gaussian mixtures of several sizes, by expectation-maximisation, and a kernel estimate with the
-shape of the covariance. All are mixtures of Gaussians, and so is their sum with the weights that
-make unseen points most likely (stacked density estimation, Smyth and Wolpert 1999).
+Gaussian mixtures of several sizes, with shrunk covariances, and a kernel estimate with the shape of
+the covariance. All are mixtures of Gaussians, and so is their sum with the weights that make unseen
+points most likely (stacked density estimation, Smyth and Wolpert 1999).
 """
 
-import warnings
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.spatial.distance import cdist
+from scipy.special import logsumexp
 from torch import Tensor
 
+from wgflow.data.gaussian_mixture import (
+    Mixture,
+    Parts,
+    Prior,
+    again,
+    fit,
+    log_density,
+    mixture_of,
+)
 from wgflow.data.lazy import PointSource
 
-SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 64, 128, 256)
 """Numbers of components that are tried, as long as there are rows for them."""
 
 ROWS_EACH = 20
 """Rows per component, at least; and twice the dimension."""
 
-STARTS, RESTARTED = 4, 8
-"""Starts of the fits of few components, which are fast and have bad local optima."""
+STRENGTHS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, np.inf)
+"""Of priors of covariances, as rows for each dimension."""
 
 SEEN, CENTERS, UNSEEN = 20_000, 4096, 5_000
 """Rows that mixtures are fitted on, centers of kernels, and rows for weights, at most."""
 
 FOLDS, FOLDED = 5, 2_000
 """Folds, and rows up to which weights come from cross-validation rather than one split."""
-
-FLOOR = 1e-4
-"""Added to variances, in standardised units."""
 
 BANDWIDTHS = tuple(np.geomspace(0.05, 1.0, 13).tolist())
 """Of kernels, in units of the covariance's root."""
@@ -41,6 +48,9 @@ PATIENCE = 2
 
 NEGLIGIBLE = 1e-3
 """Weight below which an estimate is left out."""
+
+DOUBT = 0.0
+"""Standard errors"""
 
 
 class Gaussians(NamedTuple):
@@ -57,135 +67,130 @@ class Gaussians(NamedTuple):
     covariances: Tensor
 
 
-Estimate = Any
-"""A fitted estimator with `score_samples`."""
+class Split(NamedTuple):
+    """Rows to fit, (n, d), and others, (m, d)."""
+
+    seen: np.ndarray
+    unseen: np.ndarray
+
+
+class Sized(NamedTuple):
+    """Mixtures of one size: their prior, one fit per split, log densities of all unseen rows."""
+
+    size: int
+    prior: Prior
+    fits: list[Parts]
+    scores: np.ndarray
+
+    def on_all(self, x: np.ndarray, seed: int) -> Mixture:
+        """The one of a single split, and of more a fit to all rows x."""
+        several = len(self.fits) > 1
+        parts = fit(x, self.size, self.prior, seed=seed) if several else self.fits[0]
+        return mixture_of(parts, self.prior)
+
+
+class Kernels(NamedTuple):
+    """``mean_j N(x; x_j, h²C)``: the centers (n, d) and h²C."""
+
+    centers: np.ndarray
+    covariance: np.ndarray
 
 
 def stacked(train: PointSource, validation: Tensor | None, *, seed: int = 0) -> list[Gaussians]:
     """The stacked mixture of points (n, d): its families, whose weights sum to one.
 
-    Where there are few rows, weights are from `FOLDS`-fold cross-validation on train.
+    Where there are few rows, all choices are by `FOLDS`-fold cross-validation on train.
 
     Args:
         train: points, (n, *event), which are flattened.
-        validation: others, (m, *event), for the weights of many rows; None for a tenth of train.
+        validation: others, (m, *event), for the choices of many rows; None for a tenth of train.
         seed: of the subset of many rows, and of starts.
     """
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:SEEN]
     x = train[order].double().flatten(1).numpy()
-    if len(x) > FOLDED:
-        unseen = x[: len(x) // FOLDS // 2]
-        if validation is None:
-            x = x[len(unseen) :]
-        else:
-            unseen = validation[:UNSEEN].double().flatten(1).numpy()
-        fits = _fits(x, unseen, seed)
-        weights = _weights(np.stack([scores for _, scores in fits], 1))
-    else:
-        fits, weights = _cross_validated(x, seed)
-    chosen = [(fit, w) for (fit, _), w in zip(fits, weights, strict=True) if w > NEGLIGIBLE]
-    total = sum(w for _, w in chosen)
-    return [fit.gaussians(w / total) for fit, w in chosen]
+    splits = _splits(x, validation, seed)
+    if len(splits) == 1:
+        x = splits[0].seen
+    tried = list(_sized(splits, seed))
+    kernels, scores = _kernels(x, splits, tried[0].prior)
+    weights = _weights(np.stack([*(found.scores for found in tried), scores], 1))
+    weights[weights < NEGLIGIBLE] = 0
+    *weights, last = weights / weights.sum()
+    pairs = zip(tried, weights, strict=True)
+    chosen = [_components(found.on_all(x, seed), w) for found, w in pairs if w]
+    return [*chosen, *([_around(kernels, last)] if last else [])]
 
 
-class MixtureFit:
-    """A Gaussian mixture by expectation-maximisation, of a number of components."""
+def _splits(x: np.ndarray, validation: Tensor | None, seed: int) -> list[Split]:
+    """One split of many rows, and of few each fold against the others."""
+    if len(x) <= FOLDED:
+        from sklearn.model_selection import KFold
 
-    def __init__(self, x: np.ndarray, size: int, seed: int) -> None:
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.mixture import GaussianMixture
-
-        starts = STARTS if 1 < size <= RESTARTED else 1
-        settings = {"reg_covar": FLOOR, "max_iter": 100, "tol": 1e-3, "n_init": starts}
-        # One that is still on its way has a lower likelihood, and so a smaller weight.
-        with warnings.catch_warnings(category=ConvergenceWarning, action="ignore"):
-            self.found = GaussianMixture(size, random_state=seed, **settings).fit(x)
-
-    def score_samples(self, x: np.ndarray) -> np.ndarray:
-        """Log densities, (n,)."""
-        return self.found.score_samples(x)
-
-    def gaussians(self, weight: float) -> Gaussians:
-        """Its components, of a total weight."""
-        found = self.found
-        parts = (weight * np.asarray(found.weights_), found.means_, found.covariances_)
-        return Gaussians(*(torch.from_numpy(np.asarray(part)) for part in parts))
+        folds = KFold(min(FOLDS, len(x)), shuffle=True, random_state=seed)
+        return [Split(x[a], x[b]) for a, b in folds.split(x)]
+    if validation is not None:
+        return [Split(x, validation[:UNSEEN].double().flatten(1).numpy())]
+    count = len(x) // FOLDS // 2
+    return [Split(x[count:], x[:count])]
 
 
-class KernelFit:
-    """``mean_j N(x; x_j, h²C)`` with the covariance C; h by likelihood of unseen points."""
-
-    def __init__(self, x: np.ndarray, unseen: np.ndarray) -> None:
-        self.covariance = np.atleast_2d(np.cov(x.T)) + FLOOR * np.eye(x.shape[1])
-        self.factor = np.linalg.cholesky(self.covariance)
-        self.centers, self.width = x[:CENTERS], 1.0
-        squares = self._squares(unseen)
-        values = [self._log_density(squares, h).mean() for h in BANDWIDTHS]
-        self.width = BANDWIDTHS[int(np.argmax(values))]
-
-    def score_samples(self, x: np.ndarray) -> np.ndarray:
-        """Log densities, (n,)."""
-        return self._log_density(self._squares(x), self.width)
-
-    def gaussians(self, weight: float) -> Gaussians:
-        """A component for each center, of a total weight."""
-        count = len(self.centers)
-        weights = torch.full((count,), weight / count, dtype=torch.float64)
-        shared = torch.from_numpy(self.width**2 * self.covariance)[None]
-        return Gaussians(weights, torch.from_numpy(self.centers), shared)
-
-    def _squares(self, x: np.ndarray) -> np.ndarray:
-        """Squared distances to the centers in units of the covariance, (n, centers)."""
-        from scipy.linalg import solve_triangular
-        from scipy.spatial.distance import cdist
-
-        a, b = (solve_triangular(self.factor, y.T, lower=True).T for y in (x, self.centers))
-        return cdist(a, b, "sqeuclidean")
-
-    def _log_density(self, squares: np.ndarray, h: float) -> np.ndarray:
-        from scipy.special import logsumexp
-
-        d = len(self.factor)
-        log_norm = np.log(np.diag(self.factor)).sum() + d * np.log(h * np.sqrt(2 * np.pi))
-        top = logsumexp(-squares / (2 * h**2), axis=1)
-        return top - np.log(len(self.centers)) - log_norm
-
-
-def _fits(x: np.ndarray, unseen: np.ndarray, seed: int) -> list[tuple[Estimate, np.ndarray]]:
-    """Estimates of x and their log densities of unseen points."""
-    found: list[tuple[Estimate, np.ndarray]] = []
-    best, stale = -np.inf, 0
-    for size in _sizes(x):
-        fit = MixtureFit(x, size, seed)
-        found.append((fit, fit.score_samples(unseen)))
-        value = found[-1][1].mean()
+def _sized(splits: list[Split], seed: int) -> Iterator[Sized]:
+    """Mixtures of growing size, as long as there are rows and they get better."""
+    least, d = min(len(seen) for seen, _ in splits), splits[0].seen.shape[1]
+    prior, best, stale = Prior(), -np.inf, 0
+    for size in SIZES:
+        if size > 1 and size * max(ROWS_EACH, 2 * d) > least:
+            return
+        found = _of_size(size, splits, prior, seed)
+        yield found
+        prior, value = found.prior, found.scores.mean()
         best, stale = (value, 0) if value > best else (best, stale + 1)
         if stale >= PATIENCE:
-            break
-    kernels = KernelFit(x, unseen)
-    return [*found, (kernels, kernels.score_samples(unseen))]
+            return
 
 
-def _cross_validated(
-    x: np.ndarray, seed: int
-) -> tuple[list[tuple[Estimate, np.ndarray]], np.ndarray]:
-    """Estimates of x, and weights by the log densities of each part under fits of the others."""
-    from sklearn.model_selection import KFold
-
-    folds = KFold(min(FOLDS, len(x)), shuffle=True, random_state=seed)
-    tried = [_fits(x[a], x[b], seed) for a, b in folds.split(x)]
-    sizes = min(map(len, tried)) - 1  # the last of each are the kernels
-    columns = [[fits[k][1] for fits in tried] for k in (*range(sizes), -1)]
-    weights = _weights(np.stack([np.concatenate(column) for column in columns], 1))
-    fits: list[Estimate] = [MixtureFit(x, size, seed) for size in SIZES[:sizes]]
-    kernels = KernelFit(x, x[:1])
-    kernels.width = float(np.exp(np.mean([np.log(fits[-1][0].width) for fits in tried])))
-    return [(fit, np.empty(0)) for fit in (*fits, kernels)], weights
+def _of_size(size: int, splits: list[Split], begun: Prior, seed: int) -> Sized:
+    """Mixtures of one size, under the prior that makes unseen rows most likely."""
+    fits = [fit(seen, size, begun, seed=seed) for seen, _ in splits]
+    tried = {prior: _scores(fits, splits, prior) for prior in _priors(size, fits)}
+    prior = max(tried, key=lambda prior: tried[prior].mean())
+    if prior == begun or size == 1:
+        return Sized(size, prior, fits, tried[prior])
+    fits = [again(split.seen, parts, prior) for split, parts in zip(splits, fits, strict=True)]
+    return Sized(size, prior, fits, _scores(fits, splits, prior))
 
 
-def _sizes(x: np.ndarray) -> Iterator[int]:
-    each = max(ROWS_EACH, 2 * x.shape[1])
-    return (size for size in SIZES if size == 1 or size * each <= len(x))
+def _scores(fits: list[Parts], splits: list[Split], prior: Prior) -> np.ndarray:
+    """Log densities of all unseen rows, each under the fit to the others."""
+    pairs = zip(fits, splits, strict=True)
+    return np.concatenate([log_density(mixture_of(f, prior), s.unseen) for f, s in pairs])
+
+
+def _priors(size: int, fits: list[Parts]) -> list[Prior]:
+    d = fits[0].means.shape[1]
+    own = [Prior(rows * d) for rows in STRENGTHS]
+    return own + [Prior(rows * d, pooled=True) for rows in STRENGTHS[1:] if size > 1]
+
+
+def _kernels(x: np.ndarray, splits: list[Split], prior: Prior) -> tuple[Kernels, np.ndarray]:
+    """Kernels at rows x with the bandwidth of greatest likelihood of unseen rows; those scores."""
+    tried = np.stack([np.concatenate(c) for c in zip(*(_widths(*s, prior) for s in splits))])
+    best = int(tried.mean(1).argmax())
+    return Kernels(x[:CENTERS], BANDWIDTHS[best] ** 2 * _covariance(x, prior)), tried[best]
+
+
+def _widths(x: np.ndarray, unseen: np.ndarray, prior: Prior) -> list[np.ndarray]:
+    """Log densities of unseen rows for each of `BANDWIDTHS`."""
+    factor = np.linalg.cholesky(_covariance(x, prior))
+    whiten = np.linalg.inv(factor).T
+    squares = cdist(unseen @ whiten, x[:CENTERS] @ whiten, "sqeuclidean")
+    log_det, d = np.log(np.diag(factor)).sum(), x.shape[1]
+    log_norm = log_det + d / 2 * np.log(2 * np.pi) + np.log(squares.shape[1])
+    return [logsumexp(-squares / (2 * h**2), 1) - log_norm - d * np.log(h) for h in BANDWIDTHS]
+
+
+def _covariance(x: np.ndarray, prior: Prior) -> np.ndarray:
+    return mixture_of(fit(x, 1), prior).covariances[0]
 
 
 def _weights(scores: np.ndarray, rounds: int = 500) -> np.ndarray:
@@ -196,3 +201,16 @@ def _weights(scores: np.ndarray, rounds: int = 500) -> np.ndarray:
         joint = density * weights
         weights = (joint / joint.sum(1, keepdims=True)).mean(0)
     return weights
+
+
+def _components(mixture: Mixture, weight: float) -> Gaussians:
+    """The components of a mixture, of a total weight."""
+    return Gaussians(*map(torch.from_numpy, (weight * mixture.weights, *mixture[1:])))
+
+
+def _around(kernels: Kernels, weight: float) -> Gaussians:
+    """A component for each center, of a total weight."""
+    count = len(kernels.centers)
+    weights = torch.full((count,), weight / count, dtype=torch.float64)
+    centers, shared = map(torch.from_numpy, kernels)
+    return Gaussians(weights, centers, shared[None])
