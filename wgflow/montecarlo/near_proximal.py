@@ -20,7 +20,7 @@ from wgflow.montecarlo.base import Method, Problem, Sampled
 from wgflow.montecarlo.density import LearnedDensity
 from wgflow.samplers.particles import effective_fraction, systematic_indices
 
-CLOSE = 0.9
+CLOSE = 0.8
 """Effective fraction of weights ``π/ρ_k`` from which on ``ρ_k`` is not learned once more."""
 
 
