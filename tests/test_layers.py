@@ -23,7 +23,7 @@ ROOMS = {
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference "
     "sequential",
     "targets": "symmetry base distributions particles regression catalogue",
-    "montecarlo": "base",
+    "montecarlo": "base bridge annealed density near_proximal",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition restriction conditional",
     "metrics": "alarms pairwise samples regions columns neighbours features fidelity classifier",
@@ -34,8 +34,8 @@ ROOMS = {
     "distributed": "ranks islands launch",
     "training": "signals muon schedule loop health recorder checks loading learner warm_start "
     "validation progress runner",
-    "runs": "summaries zoo run load fit uses trust evaluate classes compose sampling rows "
-    "filling outliers",
+    "runs": "sampled summaries zoo run load fit uses trust evaluate classes compose sampling rows "
+    "filling outliers judged given",
     "estimators": "base density outliers",
     "report": "template material scores verdict film page comparison finish",
     "cli": "printing options progress tables train sample inverse interpolate ood score "

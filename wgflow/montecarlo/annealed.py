@@ -34,6 +34,7 @@ ACCEPTANCE = 0.6
 RATE = 0.3
 """Of the adaptation of the step size, per move."""
 
+
 class Schedule(NamedTuple):
     """Values of β from 0 to 1, and the moves made at each after the first."""
 

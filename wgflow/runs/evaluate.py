@@ -83,6 +83,8 @@ def evaluate(
     scores |= trust_scores(run, x, density=normaliser is not None, seed=seed)
     if judge is not None:
         scores |= judge(x)
+    if run.target is not None:
+        scores |= run.target.table
     finite = {name: value for name, value in scores.items() if math.isfinite(value)}
     if run.path.parent != zoo.HOME:
         folder.write_json(run.path / folder.SCORES, finite)

@@ -15,7 +15,7 @@ from wgflow.data.transforms import Transform
 from wgflow.distributed.islands import carries, join
 from wgflow.energies.inherit import load_state
 from wgflow.energies.transformed import original
-from wgflow.runs import zoo
+from wgflow.runs import sampled, zoo
 from wgflow.runs.run import Run
 from wgflow.samplers.particles import Particles
 from wgflow.storage import checkpoint, folder
@@ -114,7 +114,8 @@ def _assembled(
     counted = counts["steps"], counts["rollbacks"]
     schema = _columns(path / folder.COLUMNS)
     frozen = rescaled.eval().requires_grad_(False)
-    return Run(path, config, frozen, particles, held_out, event_shape, *counted, schema=schema)
+    found = {"schema": schema, "target": sampled.read(path)}
+    return Run(path, config, frozen, particles, held_out, event_shape, *counted, **found)
 
 
 def _columns(file: Path) -> Columns | None:

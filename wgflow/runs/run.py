@@ -31,6 +31,7 @@ from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.from_particles import ROUNDS, log_z_from_particles
 from wgflow.likelihood.quadrature import box, log_z
 from wgflow.metrics.alarms import why_unknown
+from wgflow.runs.sampled import SampledTarget
 from wgflow.samplers.langevin import MALA
 from wgflow.samplers.particles import Particles
 from wgflow.samplers.population import draw
@@ -60,6 +61,7 @@ class Run:
         composed: whether the energy is made of those of several runs, or tempered.
         temperature: T ≥ 1, how much flatter the energy is than one that was learned.
         schema: the columns of the table it learned from; None for other data.
+        target: the given energy whose samples it learned from; None for data.
     """
 
     path: Path
@@ -73,6 +75,7 @@ class Run:
     composed: bool = False
     temperature: float = 1.0
     schema: Columns | None = None
+    target: SampledTarget | None = None
 
     @cached_property
     def dataset(self) -> Dataset:

@@ -41,6 +41,8 @@ ROW_SCORES = "row_scores.csv"
 """``log_density``, ``error`` and ``rank`` of rows; absent until some are scored."""
 SAMPLES = "samples.npy"
 REPORT = "report.html"
+TARGET = "target"
+"""Folder of the samples of a given energy, from which the run learned; absent in others."""
 LOCK = "lock"
 """Locked by the process that writes to the folder; holds its ``pid`` and ``host``."""
 
@@ -123,7 +125,7 @@ def check_new(path: Path) -> None:
     """Raise ValueError unless ``path`` can hold a new run: absent or empty, and not in use."""
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} must be a folder: got a file.")
-    if not path.exists() or all(file.name == LOCK for file in path.iterdir()):
+    if not path.exists() or all(file.name in (LOCK, TARGET) for file in path.iterdir()):
         return
     if owner := holder(path):
         raise _in_use(path / LOCK, owner)

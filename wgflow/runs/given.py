@@ -1,0 +1,280 @@
+"""From a given energy to a run: samples, ``log Z``, and a density learned along the way."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wgflow._check import check_choice, check_positive
+from wgflow._random import stream
+from wgflow.config.recipes import configure
+from wgflow.data.arrays import write_points
+from wgflow.energies.base import Energy
+from wgflow.errors import Interrupted
+from wgflow.likelihood.annealing import LogZ
+from wgflow.montecarlo.annealed import AnnealedSMC
+from wgflow.montecarlo.base import Counted, Method, Problem, Sampled
+from wgflow.montecarlo.near_proximal import NearProximalFlow
+from wgflow.runs import sampled
+from wgflow.runs.fit import fit, resume as resume_fit
+from wgflow.runs.judged import judged, proposal_scores
+from wgflow.runs.run import Run
+from wgflow.storage import checkpoint, folder
+from wgflow.targets.base import TargetEnergy
+from wgflow.targets.catalogue import named
+from wgflow.training.signals import stopping
+
+METHODS: dict[str, type[Method[Any]]] = {
+    "near-proximal": NearProximalFlow,
+    "annealed-smc": AnnealedSMC,
+}
+"""Name of a method -> its class."""
+
+EVERY = 20.0
+"""Seconds between two checkpoints."""
+
+STREAM = 77
+"""Number of the random stream of methods."""
+
+Listener = Callable[[float, dict[str, float]], None]
+"""Called after every step with the part that is done and the metrics."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a folder was made for; what is needed to go on.
+
+    Attributes:
+        name: of the energy.
+        dim: of x.
+        method: its name, and ``options`` its settings.
+        seed: of every random number.
+        settings: of learning the density, each ``key=value``.
+    """
+
+    name: str
+    dim: int
+    method: str
+    options: dict[str, Any]
+    seed: int
+    settings: tuple[str, ...] = ()
+
+
+def fit_energy(
+    energy: Energy | TargetEnergy | str,
+    dim: int | None = None,
+    out: Path | str | None = None,
+    *,
+    method: str = "near-proximal",
+    scale: float | None = None,
+    seed: int = 0,
+    settings: Sequence[str] = (),
+    sampling: Listener | None = None,
+    learning: Callable[[int, dict[str, float]], None] | None = None,
+    **options: Any,
+) -> Run:
+    """Sample ``p ∝ e^{-V}`` of a given energy V, bound its ``log Z``, and learn its density.
+
+    Args:
+        energy: V, a function of points (batch, dim) that gives (batch,), differentiable; a
+            `TargetEnergy`; or the name of one.
+        dim: of x; needed for a function.
+        out: a new folder; None for ``runs/NAME-SEED``.
+        method: ``near-proximal`` or ``annealed-smc``.
+        scale: standard deviation of the Gaussian of mean 0 where the particles start; None for
+            the target's own, or 3 for a function. It should cover the mass of p.
+        seed: of every random number.
+        settings: of the density's learning, each ``key=value``, as of `configure`.
+        sampling: called after every step of the method.
+        learning: called after every learning step.
+        options: of the method, as ``particles``.
+
+    Returns:
+        The run of the density, whose ``target`` has the samples and the normaliser of V.
+
+    Raises:
+        ValueError: a setting is out of its range, the folder is not new, or V is no energy.
+        Interrupted: a signal came; `resume_energy` goes on.
+    """
+    target = _target(energy, dim, scale)
+    check_choice("method", method, METHODS)
+    made = METHODS[method](**options)
+    path = folder.free(Path("runs") / f"{_stem(target.name)}-{seed}") if out is None else Path(out)
+    folder.check_new(path)
+    configure(None, None, *settings)  # what is wrong with them is said before the work
+    request = Request(target.name, target.dim, method, asdict(made), seed, tuple(settings))
+    where = path / folder.TARGET
+    with folder.locked(path):
+        where.mkdir(parents=True, exist_ok=True)
+        asked = asdict(request) | {"system": sampled.system_record(target.system)}
+        sampled.write(where, asked | {"start": _start_record(target)})
+        _sampled(where, target, request, sampling)
+    return _learned(path, target, request, learning)
+
+
+def resume_energy(
+    path: Path | str,
+    energy: Energy | TargetEnergy | str | None = None,
+    *,
+    sampling: Listener | None = None,
+    learning: Callable[[int, dict[str, float]], None] | None = None,
+) -> Run:
+    """Go on with a run of `fit_energy` that was stopped or killed, to the same result.
+
+    Args:
+        path: its folder.
+        energy: V, if the run began with a function; None for one with a name.
+        sampling, learning: as of `fit_energy`.
+
+    Raises:
+        ValueError: there is no such run, it is in use, or V is missing.
+    """
+    path = Path(path)
+    where = path / folder.TARGET
+    if not (where / sampled.RECORD).is_file():
+        raise ValueError(f"{path} must be a run of a given energy: got no {sampled.RECORD}.")
+    asked = sampled.asked_for(where)
+    fields = {k: asked[k] for k in ("name", "dim", "method", "options", "seed")}
+    request = Request(**fields, settings=tuple(asked["settings"]))
+    target = _target(energy or request.name, request.dim, None)
+    mean, factor = (torch.tensor(asked["start"][k], dtype=torch.float64) for k in ("mean", "std"))
+    target = target.starting(mean, factor) if asked["start"]["plain"] else target
+    with folder.locked(path):
+        if sampled.read(path) is None:
+            _sampled(where, target, request, sampling)
+    return _learned(path, target, request, learning)
+
+
+def _sampled(
+    where: Path, target: TargetEnergy, request: Request, listener: Listener | None
+) -> None:
+    """All steps of the method, from the last checkpoint if there is one, and what it found."""
+    method = METHODS[request.method](**request.options)
+    like = torch.empty(0, target.free, dtype=torch.float64)
+    problem = Problem(Counted(target.reduced), target.start, like)
+    generator = stream(request.seed, STREAM)
+    state = _restored(where, method, problem, generator)
+    with stopping() as asked:
+        saved = time.monotonic()
+        while (done := method.progress(state)) < 1:
+            state = method.step(problem, state, generator=generator)
+            if listener is not None:
+                listener(method.progress(state), method.metrics(state))
+            if asked.is_set() or time.monotonic() > saved + EVERY:
+                _save(where, state, problem, generator)
+                saved = time.monotonic()
+            if asked.is_set():
+                raise Interrupted(
+                    f"Stopped with {done:.0%} of the sampling done; "
+                    f"continue with: wgflow resume {where.parent}"
+                )
+    found = method.result(problem, state, generator=generator)
+    _write(where, target, problem, found, generator)
+
+
+def _restored(
+    where: Path, method: Method[Any], problem: Problem, generator: torch.Generator
+) -> Any:
+    file = where / sampled.STATE
+    if not file.is_file():
+        return method.init(problem, generator=generator)
+    kept = checkpoint.load(file, method.state_types)
+    generator.set_state(kept["generator"])
+    problem.energy.evaluations = kept["evaluations"]
+    return kept["state"]
+
+
+def _save(where: Path, state: Any, problem: Problem, generator: torch.Generator) -> None:
+    evaluations = problem.energy.evaluations
+    tree = {"state": state, "generator": generator.get_state(), "evaluations": evaluations}
+    checkpoint.save(where / sampled.STATE, tree)
+
+
+def _write(
+    where: Path,
+    target: TargetEnergy,
+    problem: Problem,
+    found: Sampled,
+    generator: torch.Generator,
+) -> None:
+    evaluations = problem.energy.evaluations
+    # Neighbours in order may be copies of one particle; learning splits points by order.
+    order = torch.randperm(len(found.x), generator=generator)
+    x = target.lift(found.x[order])
+    if target.system is not None:
+        x = target.system.exchanged(x, generator=generator)
+    write_points(where / sampled.SAMPLES, x)
+    write_points(where / sampled.FREE, target.project(x))
+    scores = judged(target, x, found, generator=generator)
+    record = {
+        "normaliser": _finite(found.log_z),
+        "particles": len(x),
+        "ess": found.ess,
+        "evaluations": evaluations,
+        "scores": scores,
+    }
+    sampled.write(where, sampled.asked_for(where), record)
+    (where / sampled.STATE).unlink(missing_ok=True)
+
+
+def _learned(
+    path: Path,
+    target: TargetEnergy,
+    request: Request,
+    listener: Callable[[int, dict[str, float]], None] | None,
+) -> Run:
+    """The density of the samples, learned in the folder, and judged as a proposal."""
+    where = path / folder.TARGET
+    if folder.is_run(path):
+        run = resume_fit(path, listener=listener)
+    else:
+        points = str((where / sampled.FREE).resolve())
+        given = [*request.settings, f"seed={request.seed}"]
+        run = fit(configure(points, None, *given), path, listener=listener)
+    record = folder.read_json(where / sampled.RECORD)
+    if "proposal_ess" not in record["found"]["scores"]:
+        record["found"]["scores"] |= proposal_scores(run, target, seed=request.seed)
+        folder.write_json(where / sampled.RECORD, record)
+    return replace(run, target=sampled.read(path))
+
+
+def _target(
+    energy: Energy | TargetEnergy | str, dim: int | None, scale: float | None
+) -> TargetEnergy:
+    if isinstance(energy, str):
+        target = named(energy, dim)
+    elif isinstance(energy, TargetEnergy):
+        target = energy
+    else:
+        if dim is None:
+            raise ValueError("`dim` must be given for an energy that is a function: got none.")
+        check_positive(dim=dim)
+        plain = TargetEnergy(_name(energy), energy, dim, None)  # pyright: ignore[reportArgumentType]
+        target = plain.starting(0.0, 3.0)
+    if scale is not None:
+        check_positive(scale=scale)
+        target = target.starting(0.0, scale)
+    return target
+
+
+def _name(energy: Energy) -> str:
+    return getattr(energy, "__name__", type(energy).__name__)
+
+
+def _stem(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.") or "energy"
+
+
+def _start_record(target: TargetEnergy) -> dict[str, Any]:
+    factor = target.start.factor
+    diagonal = factor.diagonal()
+    plain = bool((factor == torch.diag(diagonal)).all())
+    return {"mean": target.start.mean.tolist(), "std": diagonal.tolist(), "plain": plain}
+
+
+def _finite(log_z: LogZ) -> list[float | None]:
+    return [x if math.isfinite(x) else None for x in log_z]

@@ -1,0 +1,78 @@
+"""Scores of samples of a given energy, and of the density that was learned from them."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from wgflow._random import Rng
+from wgflow.metrics.samples import energy_distance, mode_occupancy, sliced_w2
+from wgflow.montecarlo.base import Sampled
+from wgflow.montecarlo.bridge import evaluated
+from wgflow.runs.run import Run
+from wgflow.samplers.particles import effective_fraction
+from wgflow.targets.base import TargetEnergy
+
+DRAWS = 10_000
+"""Points of either side that distances are taken of, at most."""
+
+PROPOSALS = 4096
+"""Draws of the learned density that are weighed."""
+
+
+def judged(
+    target: TargetEnergy, x: Tensor, found: Sampled, *, generator: Rng = None
+) -> dict[str, float]:
+    """What is known of the samples: mode shares, and distances where exact draws are to be had.
+
+    Args:
+        target: the energy.
+        x: samples, (count, dim).
+        found: of the method.
+        generator: of exact draws.
+    """
+    scores: dict[str, float] = {}
+    if target.modes is not None and target.modes.masses is not None:
+        shares = mode_occupancy(x, target.modes.centers.to(x)).double()
+        masses = target.modes.masses.double()
+        scores["target_mode_error"] = float((shares - masses).abs().max())
+        noise = (masses * (1 - masses) / max(found.ess, 1.0)).sqrt()
+        scores["target_mode_error_floor"] = float(noise.max())
+    if target.known is not None:
+        count = min(len(x), DRAWS)
+        exact = [
+            target.lift(target.known.sample(count, dtype=x.dtype, generator=generator))
+            for _ in range(2)
+        ]
+        for name, metric in (("energy_distance", energy_distance), ("sliced_w2", sliced_w2)):
+            scores[f"target_{name}"] = float(metric(x[:count], exact[0]))
+            scores[f"target_{name}_floor"] = float(metric(exact[1], exact[0]))
+        scores["target_log_z_true"] = target.known.log_z
+    return {name: value for name, value in scores.items() if math.isfinite(value)}
+
+
+def proposal_scores(run: Run, target: TargetEnergy, *, seed: int = 0) -> dict[str, float]:
+    """How good a proposal the learned density q is: effective fraction of weights ``e^{-V}/q``.
+
+    And both relative entropies to p, by ``log Z`` of V: of draws of q, and of the samples.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    u = run.sample(PROPOSALS, generator=generator)
+    log_q = run.log_prob(u).double()
+    v, _ = evaluated(target.reduced, u.double())
+    found = run.target
+    assert found is not None
+    points = found.samples[:PROPOSALS].double()
+    free = target.project(points)
+    forward = -evaluated(target.reduced, free)[0] - run.log_prob(free.to(u)).double()
+    log_z = found.normaliser.value
+    reverse = log_q + v
+    count = math.sqrt(len(u))
+    scores = {
+        "proposal_ess": float(effective_fraction(-v - log_q)),
+        "target_kl": float(forward.mean()) - log_z,
+        "target_kl_error": float(forward.std()) / count,
+        "target_kl_reverse": float(reverse.mean()) + log_z,
+        "target_kl_reverse_error": float(reverse.std()) / count,
+    }
+    return {name: value for name, value in scores.items() if math.isfinite(value)}

@@ -1,0 +1,113 @@
+"""What sampling a given energy found, in the folder ``target`` of a run."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wgflow.likelihood.annealing import LogZ
+from wgflow.storage import folder
+from wgflow.targets.symmetry import ParticleSystem
+
+RECORD = "target.json"
+"""What was asked for, and what was found."""
+
+STATE = "state.safetensors"
+"""The method on its way; absent when it has arrived."""
+
+SAMPLES, FREE = "samples.npy", "free.npy"
+"""Equally weighted points: of x, and of the free coordinates u that the density is learned of."""
+
+
+@dataclass(frozen=True)
+class SampledTarget:
+    """A given energy V after sampling.
+
+    Attributes:
+        folder: where its files are.
+        name: of the energy.
+        dim: of x.
+        method: its name.
+        system: symmetries of particles; None for plain vectors.
+        normaliser: ``log Z`` of V over u: value, error, lower and upper bound.
+        particles: number of points.
+        ess: effective number of them, by the method's account.
+        evaluations: points at which V was evaluated, with a gradient or without, in all.
+        scores: flat, by name, each with its ``_error`` or ``_floor`` where it has one.
+    """
+
+    folder: Path
+    name: str
+    dim: int
+    method: str
+    system: ParticleSystem | None
+    normaliser: LogZ
+    particles: int
+    ess: float
+    evaluations: int
+    scores: dict[str, float]
+
+    @property
+    def samples(self) -> Tensor:
+        """Equally weighted points x, (particles, dim)."""
+        return torch.from_numpy(np.load(self.folder / SAMPLES, allow_pickle=False))
+
+    def lift(self, u: Tensor) -> Tensor:
+        """Points x of free coordinates u, as draws of the learned density are."""
+        return u if self.system is None else u @ self.system.basis().to(u).T
+
+    @property
+    def table(self) -> dict[str, float]:
+        """All numbers, flat: ``target_log_z`` with its error and bounds, and the rest."""
+        value, error, lower, upper = self.normaliser
+        table = {
+            "target_log_z": value,
+            "target_log_z_error": error,
+            "target_log_z_lower": lower,
+            "target_log_z_upper": upper,
+            "target_ess": self.ess / self.particles,
+            "target_evaluations": self.evaluations / self.particles,
+        }
+        return {k: v for k, v in (table | self.scores).items() if math.isfinite(v)}
+
+
+def read(run: Path) -> SampledTarget | None:
+    """What was found; None where no energy was given, or the method has not arrived."""
+    where = run / folder.TARGET
+    if not (where / RECORD).is_file():
+        return None
+    record = folder.read_json(where / RECORD)
+    if (found := record.get("found")) is None:
+        return None
+    asked, system = record["asked"], record["asked"]["system"]
+    return SampledTarget(
+        where,
+        asked["name"],
+        asked["dim"],
+        asked["method"],
+        None if system is None else ParticleSystem(**system),
+        LogZ(*(math.nan if x is None else x for x in found["normaliser"])),
+        found["particles"],
+        found["ess"],
+        found["evaluations"],
+        found["scores"],
+    )
+
+
+def asked_for(where: Path) -> dict[str, Any]:
+    """What was asked for."""
+    return folder.read_json(where / RECORD)["asked"]
+
+
+def write(where: Path, asked: dict[str, Any], found: dict[str, Any] | None = None) -> None:
+    """Write the record, without what is not known yet."""
+    folder.write_json(where / RECORD, {"asked": asked} | ({"found": found} if found else {}))
+
+
+def system_record(system: ParticleSystem | None) -> dict[str, Any] | None:
+    """A system as JSON."""
+    return None if system is None else asdict(system)
