@@ -23,10 +23,10 @@ ROOMS = {
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference "
     "sequential",
     "targets": "symmetry base",
-    "montecarlo": "base",
+    "montecarlo": "base replicas ladder tally diagnostics parallel_tempering",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition restriction conditional",
-    "metrics": "alarms pairwise samples regions columns neighbours features fidelity classifier",
+    "metrics": "alarms pairwise samples sampled regions columns neighbours features fidelity classifier",
     "plots": "style charts axes densities samples tables training motion",
     "schemes": "base dynamics population fresh short_run maximum_likelihood gradient_norm "
     "proximal matching dual detailed_balance joint across_levels",

@@ -11,7 +11,10 @@ from wgflow.montecarlo.replicas import Ladder, Walkers
 
 PRECONDITIONERS = ("none", "diagonal", "full")
 
-FLOOR = 1e-3
+FEWEST, MOST = 4, 200
+"""Replicas, where their number is found in warm-up."""
+
+FLOOR = 1e-4
 """Rejection counted of each pair at least, so that the barrier rises everywhere."""
 
 OUTLIER = 4.0
@@ -43,7 +46,15 @@ def first_ladder(walkers: Walkers, precondition: str) -> Ladder:
     return Ladder(betas, d**-0.25 * size, factor)
 
 
-def equal_rejection(betas: Tensor, rejection: Tensor) -> tuple[Tensor, Tensor]:
+def replicas_for(rejection: Tensor) -> int:
+    """Twice the communication barrier, plus one: pairs then reject every second exchange.
+
+    That is where round trips are most for the work (Syed et al. 2021, section 5.3).
+    """
+    return min(MOST, max(FEWEST, math.ceil(2 * float(rejection.sum())) + 1))
+
+
+def equal_rejection(betas: Tensor, rejection: Tensor, replicas: int) -> tuple[Tensor, Tensor]:
     """Values of β between which exchanges are rejected equally often, and where to take them.
 
     The sum of rejections Λ(β) is the communication barrier up to β; new values are its equal
@@ -52,14 +63,15 @@ def equal_rejection(betas: Tensor, rejection: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         betas: old values, (K,).
         rejection: probabilities between neighbours, (K-1,).
+        replicas: how many new ones.
 
     Returns:
-        betas: new values, (K,).
-        index: the old replica nearest in Λ to each, (K,).
+        betas: new values, (replicas,).
+        index: the old replica nearest in Λ to each, (replicas,).
     """
     rates = rejection.double().cpu().numpy() + FLOOR
     barrier = np.concatenate([[0.0], rates.cumsum()])
-    parts = np.linspace(0, barrier[-1], len(betas))
+    parts = np.linspace(0, barrier[-1], replicas)
     new = PchipInterpolator(barrier, betas.cpu().numpy())(parts)
     new[0], new[-1] = 0.0, 1.0
     index = np.abs(parts[:, None] - barrier).argmin(1)

@@ -17,12 +17,16 @@ from wgflow.montecarlo.ladder import (
     equal_rejection,
     first_ladder,
     preconditioner,
+    replicas_for,
 )
 from wgflow.montecarlo.replicas import Ladder, Walkers, drawn, exchanged, explored
 from wgflow.montecarlo.tally import Tally, empty
 
 FIRST_ROUND = 8
 """Sweeps of the shortest round of the warm-up."""
+
+FIRST_REPLICAS = 20
+"""Of the first round, where their number is to be found."""
 
 ACCEPTANCE = (0.574, 0.651)
 """Best in high dimension: of one leapfrog step (Roberts and Rosenthal 1998), and of more
@@ -39,6 +43,7 @@ class TemperingState(NamedTuple):
         tally: of this round of the warm-up, or of the measured phase.
         shifts: c of the tally, (K-1,), float64.
         kept: points of the target from the measured phase, each (C, d).
+        base: ``log Z`` of the start.
     """
 
     sweep: int
@@ -47,6 +52,7 @@ class TemperingState(NamedTuple):
     tally: Tally
     shifts: Tensor
     kept: tuple[Tensor, ...]
+    base: float
 
 
 @dataclass(frozen=True)
@@ -64,11 +70,11 @@ class ParallelTempering(Method[TemperingState]):
     Args:
         particles: points that it returns, from as many sweeps as it takes.
         chains: C independent copies of all replicas; errors are read off their differences.
-        replicas: K. Twice the communication barrier is best, see `metrics`.
+        replicas: K; None for twice the communication barrier, as each round finds it.
         warm_up: sweeps before the measured phase.
         thin: sweeps from one kept position of the chains to the next; those of one step.
         leapfrog: steps of HMC; 1 is MALA.
-        precondition: "none"; "diagonal" or "full", by the mean curvature of each replica.
+        precondition: "full" or "diagonal", by the mean curvature of each replica; or "none".
 
     Raises:
         ValueError: when a hyper-parameter is out of its range.
@@ -78,18 +84,22 @@ class ParallelTempering(Method[TemperingState]):
 
     particles: int = 2000
     chains: int = 100
-    replicas: int = 20
+    replicas: int | None = None
     warm_up: int = 512
     thin: int = 10
     leapfrog: int = 1
-    precondition: str = "diagonal"
+    precondition: str = "full"
 
     def __post_init__(self) -> None:
         check_positive(particles=self.particles, thin=self.thin, leapfrog=self.leapfrog)
         check_choice("precondition", self.precondition, PRECONDITIONERS)
-        for name, least in {"chains": 2, "replicas": 2, "warm_up": FIRST_ROUND}.items():
-            if vars(self)[name] < least:
-                raise ValueError(f"`{name}` must be ≥ {least}: got {vars(self)[name]}.")
+        replicas = FIRST_REPLICAS if self.replicas is None else self.replicas
+        given = {"chains": self.chains, "replicas": replicas}
+        for name, count in given.items():
+            if count < 2:
+                raise ValueError(f"`{name}` must be ≥ 2: got {count}.")
+        if self.warm_up < FIRST_ROUND:
+            raise ValueError(f"`warm_up` must be ≥ {FIRST_ROUND}: got {self.warm_up}.")
 
     @property
     def sweeps(self) -> int:
@@ -98,10 +108,12 @@ class ParallelTempering(Method[TemperingState]):
 
     def init(self, problem: Problem, *, generator: Rng = None) -> TemperingState:
         """Draws of the start in all replicas."""
-        walkers = drawn(problem, self.replicas, self.chains, generator=generator)
+        replicas = self.replicas or FIRST_REPLICAS
+        walkers = drawn(problem, replicas, self.chains, generator=generator)
         ladder = first_ladder(walkers, self.precondition)
         none = empty(walkers, curvature(walkers, ladder.betas, self.precondition))
-        return TemperingState(0, walkers, ladder, none, torch.zeros_like(none.rejection), ())
+        shifts = torch.zeros_like(none.rejection)
+        return TemperingState(0, walkers, ladder, none, shifts, (), problem.start.log_z)
 
     def step(
         self, problem: Problem, state: TemperingState, *, generator: Rng = None
@@ -124,18 +136,16 @@ class ParallelTempering(Method[TemperingState]):
             "beta": 1.0,
             "ess": _between(torch.stack(state.kept)) if len(state.kept) > 1 else math.nan,
             "acceptance": float(state.tally.acceptance[-1]) / sweeps,
-            "log_z": state.tally.log_z(state.shifts, 0.0).value if measured else math.nan,
+            "log_z": state.tally.log_z(state.shifts, state.base).value if measured else math.nan,
             "swaps": 1 - float(rejection.mean()),
             "barrier": float(rejection.sum()),
         }
 
-    def result(
-        self, problem: Problem, state: TemperingState, *, generator: Rng = None
-    ) -> Sampled:
+    def result(self, problem: Problem, state: TemperingState, *, generator: Rng = None) -> Sampled:
         """The kept points of the target, the last ``particles`` of them."""
         chains = torch.stack(state.kept)
         x = chains.flatten(0, 1)[-self.particles :]
-        log_z = state.tally.log_z(state.shifts, problem.start.log_z)
+        log_z = state.tally.log_z(state.shifts, state.base)
         share = len(x) / (chains.shape[0] * chains.shape[1])
         return Sampled(x, log_z, share * effective_size(chains), chains)
 
@@ -173,12 +183,16 @@ class ParallelTempering(Method[TemperingState]):
     def _next_round(self, state: TemperingState) -> TemperingState:
         """Values of β of equal rejection; each replica from the old one nearest to it."""
         tally, old = state.tally, state.ladder
-        betas, index = equal_rejection(old.betas, tally.rejection / tally.sweeps)
+        rejection = tally.rejection / tally.sweeps
+        replicas = self.replicas or replicas_for(rejection)
+        betas, index = equal_rejection(old.betas, rejection, replicas)
         mean = (tally.curvature / tally.sweeps)[index]
         factor, _ = preconditioner(mean, tally.sweeps * self.chains, self.precondition)
         walkers = state.walkers.part(index)
         ladder = Ladder(betas, old.steps[index], factor)
-        return state._replace(walkers=walkers, ladder=ladder, tally=empty(walkers, mean))
+        tally = empty(walkers, mean)
+        shifts = torch.zeros_like(tally.rejection)
+        return state._replace(walkers=walkers, ladder=ladder, tally=tally, shifts=shifts)
 
 
 def _between(chains: Tensor) -> float:

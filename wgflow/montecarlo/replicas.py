@@ -145,9 +145,7 @@ def exchange_ratios(walkers: Walkers, betas: Tensor) -> Tensor:
     return torch.where(ratio.isnan(), -torch.inf, ratio)
 
 
-def exchanged(
-    walkers: Walkers, betas: Tensor, parity: int, *, generator: Rng = None
-) -> Walkers:
+def exchanged(walkers: Walkers, betas: Tensor, parity: int, *, generator: Rng = None) -> Walkers:
     """Neighbours (k, k+1) with k of the parity exchange their points, each chain for itself.
 
     Alternating parities carry points through the ladder without turning back at random, which

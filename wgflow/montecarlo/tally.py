@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from wgflow.likelihood.annealing import LogZ, refuted
+from wgflow.likelihood.annealing import OVERLAP, LogZ, refuted
 from wgflow.montecarlo.replicas import Walkers, exchange_ratios
 
 
@@ -66,8 +66,10 @@ class Tally(NamedTuple):
     def log_z(self, shifts: Tensor, base: float) -> LogZ:
         """The estimate with its error from chains, and the sandwich of stepping stones.
 
-        Half of the sandwich is the least error. Where bounds contradict each other or the value
-        it is NaN, as of `wgflow.likelihood.annealing.joined`.
+        Where V is infinite, or as good as, in a part of the start, points above never see it, and
+        the upper bound stays that much too high. As of `wgflow.likelihood.annealing`, half of the
+        sandwich is the least error where works of two neighbours do not overlap, and the value
+        is NaN where bounds contradict each other or the value.
         """
         chains = self.up.shape[1]
         up, down = (side.logsumexp(1) - math.log(chains) for side in (self.up, self.down))
@@ -75,7 +77,8 @@ class Tally(NamedTuple):
         shares = (self.up - up[:, None]).exp() - (self.down - down[:, None]).exp()
         error = float(shares.sum(0).std()) / math.sqrt(chains)
         lower, upper = (float(side.sum()) for side in self.stones())
-        error = max(error, (upper - lower) / 2)
+        if float(self.up.logsumexp(1).min()) < math.log(OVERLAP):
+            error = max(error, (upper - lower) / 2)
         if not math.isfinite(value) or refuted(value, error, lower, upper):
             value, error = math.nan, math.inf
         return LogZ(base + value, error, base + lower, base + upper)
