@@ -1,6 +1,7 @@
 """``log Z`` of tallies against exact draws, Bennett's root and the stepping stones of works."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -82,7 +83,7 @@ def test_means_of_acceptance_and_rejection():
     # Λ between N(0, s²I) of the plane by quadrature of two exponential energies a and b:
     # E min(1, e^{(p-q)(e-f)}) with e ~ p e^{-pe}, f ~ q e^{-qf}, p < q, is 2p/(p+q).
     p = ((1 - BETAS) / 4 + BETAS).tolist()
-    exact = double([1 - 2 * a / (a + b) for a, b in zip(p[:-1], p[1:], strict=True)])
+    exact = double([1 - 2 * a / (a + b) for a, b in pairwise(p)])
     error = 4 * 0.5 / math.sqrt(50 * 200)
     torch.testing.assert_close(tally.rejection / 50, exact, atol=error, rtol=0)
 

@@ -3,6 +3,7 @@
 By ArviZ, after Vehtari, Gelman, Simpson, Carpenter and Bürkner 2021.
 """
 
+import numpy as np
 import torch
 from arviz_stats.base import array_stats
 from torch import Tensor
@@ -46,5 +47,5 @@ def effective_size(chains: Tensor) -> float:
     return min(float(kept * count), float(found.min()))
 
 
-def _array(chains: Tensor):  # noqa: ANN202 - NumPy's, for ArviZ alone
+def _array(chains: Tensor) -> np.ndarray:
     return chains.detach().double().cpu().numpy()
