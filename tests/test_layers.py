@@ -16,17 +16,19 @@ ROOMS = {
     "storage": "folder checkpoint",
     "data": "download images frames grids columns lazy transforms gaussianise tables arrays peek "
     "sources missing splits targets toys batches incomplete dataset "
-    "mixtures moments gaussian_mixture",
+    "gaussian_mixture mixtures moments",
     "energies": "precision microbatch base transformed conditional noise_levels network "
     "own_module layers principal mlp trunk unet noise_unet mixture noise_mlp joint_space inherit",
     "samplers": "base langevin kinetic independence particles descent population levels",
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference "
     "sequential",
     "targets": "symmetry base distributions particles regression catalogue",
-    "montecarlo": "base bridge annealed density near_proximal",
+    "montecarlo": "base bridge annealed density near_proximal replicas ladder tally diagnostics "
+    "parallel_tempering",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition restriction conditional",
-    "metrics": "alarms pairwise samples regions columns neighbours features fidelity classifier",
+    "metrics": "alarms pairwise samples sampled regions columns neighbours features fidelity "
+    "classifier",
     "plots": "style charts axes densities samples tables training motion",
     "schemes": "base dynamics population fresh short_run maximum_likelihood gradient_norm "
     "proximal matching dual detailed_balance joint across_levels",

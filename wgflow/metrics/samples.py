@@ -243,8 +243,9 @@ def _u_statistic(x: Tensor, y: Tensor, kernel: Callable[[Tensor], Tensor], chunk
 def _mean_within(x: Tensor, kernel: Callable[[Tensor], Tensor], chunk: int) -> Tensor:
     sums = []
     for first in range(0, len(x), chunk):
-        values = kernel(pairwise_distances(x[first : first + chunk], x))
-        sums.append(values.sum() - values.diagonal(first).sum())
+        values = kernel(pairwise_distances(x[first : first + chunk], x[first:]))
+        block = values[:, :chunk]  # counts each pair twice already
+        sums.append(2 * values.sum() - block.sum() - block.diagonal().sum())
     return torch.stack(sums).sum() / (len(x) * (len(x) - 1))
 
 

@@ -15,7 +15,6 @@ from wgflow.montecarlo.base import Method, Problem, Sampled
 from wgflow.montecarlo.bridge import (
     Chains,
     Moves,
-    adapted,
     chains_at,
     factor_of,
     first_step,
@@ -115,23 +114,29 @@ class AnnealedSMC(Method[AnnealedState]):
         weights = state.log_weight + log_weights(chains, old, new)
         if effective_fraction(weights) < ENOUGH:
             chains, weights = resampled(chains, weights, generator)
-        size, (first, second) = state.schedule.moves[-1].step, halves(len(weights))
+        grad, (first, second) = chains.grad(new), halves(len(weights))
         # Each half moves by the gradients of the other: by its own, particles would not be
         # independent of their kernel, and log Z biased by a tenth where d² is near their number.
-        grad = chains.grad(new)
-        ways = [Moves(size, factor_of(grad[h], weights[h])) for h in (second, first)]
+        factors = [factor_of(grad[h], weights[h]) for h in (second, first)]
+        steps = [state.schedule.moves[-1].step]
         for _ in range(self.moves):
-            used = ways[0]
             parts = [
-                moved(problem, at(chains, h), new, w, leapfrog=self.leapfrog, generator=generator)
-                for h, w in zip((first, second), ways, strict=True)
+                moved(
+                    problem,
+                    at(chains, half),
+                    new,
+                    Moves(steps[-1], factor),
+                    leapfrog=self.leapfrog,
+                    generator=generator,
+                )
+                for half, factor in zip((first, second), factors, strict=True)
             ]
             chains = Chains(*map(torch.cat, zip(*(c for c, _ in parts), strict=True)))
-            acceptance = torch.cat([a for _, a in parts])
-            ways = [adapted(w, acceptance, ACCEPTANCE, RATE) for w in ways]
+            acceptance = torch.cat([a for _, a in parts]).mean()
+            steps.append(steps[-1] * torch.exp(RATE * (acceptance - ACCEPTANCE)))
         betas, past = state.schedule
-        schedule = Schedule([*betas, new], [*past, used])
-        return AnnealedState(chains, weights, acceptance.mean(), schedule)
+        schedule = Schedule([*betas, new], [*past, Moves(steps[-1], factors[0])])
+        return AnnealedState(chains, weights, acceptance, schedule)
 
     def progress(self, state: AnnealedState) -> float:
         """β, on a scale on which its steps are about equal."""

@@ -12,7 +12,7 @@ from wgflow.data.targets import Target
 from wgflow.energies.base import Energy
 from wgflow.likelihood.annealing import LogZ
 
-S = TypeVar("S", bound=NamedTuple)
+S = TypeVar("S")
 
 
 @dataclass(eq=False)

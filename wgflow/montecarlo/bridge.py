@@ -199,12 +199,6 @@ def first_step(d: int) -> float:
     return 1.65 * d ** (-1 / 6)
 
 
-def adapted(moves: Moves, acceptance: Values, target: float, rate: float) -> Moves:
-    """Moves with η by Robbins-Monro: ``log η ← log η + rate (mean acceptance - target)``."""
-    gain = torch.exp(rate * (acceptance.mean() - target))
-    return moves._replace(step=moves.step * gain)
-
-
 def _check(rule: str, kept: Tensor, value: Tensor, x: Tensor) -> None:
     if not kept.all():
         at = int((~kept).nonzero()[0])

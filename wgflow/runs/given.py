@@ -3,9 +3,9 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -19,6 +19,7 @@ from wgflow.likelihood.annealing import LogZ
 from wgflow.montecarlo.annealed import AnnealedSMC
 from wgflow.montecarlo.base import Counted, Method, Problem, Sampled
 from wgflow.montecarlo.near_proximal import NearProximalFlow
+from wgflow.montecarlo.parallel_tempering import ParallelTempering
 from wgflow.runs import sampled
 from wgflow.runs.fit import fit, resume as resume_fit
 from wgflow.runs.judged import judged, proposal_scores
@@ -31,6 +32,7 @@ from wgflow.training.signals import stopping
 METHODS: dict[str, type[Method[Any]]] = {
     "near-proximal": NearProximalFlow,
     "annealed-smc": AnnealedSMC,
+    "parallel-tempering": ParallelTempering,
 }
 """Name of a method -> its class."""
 
@@ -84,7 +86,7 @@ def fit_energy(
             `TargetEnergy`; or the name of one.
         dim: of x; needed for a function.
         out: a new folder; None for ``runs/NAME-SEED``.
-        method: ``near-proximal`` or ``annealed-smc``.
+        method: ``near-proximal``, ``annealed-smc`` or ``parallel-tempering``.
         scale: standard deviation of the Gaussian of mean 0 where the particles start; None for
             the target's own, or 3 for a function. It should cover the mass of p.
         seed: of every random number.
@@ -106,7 +108,14 @@ def fit_energy(
     path = folder.free(Path("runs") / f"{_stem(target.name)}-{seed}") if out is None else Path(out)
     folder.check_new(path)
     configure(None, None, *settings)  # what is wrong with them is said before the work
-    request = Request(target.name, target.dim, method, asdict(made), seed, tuple(settings))
+    request = Request(
+        target.name,
+        target.dim,
+        method,
+        {f.name: getattr(made, f.name) for f in fields(cast(Any, made))},
+        seed,
+        tuple(settings),
+    )
     where = path / folder.TARGET
     with folder.locked(path):
         where.mkdir(parents=True, exist_ok=True)
@@ -138,8 +147,8 @@ def resume_energy(
     if not (where / sampled.RECORD).is_file():
         raise ValueError(f"{path} must be a run of a given energy: got no {sampled.RECORD}.")
     asked = sampled.asked_for(where)
-    fields = {k: asked[k] for k in ("name", "dim", "method", "options", "seed")}
-    request = Request(**fields, settings=tuple(asked["settings"]))
+    record = {k: asked[k] for k in ("name", "dim", "method", "options", "seed")}
+    request = Request(**record, settings=tuple(asked["settings"]))
     target = _target(energy or request.name, request.dim, None)
     mean, factor = (torch.tensor(asked["start"][k], dtype=torch.float64) for k in ("mean", "std"))
     target = target.starting(mean, factor) if asked["start"]["plain"] else target

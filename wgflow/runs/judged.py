@@ -1,14 +1,17 @@
 """Scores of samples of a given energy, and of the density that was learned from them."""
 
+import contextlib
 import math
 
 import torch
 from torch import Tensor
 
 from wgflow._random import Rng
-from wgflow.metrics.samples import energy_distance, mode_occupancy, sliced_w2
+from wgflow.metrics.sampled import distances, mode_shares
+from wgflow.metrics.samples import occupancy_error
 from wgflow.montecarlo.base import Sampled
 from wgflow.montecarlo.bridge import evaluated
+from wgflow.montecarlo.diagnostics import split_rhat
 from wgflow.runs.run import Run
 from wgflow.samplers.particles import effective_fraction
 from wgflow.targets.base import TargetEnergy
@@ -33,21 +36,23 @@ def judged(
     """
     scores: dict[str, float] = {}
     if target.modes is not None and target.modes.masses is not None:
-        shares = mode_occupancy(x, target.modes.centers.to(x)).double()
         masses = target.modes.masses.double()
-        scores["target_mode_error"] = float((shares - masses).abs().max())
-        noise = (masses * (1 - masses) / max(found.ess, 1.0)).sqrt()
-        scores["target_mode_error_floor"] = float(noise.max())
+        found_shares = mode_shares(x, target.modes.centers.to(x)).shares.double()
+        floor = occupancy_error(masses, max(found.ess, 1.0))
+        scores["target_mode_error"] = float((found_shares - masses).abs().max())
+        scores["target_mode_error_floor"] = float(floor.max())
     if target.known is not None:
         count = min(len(x), DRAWS)
         exact = [
             target.lift(target.known.sample(count, dtype=x.dtype, generator=generator))
             for _ in range(2)
         ]
-        for name, metric in (("energy_distance", energy_distance), ("sliced_w2", sliced_w2)):
-            scores[f"target_{name}"] = float(metric(x[:count], exact[0]))
-            scores[f"target_{name}_floor"] = float(metric(exact[1], exact[0]))
+        for name, scored in distances(x[:count], *exact, target.energy).items():
+            scores |= {f"target_{name}": scored.score, f"target_{name}_floor": scored.floor}
         scores["target_log_z_true"] = target.known.log_z
+    if found.chains is not None:
+        with contextlib.suppress(ValueError):  # of too few positions
+            scores["target_rhat"] = float(split_rhat(found.chains).max())
     return {name: value for name, value in scores.items() if math.isfinite(value)}
 
 
