@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from wgflow.runs.evaluate import evaluate as evaluate
     from wgflow.runs.filling import fill as fill
     from wgflow.runs.fit import fit as fit, resume as resume
+    from wgflow.runs.given import fit_energy as fit_energy, resume_energy as resume_energy
     from wgflow.runs.load import (
         from_pretrained as from_pretrained,
         load as load,
@@ -110,6 +111,7 @@ _NAMES = {
     "runs.evaluate": "evaluate",
     "runs.filling": "fill",
     "runs.fit": "fit resume",
+    "runs.given": "fit_energy resume_energy",
     "runs.load": "from_pretrained load publish",
     "runs.rows": "score_rows",
     "runs.run": "Run",

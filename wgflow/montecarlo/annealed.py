@@ -118,7 +118,7 @@ class AnnealedSMC(Method[AnnealedState]):
         # Each half moves by the gradients of the other: by its own, particles would not be
         # independent of their kernel, and log Z biased by a tenth where d² is near their number.
         factors = [factor_of(grad[h], weights[h]) for h in (second, first)]
-        steps = [state.schedule.moves[-1].step]
+        steps, acceptance = [state.schedule.moves[-1].step], state.acceptance
         for _ in range(self.moves):
             parts = [
                 moved(

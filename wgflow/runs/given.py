@@ -108,14 +108,8 @@ def fit_energy(
     path = folder.free(Path("runs") / f"{_stem(target.name)}-{seed}") if out is None else Path(out)
     folder.check_new(path)
     configure(None, None, *settings)  # what is wrong with them is said before the work
-    request = Request(
-        target.name,
-        target.dim,
-        method,
-        {f.name: getattr(made, f.name) for f in fields(cast(Any, made))},
-        seed,
-        tuple(settings),
-    )
+    chosen = {f.name: getattr(made, f.name) for f in fields(cast(Any, made))}
+    request = Request(target.name, target.dim, method, chosen, seed, tuple(settings))
     where = path / folder.TARGET
     with folder.locked(path):
         where.mkdir(parents=True, exist_ok=True)

@@ -43,11 +43,9 @@ def judged(
         scores["target_mode_error_floor"] = float(floor.max())
     if target.known is not None:
         count = min(len(x), DRAWS)
-        exact = [
-            target.lift(target.known.sample(count, dtype=x.dtype, generator=generator))
-            for _ in range(2)
-        ]
-        for name, scored in distances(x[:count], *exact, target.energy).items():
+        draws = target.known.sample(2 * count, dtype=x.dtype, generator=generator)
+        first, second = target.lift(draws).chunk(2)
+        for name, scored in distances(x[:count], first, second, target.energy).items():
             scores |= {f"target_{name}": scored.score, f"target_{name}_floor": scored.floor}
         scores["target_log_z_true"] = target.known.log_z
     if found.chains is not None:
@@ -59,7 +57,7 @@ def judged(
 def proposal_scores(run: Run, target: TargetEnergy, *, seed: int = 0) -> dict[str, float]:
     """How good a proposal the learned density q is: effective fraction of weights ``e^{-V}/q``.
 
-    And both relative entropies to p, by ``log Z`` of V: of draws of q, and of the samples.
+    And both relative entropies to p, by ``log Z`` of V: of draws of q, and of held-out samples.
     """
     generator = torch.Generator().manual_seed(seed)
     u = run.sample(PROPOSALS, generator=generator)
@@ -67,17 +65,15 @@ def proposal_scores(run: Run, target: TargetEnergy, *, seed: int = 0) -> dict[st
     v, _ = evaluated(target.reduced, u.double())
     found = run.target
     assert found is not None
-    points = found.samples[:PROPOSALS].double()
-    free = target.project(points)
-    forward = -evaluated(target.reduced, free)[0] - run.log_prob(free.to(u)).double()
+    unseen = run.dataset.test[:PROPOSALS].to(u)
+    forward = -evaluated(target.reduced, unseen.double())[0] - run.log_prob(unseen).double()
     log_z = found.normaliser.value
     reverse = log_q + v
-    count = math.sqrt(len(u))
     scores = {
         "proposal_ess": float(effective_fraction(-v - log_q)),
         "target_kl": float(forward.mean()) - log_z,
-        "target_kl_error": float(forward.std()) / count,
+        "target_kl_error": float(forward.std()) / math.sqrt(len(unseen)),
         "target_kl_reverse": float(reverse.mean()) + log_z,
-        "target_kl_reverse_error": float(reverse.std()) / count,
+        "target_kl_reverse_error": float(reverse.std()) / math.sqrt(len(u)),
     }
     return {name: value for name, value in scores.items() if math.isfinite(value)}
