@@ -22,7 +22,7 @@ ROOMS = {
     "samplers": "base langevin kinetic independence particles descent population levels",
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference "
     "sequential",
-    "targets": "symmetry base distributions particles regression catalogue",
+    "targets": "symmetry base distributions particles regression catalogue external checks",
     "montecarlo": "base",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition restriction conditional",
