@@ -1,5 +1,7 @@
 """Given energies by name."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -81,8 +83,8 @@ def test_another_file_is_not_german_credit(tmp_path, text):
         (("funnel", 1), "`dim` must be ≥ 2 for funnel: got 1"),
         (("gmm", 0), "`dim` must be ≥ 1 for gmm: got 0"),
         (("german-credit",), "`data` must be the file of german-credit, german.data-numeric"),
-        (("german-credit", None, "none.txt"), "`data` must be a file of rows of numbers"),
-        (("gmm", None, "none.txt"), "`data` must be left out for gmm"),
+        (("german-credit", None, Path("none.txt")), "`data` must be a file of rows of numbers"),
+        (("gmm", None, Path("none.txt")), "`data` must be left out for gmm"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

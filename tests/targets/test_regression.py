@@ -27,7 +27,7 @@ def test_the_energy_is_minus_log_prior_times_likelihood():
     likelihood = Bernoulli(logits=logits).log_prob(torch.from_numpy(Y).double()).sum(1)
     prior = Normal(0.0, 2.0).log_prob(w).sum(1)
     constant = 2 * math.log(2 * math.pi * 4)  # of the prior, (2πs²)^{d/2}
-    torch.testing.assert_close(target.energy(w), constant - likelihood - prior)
+    torch.testing.assert_close(target.energy(w), -likelihood - prior - constant)
     torch.testing.assert_close(target.start.log_prob(w), prior)
 
 

@@ -5,6 +5,7 @@ import torch
 from problems import F64, seeded
 from scipy.stats import chi2
 
+from wgflow.data.targets import Gaussian
 from wgflow.targets.base import TargetEnergy
 from wgflow.targets.particles import LennardJones
 from wgflow.targets.symmetry import ParticleSystem
@@ -17,7 +18,7 @@ def normal(*shape, seed=0):
 
 
 def lifted(system):
-    start = torch.distributions.MultivariateNormal(torch.zeros(1), torch.eye(1))
+    start = Gaussian(torch.zeros(system.free), torch.eye(system.free, dtype=F64))
     return TargetEnergy("", LennardJones(system), system.dim, start, system=system)
 
 
