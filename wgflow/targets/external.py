@@ -55,11 +55,7 @@ def wrapped(energy: Any, dim: int | None, name: str = "energy") -> TargetEnergy:
     Raises:
         ValueError: it is none of these, or the dimension is missing or another.
     """
-    if not callable(energy) and not isinstance(energy, TargetEnergy):
-        raise ValueError(
-            f"`target` must be a function of points (batch, dim): {name} is "
-            f"{type(energy).__name__}."
-        )
+    _check_callable(energy, name)
     own = energy.dim if isinstance(energy, TargetEnergy | Target) else dim
     if own is None:
         raise ValueError(f"`dim` must be given for a function, as {name} is one: got none.")
@@ -71,6 +67,12 @@ def wrapped(energy: Any, dim: int | None, name: str = "energy") -> TargetEnergy:
     start = Gaussian(torch.zeros(own), START**2 * torch.eye(own, dtype=torch.float64))
     known = energy if isinstance(energy, Target) else None
     return TargetEnergy(name, energy, own, start, "an energy of your own", known=known)
+
+
+def _check_callable(energy: Any, name: str) -> None:
+    if not callable(energy) and not isinstance(energy, TargetEnergy):
+        got = type(energy).__name__
+        raise ValueError(f"`target` must be a function of points (batch, dim): {name} is {got}.")
 
 
 def _run(path: Path) -> ModuleType:
