@@ -104,7 +104,7 @@ HOSTILE = {
     "must keep the dtype torch.float64: mine.py:f returns torch.float16": (
         lambda x: x.square().sum(1).half()
     ),
-    "must be a number everywhere: mine.py:f is NaN at x": nan_in_a_region,
+    r"must be a number everywhere \(inf .* support\): mine.py:f is NaN at x": nan_in_a_region,
     "must be bounded below: mine.py:f is -inf at x": lambda x: torch.where(
         x[:, 0] > 0, -math.inf, x.sum(1)
     ),
@@ -118,7 +118,11 @@ HOSTILE = {
         (x - x.mean(0)).square().sum(1)
     ),
     "must be differentiable by torch: mine.py:f has no graph": in_numpy,
-    "must be differentiable in x: mine.py:f has a graph without x": lambda x: (
+    "must be differentiable by torch: mine.py:f raises RuntimeError: Can't call numpy": lambda x: (
+        torch.from_numpy(x.numpy() ** 2).sum(1)
+    ),
+    "must leave x as it is: mine.py:f writes into it": lambda x: x.mul_(2).square().sum(1),
+    "must be differentiable by torch: mine.py:f has no graph of autograd from x": lambda x: (
         x.detach().square().sum(1) * torch.ones(1, dtype=x.dtype, requires_grad=True)
     ),
     "must be differentiable: mine.py:f has a gradient that is not finite": lambda x: (

@@ -74,11 +74,11 @@ def _check_dims(target: TargetEnergy) -> None:
 
 def _values(target: TargetEnergy, x: Points) -> Values:
     """V(x), one number a point in its dtype, of which nothing else is known."""
+    given = x.clone()
     try:
-        values = target.energy(x)
+        values = target.energy(given)
     except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        _refuse(target, "be computable", f"raises {said}", x[0])
+        _refuse(target, "be computable", f"raises {_said(error)}", x[0])
     if not isinstance(values, Tensor):
         _refuse(target, "return a tensor", f"returns {type(values).__name__}", x[0])
     if values.shape != (len(x),):
@@ -86,13 +86,16 @@ def _values(target: TargetEnergy, x: Points) -> Values:
         _refuse(target, f"return shape ({len(x)},)", f"returns {shapes}", x[0])
     if values.dtype != x.dtype:
         _refuse(target, f"keep the dtype {x.dtype}", f"returns {values.dtype}", x[0])
+    if not torch.equal(given, x):
+        _refuse(target, "leave x as it is", "writes into it", x[0])
     return values.detach()
 
 
 def _check_numbers(probe: _Probe) -> None:
     target, _, x, values = probe
     if (nan := values.isnan()).any():
-        _refuse(target, "be a number everywhere", "is NaN", x[nan][0])
+        rule = "be a number everywhere (inf outside the support)"
+        _refuse(target, rule, "is NaN", x[nan][0])
     if (bottomless := values == -math.inf).any():
         _refuse(target, "be bounded below", "is -inf", x[bottomless][0])
     if not values.isfinite().any():
@@ -127,19 +130,19 @@ def _check_gradient(probe: _Probe, generator: Rng) -> None:
 
 def _gradient(target: TargetEnergy, x: Points) -> Points:
     """∇V(x) by autograd."""
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        values = target.energy(x)
-        if not values.requires_grad:
-            hint = "has no graph of autograd (if it is constant, add 0 * x.sum(1))"
-            _refuse(target, "be differentiable by torch", hint, x[0])
-        try:
-            (grad,) = torch.autograd.grad(values.sum(), x, allow_unused=True)
-        except RuntimeError as error:
-            said = " ".join(str(error).split())
-            _refuse(target, "be differentiable by torch", f"raises {said}", x[0])
+    try:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            values = target.energy(x)
+            if values.requires_grad:
+                (grad,) = torch.autograd.grad(values.sum(), x, allow_unused=True)
+            else:
+                grad = None
+    except Exception as error:
+        _refuse(target, "be differentiable by torch", f"raises {_said(error)}", x[0])
     if grad is None:
-        _refuse(target, "be differentiable in x", "has a graph without x", x[0])
+        hint = "has no graph of autograd from x (if it is constant, add 0 * x.sum(1))"
+        _refuse(target, "be differentiable by torch", hint, x[0])
     return grad
 
 
@@ -228,6 +231,11 @@ def _units(count: int, like: Tensor, generator: Rng) -> Tensor:
     """Uniform directions, (count, d)."""
     z = torch.randn(count, like.shape[1], dtype=like.dtype, generator=generator)
     return z / torch.linalg.vector_norm(z, dim=1, keepdim=True)
+
+
+def _said(error: Exception) -> str:
+    """Its kind and message in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _refuse(target: TargetEnergy, rule: str, said: str, point: Tensor) -> NoReturn:

@@ -88,7 +88,7 @@ def _run(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        del sys.modules[name]
+        sys.modules.pop(name, None)
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(f"`target` must be in a file that runs: {path} raises {said}") from error
     return module
