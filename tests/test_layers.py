@@ -22,7 +22,7 @@ ROOMS = {
     "samplers": "base langevin kinetic independence particles descent population levels",
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference "
     "sequential",
-    "targets": "symmetry base distributions particles regression catalogue",
+    "targets": "symmetry base distributions particles regression catalogue external checks",
     "montecarlo": "base bridge annealed density near_proximal replicas ladder tally diagnostics "
     "parallel_tempering",
     "flows": "base path heat log_z heat_flow",
@@ -40,7 +40,7 @@ ROOMS = {
     "filling outliers judged given",
     "estimators": "base density outliers",
     "report": "template material scores verdict film page comparison finish",
-    "cli": "printing options progress tables train sample inverse interpolate ood score "
+    "cli": "printing options progress tables train flow sample inverse interpolate ood score "
     "evaluate compare data entry",
 }
 """The rooms from bottom to top, and in each its modules in their order; `__init__` comes last,

@@ -85,6 +85,11 @@ if TYPE_CHECKING:
         Reverse as Reverse,
         Scheme as Scheme,
     )
+    from wgflow.targets.base import Modes as Modes, TargetEnergy as TargetEnergy
+    from wgflow.targets.checks import check_target as check_target
+    from wgflow.targets.external import target_of as target_of
+    from wgflow.targets.regression import logistic_regression as logistic_regression
+    from wgflow.targets.symmetry import ParticleSystem as ParticleSystem
     from wgflow.tasks.conditional import ConditionalDensity as ConditionalDensity
     from wgflow.training.loop import train as train
 
@@ -123,6 +128,11 @@ _NAMES = {
     "schemes": "AcrossLevels DetailedBalance DualScoreMatching EnergyMatching FirstOrder Forward "
     "FromData FromNoise FromReference GradientNorm InnerDescent Joint MaximumLikelihood "
     "NearProximal Population Reverse Scheme",
+    "targets.base": "Modes TargetEnergy",
+    "targets.checks": "check_target",
+    "targets.external": "target_of",
+    "targets.regression": "logistic_regression",
+    "targets.symmetry": "ParticleSystem",
     "tasks.conditional": "ConditionalDensity",
     "training.loop": "train",
 }
