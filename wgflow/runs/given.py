@@ -148,8 +148,8 @@ def resume_energy(
     if not (where / sampled.RECORD).is_file():
         raise ValueError(f"{path} must be a run of a given energy: got no {sampled.RECORD}.")
     asked = sampled.asked_for(where)
-    record = {k: asked[k] for k in ("name", "dim", "method", "options", "seed", "data")}
-    request = Request(**record, settings=tuple(asked["settings"]))
+    given = {k: asked[k] for k in ("name", "dim", "method", "options", "seed", "data")}
+    request = Request(**given, settings=tuple(asked["settings"]))
     target = _target(energy or request.name, request.dim, None, request.data)
     mean, factor = (torch.tensor(asked["start"][k], dtype=torch.float64) for k in ("mean", "std"))
     target = target.starting(mean, factor) if asked["start"]["plain"] else target
@@ -246,7 +246,7 @@ def _learned(
         given = [*request.settings, f"seed={request.seed}"]
         run = fit(configure(points, None, *given), path, listener=listener)
     record = folder.read_json(where / sampled.RECORD)
-    if "proposal_ess" not in record["found"]["scores"]:
+    if sampled.is_unfinished(path):
         record["found"]["scores"] |= proposal_scores(run, target, seed=request.seed)
         folder.write_json(where / sampled.RECORD, record)
     return replace(run, target=sampled.read(path))
