@@ -40,6 +40,9 @@ METHODS: dict[str, type[Method[Any]]] = {
 EVERY = 20.0
 """Seconds between two checkpoints."""
 
+RECIPE = "tables"
+"""Of learning the density, at any dimension: it starts from a stacked mixture."""
+
 STREAM = 77
 """Number of the random stream of methods."""
 
@@ -112,7 +115,7 @@ def fit_energy(
     made = METHODS[method](**options)
     path = folder.free(Path("runs") / f"{_stem(target.name)}-{seed}") if out is None else Path(out)
     folder.check_new(path)
-    configure(None, None, *settings)  # what is wrong with them is said before the work
+    configure(None, RECIPE, *settings)  # what is wrong with them is said before the work
     check_target(target, generator=stream(seed, STREAM + 1))
     file = None if data is None else str(Path(data).resolve())
     chosen = {f.name: getattr(made, f.name) for f in fields(cast(Any, made))}
@@ -244,7 +247,7 @@ def _learned(
     else:
         points = str((where / sampled.FREE).resolve())
         given = [*request.settings, f"seed={request.seed}"]
-        run = fit(configure(points, None, *given), path, listener=listener)
+        run = fit(configure(points, RECIPE, *given), path, listener=listener)
     record = folder.read_json(where / sampled.RECORD)
     if sampled.is_unfinished(path):
         record["found"]["scores"] |= proposal_scores(run, target, seed=request.seed)
