@@ -46,8 +46,8 @@ def target_alarms(scores: Mapping[str, float]) -> Iterator[Said]:
     if (share := scores.get("proposal_ess", 1.0)) < PROPOSAL:
         yield (
             "proposal",
-            f"The learned density is a rough one: its draws are worth {100 * share:.2g} % of their "
-            "number as proposals for the given energy.",
+            f"The learned density is a rough one: its draws are worth {100 * share:.2g} % "
+            "of their number as proposals for the given energy.",
             "fair",
         )
 
