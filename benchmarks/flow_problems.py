@@ -12,6 +12,9 @@ from benchmarks.flow_learners import Density
 from wgflow.data.targets import Gaussian, GaussianMixture, Target
 from wgflow.likelihood.gaussian import GaussianLaw, gaussian_kl, heun_law, ou_law
 
+MASSES = 50_000
+"""Draws for the divergence of masses; its weights are bounded."""
+
 SPREAD = 2.0
 """Standard deviations of the Gaussian are between its inverse and this."""
 
@@ -110,7 +113,7 @@ class Mixture(Problem):
         log_parts = -torch.cdist(x, target.means).square() / 2
         shares = log_parts.softmax(1).mean(0)
         # Both mixtures are means over parts, so that draws of one serve for the other.
-        draws = density(target).sample(200_000, 3)
+        draws = density(target).sample(MASSES, 3)
         parts = (-torch.cdist(draws, target.means).square() / 2).log_softmax(1)
         ratio = (parts.exp() @ shares) * len(shares)  # q/p, below len(shares)
         return {

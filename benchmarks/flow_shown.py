@@ -20,9 +20,7 @@ def shown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The tables of all rows."""
     tables = {
         "Ornstein-Uhlenbeck, symmetric KL ± its error (CPU s)": ornstein_uhlenbeck(rows),
-        "Mixtures at T = 4, symmetric KL to the end of the flow ± its error (CPU s)": mixture(
-            rows
-        ),
+        "Mixtures at T = 4, symmetric KL to the flow's end ± its error (CPU s)": mixture(rows),
     }
     return "\n\n".join(f"{title}:\n\n{text}" for title, text in tables.items())
 

@@ -106,7 +106,7 @@ def ula_law(start: GaussianLaw, target: GaussianLaw, step: float, steps: int) ->
 def heun_law(start: GaussianLaw, target: GaussianLaw, step: float, steps: int) -> GaussianLaw:
     """The distribution after n steps of the stochastic Heun scheme, `wgflow.samplers.heun`.
 
-    For each eigenvalue λ of A, with ``z = ελ``, a step is ``x ← (1 - z + z²/2) x + (1 - z/2)√(2ε) ξ``
+    With ``z = ελ`` for an eigenvalue λ of A, a step is ``x ← (1-z+z²/2) x + (1-z/2) √(2ε) ξ``
     about b, whose stationary variance is ``(2-z)/(2-z+z²/2) / λ``: biased at order two.
 
     Args:
