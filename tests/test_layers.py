@@ -19,7 +19,7 @@ ROOMS = {
     "gaussian_mixture mixtures moments",
     "energies": "precision microbatch base transformed conditional noise_levels network "
     "own_module layers principal mlp trunk unet noise_unet mixture noise_mlp joint_space inherit",
-    "samplers": "base langevin kinetic independence particles descent population levels",
+    "samplers": "base langevin diffusion kinetic independence particles descent population levels",
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference "
     "sequential",
     "targets": "symmetry base distributions particles regression catalogue external checks",
