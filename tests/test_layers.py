@@ -16,7 +16,7 @@ ROOMS = {
     "storage": "folder checkpoint",
     "data": "download images frames grids columns lazy transforms gaussianise tables arrays peek "
     "sources missing splits targets toys batches incomplete dataset "
-    "mixtures moments gaussian_mixture",
+    "gaussian_mixture mixtures moments",
     "energies": "precision microbatch base transformed conditional noise_levels network "
     "own_module layers principal mlp trunk unet noise_unet mixture noise_mlp joint_space inherit",
     "samplers": "base langevin kinetic independence particles descent population levels",
