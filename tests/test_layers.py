@@ -31,6 +31,7 @@ ROOMS = {
     "schemes": "base dynamics population fresh short_run maximum_likelihood gradient_norm "
     "proximal matching dual detailed_balance joint across_levels",
     "config": "schema toml recipes",
+    "machine": "doctor",
     "distributed": "ranks islands launch",
     "training": "signals muon schedule loop health recorder checks loading learner warm_start "
     "validation progress runner",
@@ -39,7 +40,7 @@ ROOMS = {
     "estimators": "base density outliers",
     "report": "template material scores verdict film page comparison finish",
     "cli": "printing options progress tables train sample inverse interpolate ood score "
-    "evaluate compare data entry",
+    "evaluate compare data machine entry",
 }
 """The rooms from bottom to top, and in each its modules in their order; `__init__` comes last,
 but of rooms that others import by name it only has a sentence."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from wgflow.estimators.density import EnergyDensity as EnergyDensity
     from wgflow.estimators.outliers import EnergyOutlier as EnergyOutlier
     from wgflow.flows import Flow as Flow, HeatFlow as HeatFlow, MatchedPath as MatchedPath
+    from wgflow.machine.doctor import doctor as doctor
     from wgflow.metrics.alarms import Alarm as Alarm, alarms as alarms
     from wgflow.report.comparison import compare_report as compare_report
     from wgflow.report.finish import finish as finish
@@ -101,6 +102,7 @@ _NAMES = {
     "estimators.density": "EnergyDensity",
     "estimators.outliers": "EnergyOutlier",
     "flows": "Flow HeatFlow MatchedPath",
+    "machine.doctor": "doctor",
     "metrics.alarms": "Alarm alarms",
     "report.comparison": "compare_report",
     "report.finish": "finish",
