@@ -35,10 +35,10 @@ ROOMS = {
     "distributed": "ranks islands launch",
     "training": "signals muon schedule loop health recorder checks loading learner warm_start "
     "validation progress runner",
-    "runs": "summaries zoo run load fit uses trust evaluate classes compose sampling rows "
+    "runs": "summaries zoo run load hub fit uses trust evaluate classes compose sampling rows "
     "filling outliers",
     "estimators": "base density outliers",
-    "report": "template material scores verdict film page comparison finish",
+    "report": "template material scores verdict film page card comparison finish",
     "cli": "printing options progress tables train sample inverse interpolate ood score "
     "evaluate compare data machine entry",
 }
