@@ -20,7 +20,7 @@ from wgflow.data.download import SETS, data_folder, is_fetched
 COMPILERS = ("c++", "g++", "clang++", "cl")
 """Any of them lets PyTorch compile for a CPU."""
 
-NOT_FOR_USERS = ("dev", "docs", "benchmarks", "audit")
+NOT_FOR_USERS = ("dev", "docs", "benchmarks", "distributions", "audit")
 """Extras that only work on the package itself needs."""
 
 
