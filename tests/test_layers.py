@@ -31,7 +31,7 @@ ROOMS = {
     "schemes": "base dynamics population fresh short_run maximum_likelihood gradient_norm "
     "proximal matching dual detailed_balance joint across_levels",
     "config": "schema toml recipes",
-    "machine": "doctor",
+    "machine": "doctor bench",
     "distributed": "ranks islands launch",
     "training": "signals muon schedule loop health recorder checks loading learner warm_start "
     "validation progress runner",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from wgflow.estimators.density import EnergyDensity as EnergyDensity
     from wgflow.estimators.outliers import EnergyOutlier as EnergyOutlier
     from wgflow.flows import Flow as Flow, HeatFlow as HeatFlow, MatchedPath as MatchedPath
+    from wgflow.machine.bench import bench as bench
     from wgflow.machine.doctor import doctor as doctor
     from wgflow.metrics.alarms import Alarm as Alarm, alarms as alarms
     from wgflow.report.card import push_to_hub as push_to_hub
@@ -100,6 +101,7 @@ _NAMES = {
     "estimators.density": "EnergyDensity",
     "estimators.outliers": "EnergyOutlier",
     "flows": "Flow HeatFlow MatchedPath",
+    "machine.bench": "bench",
     "machine.doctor": "doctor",
     "metrics.alarms": "Alarm alarms",
     "report.card": "push_to_hub",

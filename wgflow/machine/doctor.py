@@ -149,12 +149,12 @@ def _devices(torch: Any) -> dict[str, str]:
 def _threads(torch: Any) -> dict[str, int | str | None]:
     return {
         "threads": None if torch is None else torch.get_num_threads(),
-        "cores": _cores(),
+        "cores": usable_cores(),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
     }
 
 
-def _cores() -> int:
+def usable_cores() -> int:
     """Cores that this process may use, which on a shared machine are fewer than there are."""
     if platform.system() == "Linux":
         return len(os.sched_getaffinity(0))
