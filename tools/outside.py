@@ -38,6 +38,8 @@ def environment(path: Path) -> Path:
     """The Python of a new environment, in which the packages of this one can be imported."""
     venv.create(path, with_pip=True)
     python = path / "bin" / "python"
+    # Python 3.11 brings one that is too old to build with, and would come first.
+    call(python, "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools", cwd=path)
     purelib = "import sysconfig; print(sysconfig.get_path('purelib'))"
     home = Path(call(python, "-c", purelib, cwd=path).strip())
     # A path in such a file is searched after the environment's own packages, and the files of the
