@@ -71,6 +71,17 @@ def test_what_cannot_be_tried_is_said(monkeypatch):
     assert {gain.setting for gain in found.gains} == {"mixed precision", "double precision"}
 
 
+def test_a_gain_is_how_many_times_faster_a_setting_is():
+    def timed(works):
+        assert list(works) == ["usual", "other"]
+        both = {"usual": [4.0, 6.0, 4.0], "other": [2.0, 2.0, 2.0]}
+        return {name: torch.tensor(times, dtype=torch.float64) for name, times in both.items()}
+
+    energy = perceptron()
+    gain = bench_module._gain("a", energy, bench_module.Setting(energy), 8, timed)
+    assert gain == Gain("a", 8, 2.0, 2.0, 2.5)
+
+
 @pytest.mark.parametrize(
     ("ratio", "low", "pays"), [(1.5, 1.2, True), (1.05, 1.04, False), (1.5, 0.9, False)]
 )
