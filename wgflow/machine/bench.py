@@ -94,16 +94,28 @@ def perceptron(dtype: torch.dtype = torch.float32) -> nn.Module:
     return energy.to(dtype).requires_grad_(False)
 
 
-def in_turn(works: Mapping[str, Work], seconds: float, rounds: int = ROUNDS) -> dict[str, Tensor]:
-    """Seconds per call of each, (rounds,): in every round a block of calls of each in turn."""
-    counts = {name: max(1, round(seconds / _once(work))) for name, work in works.items()}
+def in_turn(
+    works: Mapping[str, Work],
+    seconds: float,
+    rounds: int = ROUNDS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Tensor]:
+    """Seconds per call of each, (rounds,): in every round a block of calls of each in turn.
+
+    Args:
+        works: what is called, by name.
+        seconds: of a block, about.
+        rounds: blocks of each.
+        clock: `time.process_time` counts what this process computes and not what it waits for.
+    """
+    counts = {name: max(1, round(seconds / _once(work, clock))) for name, work in works.items()}
     found: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
-            start = time.perf_counter()
+            start = clock()
             for _ in range(counts[name]):
                 work()
-            found[name].append((time.perf_counter() - start) / counts[name])
+            found[name].append((clock() - start) / counts[name])
     return {name: torch.tensor(times, dtype=torch.float64) for name, times in found.items()}
 
 
@@ -183,12 +195,12 @@ def _gain(
     return Gain(name, count, middle, low, high)
 
 
-def _once(work: Work) -> float:
+def _once(work: Work, clock: Callable[[], float]) -> float:
     """Seconds of a call that is not the first."""
     work()
-    start = time.perf_counter()
+    start = clock()
     work()
-    return max(time.perf_counter() - start, 1e-7)
+    return max(clock() - start, 1e-7)
 
 
 @contextmanager
