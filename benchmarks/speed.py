@@ -6,9 +6,9 @@
 
 One perceptron, 2-256-256-1 with SiLU and fixed weights, one thread, single precision, one process:
 in every round a block of steps of each in turn. Steps are counted in CPU seconds of this process,
-so that what else runs on the machine counts little. A ratio is the median over the rounds of WGFlow's
-speed over the other's, with its quartiles. Each peer steps as its own sampling loop does, with the
-parameters frozen where it freezes them. A peer that is not installed is left out.
+so that what else runs on the machine counts little. A ratio is the median over the rounds of
+WGFlow's speed over the other's, with its quartiles. Each peer steps as its own sampling loop does,
+with the parameters frozen where it freezes them. A peer that is not installed is left out.
 """
 
 import argparse
