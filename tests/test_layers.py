@@ -33,15 +33,16 @@ ROOMS = {
     "schemes": "base dynamics population fresh short_run maximum_likelihood gradient_norm "
     "proximal matching dual detailed_balance joint across_levels",
     "config": "schema toml recipes",
+    "machine": "doctor bench",
     "distributed": "ranks islands launch",
     "training": "signals muon schedule loop health recorder checks loading learner warm_start "
     "validation progress runner",
-    "runs": "sampled summaries zoo run load fit uses trust evaluate classes compose sampling rows "
-    "filling outliers judged given",
+    "runs": "sampled summaries zoo run load hub fit uses trust evaluate classes compose sampling "
+    "rows filling outliers judged given",
     "estimators": "base density outliers",
-    "report": "template material scores verdict film page comparison finish",
+    "report": "template material scores verdict film page card comparison finish",
     "cli": "printing options progress tables train flow sample inverse interpolate ood score "
-    "evaluate compare data entry",
+    "evaluate compare data machine entry",
 }
 """The rooms from bottom to top, and in each its modules in their order; `__init__` comes last,
 but of rooms that others import by name it only has a sentence."""

@@ -14,6 +14,7 @@ from wgflow.cli import (
     flow,
     interpolate,
     inverse,
+    machine,
     ood,
     sample,
     score,
@@ -52,7 +53,6 @@ def _message(error: Exception) -> str:
 
 app = typer.Typer(
     cls=Verbs,
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -98,7 +98,7 @@ def common(
     """Learn a density from data as a neural energy, by Wasserstein gradient flow."""
 
 
-for group in (train, flow, sample, evaluate, compare, inverse, interpolate, score, ood):
+for group in (train, flow, sample, evaluate, compare, inverse, interpolate, score, ood, machine):
     app.add_typer(group.verbs)
 app.add_typer(
     data.verbs, name="data", help="Fetch data sets.", epilog="- `wgflow data fetch mnist`"
