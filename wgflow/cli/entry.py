@@ -7,7 +7,19 @@ import typer
 from typer.core import TyperGroup
 
 from wgflow._version import __version__
-from wgflow.cli import compare, data, evaluate, interpolate, inverse, ood, sample, score, train
+from wgflow.cli import (
+    compare,
+    data,
+    evaluate,
+    flow,
+    interpolate,
+    inverse,
+    machine,
+    ood,
+    sample,
+    score,
+    train,
+)
 from wgflow.errors import WGFlowError
 
 
@@ -41,7 +53,6 @@ def _message(error: Exception) -> str:
 
 app = typer.Typer(
     cls=Verbs,
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -53,6 +64,7 @@ app = typer.Typer(
 - `wgflow evaluate runs/first --json`
 - `wgflow train moons --set scheme=maximum-likelihood --out runs/second`
 - `wgflow compare runs/first runs/second`
+- `wgflow flow gmm --dim 20`: samples and a density of a given energy
 - `wgflow score runs/first rows.csv --out scores.csv`
 - `wgflow ood runs/first rings`
 
@@ -86,7 +98,7 @@ def common(
     """Learn a density from data as a neural energy, by Wasserstein gradient flow."""
 
 
-for group in (train, sample, evaluate, compare, inverse, interpolate, score, ood):
+for group in (train, flow, sample, evaluate, compare, inverse, interpolate, score, ood, machine):
     app.add_typer(group.verbs)
 app.add_typer(
     data.verbs, name="data", help="Fetch data sets.", epilog="- `wgflow data fetch mnist`"

@@ -111,7 +111,7 @@ def train(
     with _launched(devices, nodes, settings.device, settings.training.steps) as together:
         run = fit(settings, out, **together)
     if together["ranks"].first:
-        _finish(run, not no_report, as_json)
+        completed(run, not no_report, as_json)
 
 
 @verbs.command(
@@ -130,13 +130,19 @@ def resume(
 ) -> None:
     """Continue a run that was stopped or killed."""
     from wgflow.runs.fit import resume as resume_run
+    from wgflow.runs.sampled import is_unfinished
 
+    if is_unfinished(folder):
+        from wgflow.cli.flow import resumed
+
+        completed(resumed(folder), not no_report, as_json)
+        return
     config = read_settings(folder)
     usual = read_json(folder / ENVIRONMENT).get("ranks", 1) if nodes is None else 1
     with _launched(devices, nodes, config["device"], config["training.steps"], usual) as together:
         run = resume_run(folder, **together)
     if together["ranks"].first:
-        _finish(run, not no_report, as_json)
+        completed(run, not no_report, as_json)
 
 
 @contextmanager
@@ -153,7 +159,7 @@ def _launched(
         yield {"ranks": ranks, "listener": progress}
 
 
-def _finish(run: "Run", report: bool, as_json: bool) -> None:
+def completed(run: "Run", report: bool, as_json: bool) -> None:
     """Evaluate a trained run, save samples, write its report, and print all that."""
     from wgflow.report.finish import finish
 

@@ -69,6 +69,18 @@ def render(material: Material) -> str:
     )
 
 
+def figures(material: Material) -> dict[str, Shown]:
+    """The figures of the density and of samples, by short names."""
+    found = _densities(material)
+    titles = {
+        "densities": "Density, learned density and their difference",
+        "landscape": "Learned energy",
+        "scatter": "Model samples over the density",
+    }
+    shown = {key: Shown(figure, titles[key]) for key, figure in found.items() if figure}
+    return shown | {f"samples-{k}": s for k, s in enumerate(_samples(material), 1)}
+
+
 def _sections(material: Material) -> dict[str, str]:
     """Titles of the sections that have something to show, by their keys."""
     sections = {

@@ -26,7 +26,8 @@ from wgflow.runs.judged import judged, proposal_scores
 from wgflow.runs.run import Run
 from wgflow.storage import checkpoint, folder
 from wgflow.targets.base import TargetEnergy
-from wgflow.targets.catalogue import named
+from wgflow.targets.checks import check_target
+from wgflow.targets.external import target_of, wrapped
 from wgflow.training.signals import stopping
 
 METHODS: dict[str, type[Method[Any]]] = {
@@ -38,6 +39,9 @@ METHODS: dict[str, type[Method[Any]]] = {
 
 EVERY = 20.0
 """Seconds between two checkpoints."""
+
+RECIPE = "tables"
+"""Of learning the density, at any dimension: it starts from a stacked mixture."""
 
 STREAM = 77
 """Number of the random stream of methods."""
@@ -56,6 +60,7 @@ class Request:
         method: its name, and ``options`` its settings.
         seed: of every random number.
         settings: of learning the density, each ``key=value``.
+        data: the file that a named energy needs, if it does.
     """
 
     name: str
@@ -64,6 +69,7 @@ class Request:
     options: dict[str, Any]
     seed: int
     settings: tuple[str, ...] = ()
+    data: str | None = None
 
 
 def fit_energy(
@@ -73,6 +79,7 @@ def fit_energy(
     *,
     method: str = "near-proximal",
     scale: float | None = None,
+    data: Path | str | None = None,
     seed: int = 0,
     settings: Sequence[str] = (),
     sampling: Listener | None = None,
@@ -83,12 +90,13 @@ def fit_energy(
 
     Args:
         energy: V, a function of points (batch, dim) that gives (batch,), differentiable; a
-            `TargetEnergy`; or the name of one.
+            `TargetEnergy`; or the name of one, or FILE.py:NAME.
         dim: of x; needed for a function.
         out: a new folder; None for ``runs/NAME-SEED``.
         method: ``near-proximal``, ``annealed-smc`` or ``parallel-tempering``.
         scale: standard deviation of the Gaussian of mean 0 where the particles start; None for
             the target's own, or 3 for a function. It should cover the mass of p.
+        data: a file that a named energy needs.
         seed: of every random number.
         settings: of the density's learning, each ``key=value``, as of `configure`.
         sampling: called after every step of the method.
@@ -102,14 +110,16 @@ def fit_energy(
         ValueError: a setting is out of its range, the folder is not new, or V is no energy.
         Interrupted: a signal came; `resume_energy` goes on.
     """
-    target = _target(energy, dim, scale)
+    target = _target(energy, dim, scale, data)
     check_choice("method", method, METHODS)
     made = METHODS[method](**options)
     path = folder.free(Path("runs") / f"{_stem(target.name)}-{seed}") if out is None else Path(out)
     folder.check_new(path)
-    configure(None, None, *settings)  # what is wrong with them is said before the work
+    configure(None, RECIPE, *settings)  # what is wrong with them is said before the work
+    check_target(target, generator=stream(seed, STREAM + 1))
+    file = None if data is None else str(Path(data).resolve())
     chosen = {f.name: getattr(made, f.name) for f in fields(cast(Any, made))}
-    request = Request(target.name, target.dim, method, chosen, seed, tuple(settings))
+    request = Request(target.name, target.dim, method, chosen, seed, tuple(settings), file)
     where = path / folder.TARGET
     with folder.locked(path):
         where.mkdir(parents=True, exist_ok=True)
@@ -141,9 +151,9 @@ def resume_energy(
     if not (where / sampled.RECORD).is_file():
         raise ValueError(f"{path} must be a run of a given energy: got no {sampled.RECORD}.")
     asked = sampled.asked_for(where)
-    record = {k: asked[k] for k in ("name", "dim", "method", "options", "seed")}
-    request = Request(**record, settings=tuple(asked["settings"]))
-    target = _target(energy or request.name, request.dim, None)
+    given = {k: asked[k] for k in ("name", "dim", "method", "options", "seed", "data")}
+    request = Request(**given, settings=tuple(asked["settings"]))
+    target = _target(energy or request.name, request.dim, None, request.data)
     mean, factor = (torch.tensor(asked["start"][k], dtype=torch.float64) for k in ("mean", "std"))
     target = target.starting(mean, factor) if asked["start"]["plain"] else target
     with folder.locked(path):
@@ -237,35 +247,26 @@ def _learned(
     else:
         points = str((where / sampled.FREE).resolve())
         given = [*request.settings, f"seed={request.seed}"]
-        run = fit(configure(points, None, *given), path, listener=listener)
+        run = fit(configure(points, RECIPE, *given), path, listener=listener)
     record = folder.read_json(where / sampled.RECORD)
-    if "proposal_ess" not in record["found"]["scores"]:
+    if sampled.is_unfinished(path):
         record["found"]["scores"] |= proposal_scores(run, target, seed=request.seed)
         folder.write_json(where / sampled.RECORD, record)
     return replace(run, target=sampled.read(path))
 
 
 def _target(
-    energy: Energy | TargetEnergy | str, dim: int | None, scale: float | None
+    energy: Energy | TargetEnergy | str,
+    dim: int | None,
+    scale: float | None,
+    data: Path | str | None = None,
 ) -> TargetEnergy:
-    if isinstance(energy, str):
-        target = named(energy, dim)
-    elif isinstance(energy, TargetEnergy):
-        target = energy
-    else:
-        if dim is None:
-            raise ValueError("`dim` must be given for an energy that is a function: got none.")
-        check_positive(dim=dim)
-        plain = TargetEnergy(_name(energy), energy, dim, None)  # pyright: ignore[reportArgumentType]
-        target = plain.starting(0.0, 3.0)
+    file = None if data is None else Path(data)
+    target = target_of(energy, dim, file) if isinstance(energy, str) else wrapped(energy, dim)
     if scale is not None:
         check_positive(scale=scale)
         target = target.starting(0.0, scale)
     return target
-
-
-def _name(energy: Energy) -> str:
-    return getattr(energy, "__name__", type(energy).__name__)
 
 
 def _stem(name: str) -> str:

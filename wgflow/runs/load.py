@@ -37,8 +37,8 @@ def load(path: Path | str, *, energy: nn.Module | None = None) -> Run:
     folder.check_run(path)
     config = read_config(path)
     if not (path / folder.CHECKPOINT).is_file():
-        kept: Any = checkpoint.load(path / folder.ENERGY, [])
-        return _assembled(path, config, energy, kept, [None, None], kept)
+        kept: Any = checkpoint.load(path / folder.ENERGY, config.scheme.carry_types)
+        return _assembled(path, config, energy, kept, kept.get("populations", [None, None]), kept)
     state = read_state(path, config.scheme, "cpu")
     learned, progress = state["learner"], state["progress"]
     populated: list[Particles | None] = [None, None]
@@ -50,17 +50,13 @@ def load(path: Path | str, *, energy: nn.Module | None = None) -> Run:
     return _assembled(path, config, energy, learned, populated, counts)
 
 
-def from_pretrained(name: str) -> Run:
-    """The pretrained energy of that name; ValueError where there is none."""
-    return load(zoo.pretrained(name))
-
-
 def publish(run: Run, out: Path | str) -> None:
     """Write a run without what only learning needs: its energy, in half precision.
 
     Its scores and the classifier of its classes go along, where there are some.
-    `load` reads it like any run; it has no particles. Half precision keeps three digits of every
-    weight: samples look the same, energies move by about as much as in mixed precision.
+    `load` reads it like any run. It has particles only where nothing else can be sampled from:
+    without a flow and without a reference. Half precision keeps three digits of every weight:
+    samples look the same, energies move by about as much as in mixed precision.
 
     Raises:
         ValueError: the folder is not new.
@@ -79,6 +75,8 @@ def publish(run: Run, out: Path | str) -> None:
         "steps": run.steps,
         "rollbacks": run.rollbacks,
     }
+    if run.flow is None and run.tilt is None:
+        tree |= {"populations": [run.particles, run.held_out]}
     checkpoint.save(path / folder.ENERGY, tree)
     # Without what it began with: the weights say it all, and a path would lead nowhere.
     folder.write_text(path / folder.CONFIG, dumps(replace(run.config, init=None)))

@@ -53,12 +53,12 @@ class TargetEnergy:
         """The number of free coordinates u, on which methods work."""
         return self.dim if self.system is None else self.system.free
 
-    def lift(self, u: Points) -> Points:
-        """``x = B u``, (batch, dim); isometric."""
+    def lift(self, u: Tensor) -> Tensor:
+        """``x = B u``, (batch, free) -> (batch, dim); isometric."""
         return u if self.system is None else u @ self.system.basis().to(u).T
 
-    def project(self, x: Points) -> Points:
-        """``u = Bᵀ x``, (batch, free): without the centre of mass, if it is a symmetry."""
+    def project(self, x: Tensor) -> Tensor:
+        """``u = Bᵀ x``, (batch, dim) -> (batch, free): without a centre that is free."""
         return x if self.system is None else x @ self.system.basis().to(x)
 
     def reduced(self, u: Points) -> Values:
