@@ -17,7 +17,7 @@ from wgflow.storage.folder import free
 KEPT = 5
 """One of so many particles is kept for choices."""
 
-SETTINGS = ("data.test_fraction=0.0", "data.validation_fraction=0.2", "data.transform=none")
+SETTINGS = ("data.test_fraction=0.01", "data.validation_fraction=0.2", "data.transform=none")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import flow
 from benchmarks.flow import cases, symmetric_kl
-from benchmarks.flow_learners import LEARNERS, Density
+from benchmarks.flow_learners import LEARNERS, SETTINGS, Density
 from benchmarks.flow_problems import Mixture, OrnsteinUhlenbeck, density
 from benchmarks.flow_shown import shown
 from wgflow.data.targets import Gaussian, GaussianMixture
@@ -86,7 +86,7 @@ QUICK = ("energy.width=16", "energy.depth=1", "energy.features=8", "training.ste
 def test_learned_densities_are_normalised_and_drawn_from(name, tmp_path, monkeypatch):
     monkeypatch.setattr("wgflow.data.mixtures.SIZES", (1,))
     monkeypatch.setattr("wgflow.data.mixtures.CENTERS", 200)
-    few = (*QUICK, "scheme.scheme.dynamics.size=64", "training.batch_size=64")
+    few = (*SETTINGS, *QUICK, "scheme.scheme.dynamics.size=64", "training.batch_size=64")
     monkeypatch.setattr("benchmarks.flow_learners.SETTINGS", few)
     x = 3 + 2 * torch.randn(2600, 1, dtype=F64, generator=seeded(5))
     learned = LEARNERS[name](x, 0, tmp_path)
