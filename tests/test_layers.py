@@ -13,7 +13,7 @@ from wgflow.energies.mlp import MLP
 
 ROOMS = {
     "": "_version _tensor _check _random errors",
-    "storage": "folder checkpoint",
+    "storage": "lock folder checkpoint",
     "data": "download images frames grids columns lazy transforms gaussianise tables arrays peek "
     "sources missing splits targets toys batches incomplete dataset "
     "mixtures moments gaussian_mixture",
@@ -32,8 +32,8 @@ ROOMS = {
     "proximal matching dual detailed_balance joint across_levels",
     "config": "schema toml recipes",
     "distributed": "ranks islands launch",
-    "training": "signals muon schedule loop health recorder checks loading learner warm_start "
-    "validation progress runner",
+    "training": "signals muon schedule loop health recorder checks binding loading learner "
+    "warm_start validation progress runner",
     "runs": "summaries zoo run load fit uses trust evaluate classes compose sampling rows "
     "filling outliers",
     "estimators": "base density outliers",

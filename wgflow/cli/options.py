@@ -54,12 +54,17 @@ def output(out: Path | None, folder: Path, inside: str, beside: str) -> Path:
     """Where points go: by default inside the run's folder, or else beside it.
 
     Raises:
-        ValueError: the suffix is unknown; better before the work than after it.
+        ValueError: the suffix is unknown, or there is no folder to write to; better before the
+            work than after it.
     """
     from wgflow.data.arrays import check_suffix
+    from wgflow.storage.folder import check_writable
 
     file = out or (folder / inside if folder.is_dir() else Path(beside))
     check_suffix(file)
+    if not file.absolute().parent.is_dir():
+        raise ValueError(f"`out` must be in a folder that exists: got {str(file)!r}.")
+    check_writable(file.absolute().parent)
     return file
 
 

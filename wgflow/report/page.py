@@ -39,7 +39,11 @@ def write_report(run: Run | Path | str) -> Path:
 
     Args:
         run: a run, or its folder.
+
+    Raises:
+        ValueError: there is no run, or its folder cannot be written to.
     """
+    folder.check_writable(run.path if isinstance(run, Run) else Path(run))
     run = run if isinstance(run, Run) else load(run)
     page = run.path / folder.REPORT
     folder.write_text(page, render(gather(run)))

@@ -67,8 +67,11 @@ def evaluate(
 
     Raises:
         ValueError: features are asked for that are not to be had, or of data that are no images,
-            or have no labels, or few test images.
+            or have no labels, or few test images; or the folder cannot be written to.
     """
+    keeps = run.path.parent != zoo.HOME
+    if keeps:
+        folder.check_writable(run.path)
     judge = None if features is None else image_judge(sharp(run), features, seed)
     generator = torch.Generator().manual_seed(seed)
     x = run.sample(samples or affordable(run, POINTS), generator=generator)
@@ -84,7 +87,7 @@ def evaluate(
     if judge is not None:
         scores |= judge(x)
     finite = {name: value for name, value in scores.items() if math.isfinite(value)}
-    if run.path.parent != zoo.HOME:
+    if keeps:
         folder.write_json(run.path / folder.SCORES, finite)
     return finite
 

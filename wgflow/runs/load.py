@@ -19,7 +19,11 @@ from wgflow.runs import zoo
 from wgflow.runs.run import Run
 from wgflow.samplers.particles import Particles
 from wgflow.storage import checkpoint, folder
+from wgflow.training.binding import binding, check_bound
 from wgflow.training.progress import read_state
+
+PUBLISHED = ("wgflow", "torch", "status", "cpu_seconds", "data")
+"""What a published run tells of how it was made."""
 
 
 def load(path: Path | str, *, energy: nn.Module | None = None) -> Run:
@@ -38,6 +42,7 @@ def load(path: Path | str, *, energy: nn.Module | None = None) -> Run:
     config = read_config(path)
     if not (path / folder.CHECKPOINT).is_file():
         kept: Any = checkpoint.load(path / folder.ENERGY, [])
+        check_bound(path / folder.ENERGY, kept.get("run"), binding(path))
         return _assembled(path, config, energy, kept, [None, None], kept)
     state = read_state(path, config.scheme, "cpu")
     learned, progress = state["learner"], state["progress"]
@@ -79,12 +84,11 @@ def publish(run: Run, out: Path | str) -> None:
         "steps": run.steps,
         "rollbacks": run.rollbacks,
     }
-    checkpoint.save(path / folder.ENERGY, tree)
     # Without what it began with: the weights say it all, and a path would lead nowhere.
     folder.write_text(path / folder.CONFIG, dumps(replace(run.config, init=None)))
-    record = folder.read_json(run.path / folder.ENVIRONMENT)
-    kept = {k: record[k] for k in ("wgflow", "torch", "status", "cpu_seconds") if k in record}
-    folder.write_json(path / folder.ENVIRONMENT, kept)
+    record = folder.read_record(run.path / folder.ENVIRONMENT)
+    folder.write_json(path / folder.ENVIRONMENT, {k: record[k] for k in PUBLISHED if k in record})
+    checkpoint.save(path / folder.ENERGY, tree | {"run": binding(path)})
     for name in (folder.SCORES, folder.LABELLER, folder.COLUMNS):
         if (run.path / name).is_file():
             folder.write_bytes(path / name, (run.path / name).read_bytes())

@@ -19,6 +19,7 @@ from wgflow.errors import Diverged, Interrupted, Lost
 from wgflow.samplers.particles import Particles
 from wgflow.schemes import Scheme
 from wgflow.storage import checkpoint, folder
+from wgflow.training.binding import binding
 from wgflow.training.health import Limits, Trouble, examine, leaves, reach, risen
 from wgflow.training.learner import Learner
 from wgflow.training.loop import Step
@@ -216,6 +217,7 @@ class Runner:
             "carry": carry,
             "clock": self.clock.read(),
             "files": self.recorder.save(),
+            "run": binding(self.path),
         }
         if not self.ranks.alone:
             self.ranks.check_same(list(self.learner.energy.parameters()))
