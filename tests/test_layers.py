@@ -14,8 +14,8 @@ from wgflow.energies.mlp import MLP
 ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "lock folder checkpoint",
-    "data": "download images frames grids columns lazy transforms gaussianise tables arrays peek "
-    "sources missing splits targets toys batches incomplete dataset "
+    "data": "download foreign images frames grids columns lazy transforms gaussianise tables "
+    "arrays peek sources missing splits targets toys batches incomplete dataset "
     "mixtures moments gaussian_mixture",
     "energies": "precision microbatch base transformed conditional noise_levels network "
     "own_module layers principal mlp trunk unet noise_unet mixture noise_mlp joint_space inherit",
@@ -30,7 +30,7 @@ ROOMS = {
     "plots": "style charts axes densities samples tables training motion",
     "schemes": "base dynamics population fresh short_run maximum_likelihood gradient_norm "
     "proximal matching dual detailed_balance joint across_levels",
-    "config": "schema toml recipes",
+    "config": "refusals schema toml recipes",
     "distributed": "ranks islands launch",
     "training": "signals muon schedule loop health recorder checks binding loading learner "
     "warm_start validation progress runner",

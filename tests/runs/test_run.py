@@ -553,7 +553,7 @@ def test_a_checkpoint_of_another_network_or_other_data_is_refused(tmp_path, run)
     with pytest.raises(ValueError, match="must be those the run started on"):
         resume(tmp_path / "r")
     file.write_text(text.replace("width = 16", "width = 17"))
-    with pytest.raises(ValueError, match="expected energy.width = 17, got one learned with 16"):
+    with pytest.raises(ValueError, match=r"expected energy\.width = 17, got one learned with 16"):
         load(tmp_path / "r")
 
 

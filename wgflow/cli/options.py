@@ -17,7 +17,7 @@ TEST = "test"
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")]
 Learned = Annotated[Path, typer.Argument(metavar="DIR|NAME", help=LEARNED)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of all random numbers.")]
 Input = Annotated[
     str,
     typer.Option(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from wgflow._check import check_choice
+from wgflow._check import check_choice, shown
 from wgflow._tensor import Points
 from wgflow.data.columns import Columns
 from wgflow.data.download import SETS, is_fetched, local
@@ -297,7 +297,7 @@ def _existing(source: str | Path) -> str | Path:
     names = [*TOYS, "digits", *SETS]
     near = difflib.get_close_matches(str(source), names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(names)}."
-    raise ValueError(f"`source` must be a known name or a path: got {str(source)!r}; {hint}")
+    raise ValueError(f"`source` must be a known name or a path: got {shown(str(source))}; {hint}")
 
 
 def _numpy_dtype(dtype: torch.dtype) -> np.dtype:

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from wgflow._check import shown
 from wgflow.config import Config
 from wgflow.data.dataset import Dataset
 
@@ -11,11 +12,12 @@ from wgflow.data.dataset import Dataset
 def check_device(name: str) -> None:
     """Raise ValueError unless the device is there, and computes in double precision."""
     try:
-        torch.zeros(1, device=name, dtype=torch.float64)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        float(torch.zeros(1, device=name, dtype=torch.float64))
+    except Exception as error:  # each backend of PyTorch has errors of its own
+        found = ", ".join(["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))])
         raise ValueError(
-            "`device` must compute in double precision on this machine: expected cpu, or one that "
-            f"PyTorch finds here, got {name!r}: {error}"
+            "`device` must compute in double precision on this machine, which has "
+            f"{found}: got {shown(name)}."
         ) from error
 
 
