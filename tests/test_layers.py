@@ -15,7 +15,7 @@ ROOMS = {
     "": "_version _tensor _check _random errors",
     "storage": "lock folder checkpoint",
     "data": "download foreign images frames grids columns lazy transforms gaussianise tables "
-    "arrays peek sources missing splits targets toys batches incomplete dataset "
+    "arrays peek sources missing precision splits targets toys batches incomplete dataset "
     "mixtures moments gaussian_mixture",
     "energies": "precision microbatch base transformed conditional noise_levels network "
     "own_module layers principal mlp trunk unet noise_unet mixture noise_mlp joint_space inherit",
