@@ -44,7 +44,7 @@ def test_what_the_precision_holds_is_taken(x, dtype, tmp_path):
 
 
 def test_a_column_is_named(tmp_path):
-    rows = "\n".join(f"{a:.6f},{1e8 + b:.6f}" for a, b in X)
+    rows = "\n".join(f"{a:.6f},{1e8 + 30 * b:.6f}" for a, b in X)
     (tmp_path / "x.csv").write_text(f"near,far\n{rows}\n")
     with pytest.raises(ValueError, match=r"near 1e.08 that differ by .* in columns 'far'"):
         load(tmp_path / "x.csv")

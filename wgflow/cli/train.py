@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +20,7 @@ from wgflow.cli.printing import (
 )
 from wgflow.cli.progress import progressing
 from wgflow.runs.summaries import read_settings
-from wgflow.storage.folder import ENVIRONMENT, read_json
+from wgflow.storage.folder import ENVIRONMENT, read_record
 
 if TYPE_CHECKING:
     from wgflow.runs.run import Run
@@ -132,13 +132,23 @@ def resume(
 ) -> None:
     """Continue a run that was stopped or killed."""
     from wgflow.runs.fit import resume as resume_run
+    from wgflow.runs.load import read_config
 
-    config = read_settings(folder)
-    usual = read_json(folder / ENVIRONMENT).get("ranks", 1) if nodes is None else 1
-    with _launched(devices, nodes, config["device"], config["training.steps"], usual) as together:
+    read_settings(folder)  # quick, where there is no run
+    config = read_config(folder)
+    usual = _ranks(folder) if nodes is None else 1
+    with _launched(devices, nodes, config.device, config.training.steps, usual) as together:
         run = resume_run(folder, **together)
     if together["ranks"].first:
         _finish(run, not no_report, as_json)
+
+
+def _ranks(folder: Path) -> int:
+    """How many processes a run began with; one where its record is damaged."""
+    with suppress(ValueError):
+        found = read_record(folder / ENVIRONMENT).get("ranks", 1)
+        return found if type(found) is int and found > 0 else 1
+    return 1
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from PIL import Image
 from pyarrow import csv as arrow_csv, parquet
 
 from wgflow.data.columns import Columns
-from wgflow.data.foreign import load_array
+from wgflow.data.foreign import check_numbers, load_array
 from wgflow.data.tables import TABLES
 from wgflow.storage.folder import write_bytes
 
@@ -99,9 +99,6 @@ def read_array(file: Path) -> np.ndarray:
     if file.suffix != ".npy":
         raise ValueError(f"Points are read from an .npy file: got {str(file)!r}.")
     x = load_array(file)
-    if x.dtype.kind not in "fiu" or x.ndim == 0:
-        raise ValueError(
-            f"{file.name} must hold an array of numbers: got {x.dtype} of shape {x.shape}."
-        )
+    check_numbers(file, x)
     pixels = x.dtype == np.uint8 and x.ndim == 4 and x.shape[1] in (1, 3)
     return (x + np.float32(0.5)) / 256 if pixels else x

@@ -124,6 +124,14 @@ def bytes_of(path: Path) -> np.ndarray:
     return np.frombuffer(path.read_bytes(), np.uint8)
 
 
+def check_numbers(path: Path, x: np.ndarray) -> None:
+    """Raise ValueError for an array that is empty, or of anything else than numbers."""
+    if x.dtype.kind not in "fiu" or not x.ndim or not x.size:
+        raise ValueError(
+            f"{path.name} must hold an array of numbers: got {x.dtype} of shape {x.shape}."
+        )
+
+
 def shape_of(path: Path) -> tuple[int, ...]:
     """The shape of `load_array` by the header alone."""
     if kind_of(path) != BEGINNINGS[ARCHIVE]:

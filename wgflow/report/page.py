@@ -104,9 +104,9 @@ def _tiles(material: Material) -> list[tuple[str, str]]:
     last = material.records[-1] if material.records else {}
     graded = [key for key in TILES if key in scores]
     tiles = [(written(scores, key), SCORES[key].label) for key in graded]
-    if "cpu_seconds" in last:
+    if type(last.get("cpu_seconds")) in (int, float):
         tiles.append((f"{last['cpu_seconds']:.0f} s", "CPU time of training"))
-    if "step" in last:
+    if type(last.get("step")) is int:
         tiles.append((f"{last['step']:,}", "Training steps"))
     return tiles
 

@@ -18,10 +18,10 @@ from wgflow.energies.own_module import OwnModuleSpec
 from wgflow.runs import zoo
 from wgflow.runs.load import load, read_config
 from wgflow.runs.run import Run
-from wgflow.storage import folder
+from wgflow.storage import checkpoint, folder
 from wgflow.storage.lock import locked
 from wgflow.training.binding import check_data, digest_of
-from wgflow.training.checks import check_device
+from wgflow.training.checks import check_device, check_particles
 from wgflow.training.learner import Learner
 from wgflow.training.progress import Progress, read_state
 from wgflow.training.recorder import Clock, environment, update_environment
@@ -96,10 +96,15 @@ def resume(
         learner = Learner.build(config, ranks, energy)
         ranks.lead(lambda: check_data(path, learner.dataset))
         state = read_state(path, config.scheme, config.device, ranks)
-        learner.restore(state["learner"])
+        with checkpoint.refusing(path / folder.CHECKPOINT):
+            learner.restore(state["learner"])
+            for particles in config.scheme.populations(state["carry"]):
+                check_particles(particles, learner.dataset.event_shape)
+            clock = Clock.start(**state["clock"])
+            runner = Runner.open(path, learner, clock, listener, state)
+            progress = Progress(*state["progress"])
         ranks.lead(lambda: update_environment(path, status="running"))
-        runner = Runner.open(path, learner, Clock.start(**state["clock"]), listener, state)
-        runner.run(state["progress"], state["carry"])
+        runner.run(progress, state["carry"])
     return load(path, energy=energy)
 
 

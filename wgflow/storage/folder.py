@@ -7,6 +7,7 @@ import contextlib
 import glob
 import itertools
 import json
+import logging
 import math
 import os
 import tempfile
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from wgflow._check import shown
 from wgflow.storage.lock import LOCK, holder, in_use, lock
 
 CONFIG = "config.toml"
@@ -50,6 +52,8 @@ MOMENT = 1.0
 """Seconds for which a new file may be without its lock."""
 BEGUN = {LOCK, TABLE, CONFIG, COLUMNS}
 """Files of a run that was killed before it was one."""
+
+log = logging.getLogger(__name__)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -124,11 +128,32 @@ def append_json(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSON-lines file: none of a missing file, and not a torn last one."""
+    """The objects in a JSON-lines file: none of a missing file, and not a torn last one.
+
+    Lines that hold something else are left out, and logged.
+    """
     if not path.exists():
         return []
-    whole, _, _ = path.read_text().rpartition("\n")
-    return [json.loads(line) for line in whole.splitlines()]
+    whole, _, _ = path.read_text("utf8", errors="replace").rpartition("\n")
+    lines = whole.splitlines()
+    found = [record for record in map(_object, lines) if record is not None]
+    if lost := len(lines) - len(found):
+        log.warning("%s must hold a JSON object a line: %d lines are left out.", path, lost)
+    return found
+
+
+def read_scores(path: Path) -> dict[str, float]:
+    """The scores of a run, none where it has none; ValueError unless they are numbers by name."""
+    file = path / SCORES
+    if not file.is_file():
+        return {}
+    scores = read_record(file)
+    for name, value in scores.items():
+        if type(value) is not float and not (type(value) is int and abs(value) < 2**63):
+            raise ValueError(
+                f"{file} must hold numbers by name: got {shown(value)} for {shown(name)}."
+            )
+    return scores
 
 
 def size(path: Path) -> int:
@@ -215,6 +240,14 @@ def free(path: Path) -> Path:
     """The path, or the first of ``path-2``, ``path-3`` ... that does not exist."""
     numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
     return next(p for p in itertools.chain([path], numbered) if not p.exists())
+
+
+def _object(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _plain(value: Any) -> Any:

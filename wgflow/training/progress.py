@@ -42,6 +42,7 @@ def read_state(path: Path, scheme: Scheme[Any], device: str, ranks: Ranks | None
     """
     file, types = path / folder.CHECKPOINT, (*scheme.carry_types, History, Progress)
     packed = checkpoint.read(file) if ranks is None else ranks.lead(lambda: checkpoint.read(file))
-    state = checkpoint.unpack(packed, types, device=device)
-    check_bound(file, state.get("run"), binding(path))
-    return state if ranks is None else part(state, ranks)
+    with checkpoint.refusing(file):
+        state = checkpoint.unpack(packed, types, device=device)
+        check_bound(file, state.get("run"), binding(path))
+        return state if ranks is None else part(state, ranks)
