@@ -95,16 +95,7 @@ def resume(
             return load(path, energy=energy)
         learner = Learner.build(config, ranks, energy)
         ranks.lead(lambda: check_data(path, learner.dataset))
-        state = read_state(path, config.scheme, config.device, ranks)
-        with checkpoint.refusing(path / folder.CHECKPOINT):
-            learner.restore(state["learner"])
-            for particles in config.scheme.populations(state["carry"]):
-                check_particles(particles, learner.dataset.event_shape)
-            clock = Clock.start(**state["clock"])
-            runner = Runner.open(path, learner, clock, listener, state)
-            progress = Progress(*state["progress"])
-        ranks.lead(lambda: update_environment(path, status="running"))
-        runner.run(progress, state["carry"])
+        _go_on(path, learner, listener)
     return load(path, energy=energy)
 
 
@@ -138,6 +129,27 @@ def _learn(
     carry = learner.start()  # what fails here leaves no folder
     ranks.lead(lambda: _begin(path, config, learner.dataset, ranks))
     Runner.open(path, learner, clock, listener).run(Progress(), carry)
+
+
+def _go_on(path: Path, learner: Learner, listener: Listener | None) -> None:
+    """Learn from the latest checkpoint on; until the first step it is not known to be sound."""
+    config, ranks = learner.config, learner.ranks
+    with contextlib.ExitStack() as untried:
+        untried.enter_context(checkpoint.refusing(path / folder.CHECKPOINT))
+
+        def listen(step: int, metrics: dict[str, float]) -> None:
+            untried.close()
+            if listener is not None:
+                listener(step, metrics)
+
+        state = read_state(path, config.scheme, config.device, ranks)
+        learner.restore(state["learner"])
+        for particles in config.scheme.populations(state["carry"]):
+            check_particles(particles, learner.dataset.event_shape)
+        clock = Clock.start(**state["clock"])
+        runner = Runner.open(path, learner, clock, listen, state)
+        ranks.lead(lambda: update_environment(path, status="running"))
+        runner.run(Progress(*state["progress"]), state["carry"])
 
 
 def _begin(path: Path, config: Config, dataset: Dataset, ranks: Ranks) -> None:

@@ -70,7 +70,7 @@ def refusing(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, WGFlowError):
+    except (ValueError, OSError, WGFlowError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         got = shortened(f"{type(error).__name__} {' '.join(str(error).split())}")

@@ -138,7 +138,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     lines = whole.splitlines()
     found = [record for record in map(_object, lines) if record is not None]
     if lost := len(lines) - len(found):
-        log.warning("%s must hold a JSON object a line: %d lines are left out.", path, lost)
+        log.warning("%s must hold a JSON object a line: left out %d that do not.", path, lost)
     return found
 
 
@@ -153,7 +153,7 @@ def read_scores(path: Path) -> dict[str, float]:
             raise ValueError(
                 f"{file} must hold numbers by name: got {shown(value)} for {shown(name)}."
             )
-    return scores
+    return {name: float(value) for name, value in scores.items()}
 
 
 def size(path: Path) -> int:

@@ -42,6 +42,9 @@ def check_particles(particles: Particles | None, event_shape: Sequence[int]) -> 
     if particles is None:
         return
     x, log_weight = particles.x, particles.log_weight
+    parts = (*particles.state, log_weight, particles.log_z)
+    if any(not isinstance(part, Tensor) or part.is_complex() for part in parts):
+        raise ValueError("Particles in a checkpoint must be tensors of real numbers: got others.")
     if x.shape != (*log_weight.shape, *event_shape) or log_weight.ndim != 1 or not len(x):
         raise ValueError(
             f"Particles in a checkpoint must be points of shape {tuple(event_shape)} with a "
