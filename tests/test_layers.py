@@ -38,7 +38,7 @@ ROOMS = {
     "filling outliers",
     "estimators": "base density outliers",
     "report": "template material scores verdict film page comparison finish",
-    "cli": "printing options progress tables train sample inverse interpolate ood score "
+    "cli": "printing stops options progress tables train sample inverse interpolate ood score "
     "evaluate compare data entry",
 }
 """The rooms from bottom to top, and in each its modules in their order; `__init__` comes last,

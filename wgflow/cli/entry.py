@@ -9,7 +9,8 @@ from typer.core import TyperGroup
 from wgflow._check import shortened
 from wgflow._version import __version__
 from wgflow.cli import compare, data, evaluate, interpolate, inverse, ood, sample, score, train
-from wgflow.errors import WGFlowError
+from wgflow.cli.stops import SIGNALLED, number_of, terminating
+from wgflow.errors import Interrupted, WGFlowError
 
 
 class Verbs(TyperGroup):
@@ -19,6 +20,10 @@ class Verbs(TyperGroup):
         """Run the verb."""
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            kept = str(stop) or "what was written before is whole; run the command again."
+            typer.secho(f"Stopped: {kept}", fg="red", err=True)
+            raise typer.Exit(SIGNALLED + number_of(stop)) from None
         except (ValueError, OSError, RuntimeError, MemoryError, OverflowError) as error:
             code = _exit_code(error)
             if code is None or ctx.params["debug"]:
@@ -28,9 +33,11 @@ class Verbs(TyperGroup):
 
 
 def _exit_code(error: Exception) -> int | None:
-    """2 for bad input, 1 for a run that failed or was stopped, None for what is not ours."""
+    """2 for bad input, 1 for a run that failed, 130 or 143 for one that was stopped; or None."""
     if isinstance(error, RecursionError) or _is_of_memory(error):
         return 2
+    if isinstance(error, Interrupted):
+        return SIGNALLED + error.number
     if isinstance(error, RuntimeError):
         return 1 if isinstance(error, WGFlowError) else None
     return None if isinstance(error, BrokenPipeError) else 2
@@ -85,6 +92,7 @@ def main() -> None:
     # The networks are small: a second thread gains little, and on a busy machine its barriers
     # take ten times as long. Results on a CPU are also the same bits whatever its cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    terminating()
     app(prog_name="wgflow")
 
 

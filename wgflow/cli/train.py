@@ -19,6 +19,7 @@ from wgflow.cli.printing import (
     score_table,
 )
 from wgflow.cli.progress import progressing
+from wgflow.cli.stops import kept
 from wgflow.runs.summaries import read_settings
 from wgflow.storage.folder import ENVIRONMENT, read_record
 
@@ -169,7 +170,10 @@ def _finish(run: "Run", report: bool, as_json: bool) -> None:
     """Evaluate a trained run, save samples, write its report, and print all that."""
     from wgflow.report.finish import finish
 
-    scores, page = finish(run, report=report, tell=note)
+    with kept(
+        f"the trained run is whole; its scores and report follow with: wgflow resume {run.path}"
+    ):
+        scores, page = finish(run, report=report, tell=note)
     if as_json:
         told = {"run": str(run.path)} | scores | {"alarms": alarm_records(scores)}
         say_json(told | ({"report": str(page)} if page else {}))
