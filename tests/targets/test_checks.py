@@ -172,7 +172,7 @@ def test_energies_that_fall_without_bound_are_refused(energy):
 
 
 def test_a_coordinate_without_a_prior_is_refused():
-    with pytest.raises(ValueError, match="stays at .* along a ray, so that Z is infinite"):
+    with pytest.raises(ValueError, match=r"stays at .* along a ray, so that Z is infinite"):
         check_target(target(lambda x: x[:, 1:].square().sum(1), 10), generator=seeded(0))
 
 
