@@ -8,7 +8,7 @@ import typer
 from wgflow.cli.options import Json
 from wgflow.cli.printing import note
 from wgflow.cli.progress import progressing
-from wgflow.cli.sampling import PARTS, Learning, Sampling
+from wgflow.cli.sampling import PARTS, Learning, Sampling, split_settings
 from wgflow.cli.train import NoReport, completed
 
 verbs = typer.Typer(rich_markup_mode="markdown")
@@ -21,7 +21,9 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 - `wgflow flow gmm --dim 20`: one of them
 - `wgflow flow energies.py:banana --dim 2`: a function of tensors (batch, dim) in a file, whose
 code is run
-- `wgflow flow lj13 --method parallel-tempering --particles 10000`
+- `wgflow flow dw4 --method parallel-tempering --particles 10000`
+- `wgflow flow lj13 --set method.moves=4 --set method.leapfrog=6`: longer moves, where bounds of
+log Z are wide
 - `wgflow flow energies.py:posterior --dim 30 --scale 1`: particles start from N(0, 1)
 - `wgflow flow german-credit --data german.data-numeric`
 
@@ -52,7 +54,11 @@ def flow(
     ] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the learning; repeat."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting of the learning, or method.KEY=VALUE; repeat.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random number.")] = 0,
     no_report: NoReport = False,
@@ -61,7 +67,8 @@ def flow(
     """Sample a given energy, bound its log Z, and learn its normalised density."""
     from wgflow.runs.given import fit_energy
 
-    options = {} if particles is None else {"particles": particles}
+    own, settings = split_settings(setting or [])
+    options = own | ({} if particles is None else {"particles": particles})
     note("Sampling, then learning.")
     with progressing(PARTS, shown=True) as shown:
         run = fit_energy(
@@ -72,7 +79,7 @@ def flow(
             scale=scale,
             data=data,
             seed=seed,
-            settings=setting or (),
+            settings=settings,
             sampling=None if shown is None else Sampling(shown),
             learning=Learning(),
             **options,

@@ -1,9 +1,10 @@
 """The progress of sampling a given energy, and of learning its density."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wgflow.cli.printing import note
 from wgflow.cli.progress import Progress, progressing
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 PARTS = 1000
 """Of the progress of sampling."""
+
+PREFIX = "method."
+"""Of options of the method among settings."""
 
 EVERY = 10.0
 """Seconds between two lines of learning."""
@@ -40,6 +44,30 @@ class Learning:
         if time.monotonic() > self.last + EVERY:
             self.last = time.monotonic()
             note(f"learning step {step}")
+
+
+def split_settings(given: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Options of the method, from ``method.KEY=VALUE``, and the settings of learning.
+
+    Raises:
+        ValueError: a value is no number and no word.
+    """
+    options: dict[str, Any] = {}
+    for text in given:
+        if not text.startswith(PREFIX):
+            continue
+        key, equals, value = text.removeprefix(PREFIX).partition("=")
+        if not (key.isidentifier() and equals and value):
+            raise ValueError(f"`--set` must be method.KEY=VALUE for the method: got {text!r}.")
+        options[key] = _plain(value)
+    return options, [text for text in given if not text.startswith(PREFIX)]
+
+
+def _plain(value: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(value)
+    return value
 
 
 def resumed(folder: Path) -> "Run":

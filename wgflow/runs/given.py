@@ -113,7 +113,7 @@ def fit_energy(
     """
     target = _target(energy, dim, scale, data)
     check_choice("method", method, METHODS)
-    made = METHODS[method](**options)
+    made = _made(method, options)
     path = folder.free(Path("runs") / f"{_stem(target.name)}-{seed}") if out is None else Path(out)
     folder.check_new(path)
     configure(None, RECIPE, *settings)  # what is wrong with them is said before the work
@@ -161,6 +161,15 @@ def resume_energy(
         if sampled.read(path) is None:
             _sampled(where, target, request, sampling)
     return _learned(path, target, request, learning)
+
+
+def _made(method: str, options: dict[str, Any]) -> Method[Any]:
+    """A method with options; ValueError for one that it does not have."""
+    kind = METHODS[method]
+    known = [f.name for f in fields(cast(Any, kind))]
+    for name in options:
+        check_choice(f"options of {method}", name, known)
+    return kind(**options)
 
 
 def _sampled(
