@@ -104,6 +104,13 @@ BAD = {
         "particles.",
         "poor",
     ),
+    "repeats": (
+        GOOD | {"repeats": 0.21, "repeats_floor": 0.01},
+        "repeats",
+        "Of model samples 21 % are copies of others: moves between them are stuck at a few points, "
+        "and log Z may be too small.",
+        "poor",
+    ),
     "sandwich": (
         GOOD | {"log_z_upper": 12.0},
         "sandwich",
@@ -131,6 +138,7 @@ SILENT = {
     "a share that chance explains": {"modes_samples": 0.3, "modes_samples_error": 0.08},
     "a share that hardly matters": {"modes_samples": 0.049, "modes_samples_error": 0.001},
     "bounds crossed by chance": {"log_z_lower": 12.0, "log_z_upper": 10.0},
+    "data that repeat themselves": {"repeats": 0.4, "repeats_floor": 0.38},
     "few samples outside": {"outside_samples": 0.02, "outside_samples_error": 0.004},
 }
 

@@ -28,6 +28,9 @@ so that both together are by c with ``(1 + c) exp(-c)``: .1 % for 9.
 WIDE = 1.0
 """Nats between the bounds of log Z that leave a likelihood worth its digits."""
 
+COPIES = 0.05
+"""Share of samples that may be copies of others, beyond that of the data."""
+
 FEWEST = 50.0
 """Effective draws from the density below which its shares are not known."""
 
@@ -44,8 +47,8 @@ class Alarm(NamedTuple):
     """What is wrong with a run, in one sentence.
 
     Attributes:
-        name: ``log_z_gap``, ``bounds``, ``modes``, ``outside``, ``sandwich``, ``likelihood``, or
-            one of `target_alarms`.
+        name: ``log_z_gap``, ``bounds``, ``modes``, ``outside``, ``repeats``, ``sandwich``,
+            ``likelihood``, or one of `target_alarms`.
         sentence: for people.
         grade: the best that a verdict may be: ``poor`` or ``fair``; empty for a mere remark.
     """
@@ -59,8 +62,8 @@ def alarms(scores: Mapping[str, float]) -> list[Alarm]:
     """What scores of `wgflow.runs.evaluate.evaluate` say against a run, the gravest first."""
     if not scores:
         return []
-    found = [*_bounds(scores), *_modes(scores), *_outside(scores), *_gap(scores)]
-    found += [*_sandwich(scores), *_unknown(scores)]
+    found = [*_bounds(scores), *_modes(scores), *_outside(scores), *_repeats(scores)]
+    found += [*_gap(scores), *_sandwich(scores), *_unknown(scores)]
     found += [Alarm(*said) for said in target_alarms(scores)]
     return sorted(found, key=lambda alarm: ("poor", "fair", "").index(alarm.grade))
 
@@ -119,6 +122,17 @@ def _outside(scores: Mapping[str, float]) -> Iterator[Alarm]:
     if far:
         sentence = f"Farther out than any row of the data lie {_listed(far)}."
         yield Alarm("outside", sentence, "poor")
+
+
+def _repeats(scores: Mapping[str, float]) -> Iterator[Alarm]:
+    share = scores.get("repeats", 0.0)
+    if share - scores.get("repeats_floor", 0.0) > COPIES:
+        yield Alarm(
+            "repeats",
+            f"Of model samples {100 * share:.0f} % are copies of others: moves between them are "
+            "stuck at a few points, and log Z may be too small.",
+            "poor",
+        )
 
 
 def _gap(scores: Mapping[str, float]) -> Iterator[Alarm]:

@@ -82,6 +82,7 @@ SCORES = {
     "proposal_ess": Score(
         "Learned density as a proposal", "effective fraction of importance weights", "high"
     ),
+    "repeats": Score("Copies among samples", "share of samples that others equal"),
     "outside_samples": Score("Samples outside the data", FARTHER),
     "outside_particles": Score("Training particles outside the data", FARTHER),
     "outside_held_out": Score("Held-out particles outside the data", FARTHER),

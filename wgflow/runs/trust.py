@@ -46,9 +46,9 @@ def trust_scores(
 ) -> dict[str, float]:
     """Numbers that `wgflow.metrics.alarms.alarms` reads, of a run of vectors.
 
-    ``log_z_particles`` and ``log_z_held_out`` where particles carry weights; ``modes_<source>`` of
-    the samples, the particles that train, those held out and the ``density``; and
-    ``outside_<source>`` of all but the last.
+    ``repeats`` of the samples; ``log_z_particles`` and ``log_z_held_out`` where particles carry
+    weights; ``modes_<source>`` of the samples, the particles that train, those held out and the
+    ``density``; and ``outside_<source>`` of all but the last.
 
     Args:
         run: the run.
@@ -60,6 +60,7 @@ def trust_scores(
     if not _is_table(data):
         return {}
     scores = particle_log_z(run)
+    scores |= {"repeats": repeats(samples), "repeats_floor": repeats(data.test)}
     u = run.standardise(rows(data.train, MOST_ROWS, generator))
     test = run.standardise(data.test)
     points = {"samples": (run.standardise(samples), None)} | populations(run)
@@ -92,6 +93,11 @@ def rows(x: PointSource, most: int, generator: torch.Generator) -> Tensor:
     """Some of the points at random, without those that lack a coordinate."""
     chosen = x[torch.randperm(len(x), generator=generator)[:most]]
     return chosen[chosen.isfinite().all(1)]
+
+
+def repeats(x: Points) -> float:
+    """Share of points that are copies of others, those of each value but one."""
+    return 1 - len(torch.unique(x, dim=0)) / len(x)
 
 
 def populations(run: Run) -> dict[str, tuple[Points, Tensor]]:

@@ -1,0 +1,52 @@
+"""Alarms of samples of a given energy, among those of the run."""
+
+import pytest
+
+from wgflow.metrics.alarms import alarms
+from wgflow.metrics.target_alarms import target_alarms
+
+GOOD = {
+    "target_log_z": 1.0,
+    "target_log_z_error": 0.01,
+    "target_log_z_lower": 0.98,
+    "target_log_z_upper": 1.02,
+    "target_ess": 0.9,
+    "target_reach": 2.4,
+    "target_rhat": 1.01,
+    "proposal_ess": 0.8,
+}
+BAD = {
+    "start": (
+        {"target_reach": 3.4},
+        "Samples of the given energy reach 3.4 standard deviations of the start: what lies "
+        "farther out may be missing; choose a wider start.",
+        "fair",
+    ),
+    "chains": ({"target_rhat": 1.3}, "split R-hat is 1.30", "poor"),
+    "samples": ({"target_ess": 0.04}, "worth 4 % of their number", "fair"),
+    "proposal": ({"proposal_ess": 0.02}, "worth 2 % of their number as proposals", "fair"),
+    "target_bounds": ({"target_log_z_upper": 4.0}, "are 3 nats apart", "fair"),
+}
+
+
+def test_good_samples_and_runs_without_a_given_energy_have_none():
+    assert list(target_alarms(GOOD)) == []
+    assert list(target_alarms({"nll": 1.0, "target_reach": 9.0})) == []
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_each_alarm_rings_alone_and_among_those_of_the_run(name):
+    change, words, grade = BAD[name]
+    ((found, sentence, worst),) = target_alarms(GOOD | change)
+    assert (found, worst) == (name, grade)
+    assert words in sentence
+    assert any(alarm.name == name for alarm in alarms(GOOD | change))
+
+
+def test_bounds_that_contradict_each_other_or_the_value_are_the_gravest():
+    crossed = GOOD | {"target_log_z_lower": 20.0, "target_log_z_upper": 5.0}
+    unknown = {k: v for k, v in GOOD.items() if k not in ("target_log_z", "target_log_z_error")}
+    for scores in (crossed, unknown):
+        ((name, sentence, grade),) = target_alarms(scores)
+        assert (name, grade) == ("target_bounds", "poor")
+        assert "contradict" in sentence
