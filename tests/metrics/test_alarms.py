@@ -107,8 +107,8 @@ BAD = {
     "repeats": (
         GOOD | {"repeats": 0.21, "repeats_floor": 0.01},
         "repeats",
-        "Of model samples 21 % are copies of others: moves between them are stuck at a few points, "
-        "and log Z may be too small.",
+        "Of model samples 21 % are copies of others: moves between them are stuck at a few "
+        "points, and log Z may be too small.",
         "poor",
     ),
     "sandwich": (

@@ -17,7 +17,7 @@ from wgflow.metrics.alarms import alarms
 from wgflow.metrics.regions import Clusters
 from wgflow.runs.evaluate import evaluate
 from wgflow.runs.run import Run
-from wgflow.runs.trust import density_shares, gaussian_nll, trust_scores
+from wgflow.runs.trust import density_shares, gaussian_nll, repeats, trust_scores
 from wgflow.samplers import MALA
 from wgflow.samplers.particles import Particles
 from wgflow.training.learner import load_data
@@ -178,3 +178,9 @@ def test_a_likelihood_that_is_not_there_is_not_dropped_silently(run, asked, monk
     if asked is None:
         with pytest.raises(ValueError, match="expected a scheme that has some"):
             evaluate(lone, likelihood=True)
+
+
+def test_copies_are_counted_once_for_each_value_less():
+    x = draw(10, 0, *WEIGHTS)
+    assert repeats(x) == 0
+    assert repeats(torch.cat([x, x[:5], x[:1]])) == pytest.approx(6 / 16)
