@@ -239,6 +239,21 @@ def test_the_result_has_the_size_and_type_that_were_asked_for(dtype):
     assert 1 < found.ess <= 101
 
 
+def test_a_half_without_weight_is_no_harm():
+    """All points of the model come from the second half."""
+    state = list(states(QUICK, problem(), seeded(0)))[-1]
+    weights = torch.cat([torch.full((150,), -1e4), torch.zeros(150)]).double()
+    found = QUICK.result(problem(), state._replace(log_weight=weights), generator=seeded(1))
+    assert math.isfinite(found.log_z.error)
+
+
+@pytest.mark.parametrize("particles", [4, 7])
+def test_few_particles_are_enough_to_run(particles):
+    assert (
+        run(AnnealedSMC(particles, 0.5, 1), problem(), generator=seeded(0)).x.shape[0] == particles
+    )
+
+
 def test_some_chains_keep_all_that_is_known():
     chains = chains_at(problem(), START.sample(9, dtype=F64, generator=seeded(0)))
     for some, every in zip(at(chains, torch.tensor([4, 4, 1])), chains, strict=True):
@@ -247,6 +262,7 @@ def test_some_chains_keep_all_that_is_known():
 
 REFUSED = [
     ({"particles": 0}, "`particles` must be > 0 and finite: got 0"),
+    ({"particles": 3}, "`particles` must be ≥ 4: got 3"),
     ({"moves": 0}, "`moves` must be > 0 and finite: got 0"),
     ({"leapfrog": 0}, "`leapfrog` must be > 0 and finite: got 0"),
     ({"relative_ess": 1.0}, r"`relative_ess` must be in \(0, 1\): got 1.0"),

@@ -255,8 +255,14 @@ def hole(value):
 
 
 HOSTILE = {
-    "not a number": (hole(math.nan), r"a number above -inf at every point: got nan at x = \(2, 0\)"),
-    "bottomless": (hole(-math.inf), r"a number above -inf at every point: got -inf at x = \(2, 0\)"),
+    "not a number": (
+        hole(math.nan),
+        r"a number above -inf at every point: got nan at x = \(2, 0\)",
+    ),
+    "bottomless": (
+        hole(-math.inf),
+        r"a number above -inf at every point: got -inf at x = \(2, 0\)",
+    ),
     "kink": (
         lambda x: (x[:, 0] - 2).abs().sqrt(),
         r"differentiable at every point: got 0 at x = \(2, 0\) without a finite gradient",

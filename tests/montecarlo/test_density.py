@@ -71,7 +71,9 @@ def test_draws_have_the_moments_of_the_mixture():
     blocks = [DENSITY.sample(200, dtype=F64, generator=g) for _ in range(60)]
     exact = EXACT.means, EXACT.factors @ EXACT.factors.mT
     mean = WEIGHTS @ exact[0]
-    second = (WEIGHTS[:, None, None] * (exact[1] + exact[0][:, :, None] * exact[0][:, None])).sum(0)
+    second = (WEIGHTS[:, None, None] * (exact[1] + exact[0][:, :, None] * exact[0][:, None])).sum(
+        0
+    )
     assert z_score(torch.stack([x.mean(0) for x in blocks]), mean).abs().max() < 4
     found = torch.stack([x.T @ x / 200 for x in blocks])
     assert z_score(found, second).abs().max() < 4

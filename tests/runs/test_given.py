@@ -1,4 +1,4 @@
-"""From a given energy to a run: its folder, its scores, its ends and goings-on, what it refuses."""
+"""From a given energy to a run: its folder, its scores, stops and ends, and what it refuses."""
 
 import os
 import signal
@@ -92,13 +92,14 @@ def test_the_density_is_learned_from_the_samples_in_another_order(whole):
     samples = whole.target.samples
     assert torch.cdist(data.double()[:20], samples).min(1).values.max() < 1e-4
     neighbours = (samples[1:] - samples[:-1]).norm(dim=1)
-    assert float((neighbours == 0).double().mean()) < 0.05
+    assert float((neighbours == 0).double().mean()) < 0.01
 
 
 def test_the_density_is_judged_as_a_proposal(whole):
     scores = whole.target.scores
     assert 0 < scores["proposal_ess"] <= 1
-    assert scores["target_kl"] > -4 * scores["target_kl_error"]
+    errors = scores["target_kl_error"], whole.normaliser.error, whole.target.normaliser.error
+    assert scores["target_kl"] > -4 * sum(errors)
 
 
 def test_loaded_it_has_the_target(whole):
@@ -127,13 +128,14 @@ def assert_same_samples(run, other):
 def test_stopped_and_killed_it_goes_on_to_the_same_result(whole, tmp_path, monkeypatch):
     path = tmp_path / "stopped"
     with pytest.raises(Interrupted, match=rf"continue with: wgflow resume {path}"):
-        begin(path, sampling=after(3, interrupt))
+        begin(path, sampling=after(1, interrupt))
     assert (path / folder.TARGET / sampled.STATE).is_file()
     assert sampled.read(path) is None
     steps = []
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(given, "fit", die)
-        resume_energy(path, TARGET, sampling=lambda done, _: steps.append(done))
+        with pytest.raises(Killed):
+            resume_energy(path, TARGET, sampling=lambda done, _: steps.append(done))
     assert not folder.is_run(path)
     assert not (path / folder.TARGET / sampled.STATE).exists()
     run = resume_energy(path, TARGET, sampling=die)  # there is no step of the method left
@@ -147,7 +149,7 @@ def test_stopped_and_killed_it_goes_on_to_the_same_result(whole, tmp_path, monke
 
 @pytest.mark.parametrize("method", given.METHODS)
 def test_killed_between_checkpoints_it_samples_the_same(method, tmp_path, monkeypatch):
-    options = {"particles": 300} if method != "parallel-tempering" else {}
+    options = {"particles": 300, "moves": 1} if method != "parallel-tempering" else {}
     if method == "parallel-tempering":
         options = {"particles": 60, "chains": 20, "replicas": 5, "warm_up": 16}
     chosen = {"method": method, "seed": 1, "settings": SETTINGS} | options
@@ -156,7 +158,7 @@ def test_killed_between_checkpoints_it_samples_the_same(method, tmp_path, monkey
         fit_energy(TARGET, None, tmp_path / "whole", **chosen)
     monkeypatch.setattr(given, "EVERY", 0.0)
     with pytest.raises(Killed):
-        fit_energy(TARGET, None, tmp_path / "killed", sampling=after(4, die), **chosen)
+        fit_energy(TARGET, None, tmp_path / "killed", sampling=after(2, die), **chosen)
     assert (tmp_path / "killed" / folder.TARGET / sampled.STATE).is_file()
     with pytest.raises(Killed):
         resume_energy(tmp_path / "killed", TARGET)
@@ -183,6 +185,8 @@ def test_functions_begin_where_they_are_told(tmp_path, monkeypatch):
     found = sampled.read(tmp_path / "r")
     assert found.method == "near-proximal"
     assert "target_mode_error" not in found.scores
+    with pytest.raises(ValueError, match="`target` must be a known name"):
+        resume_energy(tmp_path / "r")  # nobody knows the function
 
 
 def hostile(x):
@@ -235,9 +239,9 @@ def test_no_folder_is_taken_over(whole, tmp_path):
         begin(tmp_path / "r", seed=4)
 
 
-def test_only_runs_of_given_energies_are_gone_on_with(runs, tmp_path):
-    for path in (runs["moons"].path, tmp_path / "nowhere"):
-        with pytest.raises(ValueError, match="must be a run of a given energy: got no target.json"):
+def test_only_runs_of_given_energies_are_gone_on_with(tmp_path):
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(ValueError, match="must be a run of a given energy: got no target"):
             resume_energy(path)
 
 

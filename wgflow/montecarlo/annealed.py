@@ -30,6 +30,9 @@ ENOUGH = 0.5
 ACCEPTANCE = 0.6
 """To aim at: between the optima of Langevin and of Hamiltonian moves."""
 
+FEWEST = 4
+"""Particles: two of either half."""
+
 RATE = 0.3
 """Of the adaptation of the step size, per move."""
 
@@ -93,6 +96,8 @@ class AnnealedSMC(Method[AnnealedState]):
     def __post_init__(self) -> None:
         check_positive(particles=self.particles, moves=self.moves, leapfrog=self.leapfrog)
         check_fraction(relative_ess=self.relative_ess, around=self.around)
+        if self.particles < FEWEST:
+            raise ValueError(f"`particles` must be ≥ {FEWEST}: got {self.particles}.")
         if not 0 < self.relative_ess < 1:
             raise ValueError(f"`relative_ess` must be in (0, 1): got {self.relative_ess}.")
 
@@ -162,6 +167,7 @@ class AnnealedSMC(Method[AnnealedState]):
             chains, _ = moved(problem, chains, 1.0, last, **options)
         # Of the first half, whose moves are on record and come from the other.
         pool = int((index < count // 2).sum())
+        pool = pool if pool >= 2 else count  # where that half has no weight
         some = torch.randperm(pool, generator=generator)[: max(2, round(self.around * count))]
         log_z = both_ways(problem, at(chains, some.to(index.device)), state.schedule, **options)
         return Sampled(chains.x, log_z, float(effective_fraction(state.log_weight)) * count)

@@ -11,7 +11,7 @@ import torch
 
 from wgflow._check import check_choice, check_positive
 from wgflow._random import stream
-from wgflow.config.recipes import configure
+from wgflow.config.recipes import PLANE, configure
 from wgflow.data.arrays import write_points
 from wgflow.energies.base import Energy
 from wgflow.errors import Interrupted
@@ -111,8 +111,9 @@ def fit_energy(
     check_choice("method", method, METHODS)
     made = METHODS[method](**options)
     path = folder.free(Path("runs") / f"{_stem(target.name)}-{seed}") if out is None else Path(out)
-    folder.check_new(path)
-    configure(None, None, *settings)  # what is wrong with them is said before the work
+    _check_new(path)
+    # What is wrong with them is said before the work, by the recipe that will be theirs.
+    configure(None, "tables" if target.free > PLANE else None, *settings)
     check_target(target, generator=stream(seed, STREAM + 1))
     file = None if data is None else str(Path(data).resolve())
     chosen = {f.name: getattr(made, f.name) for f in fields(cast(Any, made))}
@@ -264,6 +265,16 @@ def _target(
         check_positive(scale=scale)
         target = target.starting(0.0, scale)
     return target
+
+
+def _check_new(path: Path) -> None:
+    """Raise ValueError unless a run can begin there: not where another has sampled."""
+    folder.check_new(path)
+    if (path / folder.TARGET).exists():
+        raise ValueError(
+            f"{path} must be a new or an empty folder: got a given energy that is not learned "
+            "yet; choose another folder, or resume it."
+        )
 
 
 def _stem(name: str) -> str:
