@@ -51,10 +51,10 @@ def counts(x, components):
 @pytest.mark.parametrize("n", [1000, 37])
 @pytest.mark.parametrize("seed", range(4))
 def test_components_have_their_share_of_all_draws_and_of_either_half(n, seed):
-    weights = double([0.5, 0.123, 0.377])
-    x = line(weights).sample(n, dtype=F64, generator=seeded(seed))
+    shares = [0.5, 0.123, 0.377]
+    x = line(shares).sample(n, dtype=F64, generator=seeded(seed))
     for part in (x, x[: (n + 1) // 2], x[(n + 1) // 2 :]):
-        assert (counts(part, 3) - len(part) * weights).abs().max() < 1
+        assert (counts(part, 3) - len(part) * double(shares)).abs().max() < 1
 
 
 def test_counts_are_shares_in_the_mean():
