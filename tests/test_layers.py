@@ -13,13 +13,13 @@ from wgflow.energies.mlp import MLP
 
 ROOMS = {
     "": "_version _tensor _check _random errors",
-    "storage": "folder checkpoint",
-    "data": "download images frames grids columns lazy transforms gaussianise tables arrays peek "
-    "sources missing splits targets toys batches incomplete dataset "
+    "storage": "lock folder checkpoint",
+    "data": "download foreign images frames grids columns lazy transforms gaussianise tables "
+    "arrays peek sources missing precision splits targets toys batches incomplete dataset "
     "gaussian_mixture mixtures moments",
     "energies": "precision microbatch base transformed conditional noise_levels network "
     "own_module layers principal mlp trunk unet noise_unet mixture noise_mlp joint_space inherit",
-    "samplers": "base langevin kinetic independence particles descent population levels",
+    "samplers": "base langevin diffusion kinetic independence particles descent population levels",
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference "
     "sequential",
     "targets": "symmetry base distributions particles regression catalogue external checks",
@@ -27,21 +27,22 @@ ROOMS = {
     "parallel_tempering",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition restriction conditional",
-    "metrics": "alarms pairwise samples sampled regions columns neighbours features fidelity "
-    "classifier",
+    "metrics": "target_alarms alarms pairwise samples sampled regions columns neighbours features "
+    "fidelity classifier",
     "plots": "style charts axes densities samples tables training motion",
     "schemes": "base dynamics population fresh short_run maximum_likelihood gradient_norm "
     "proximal matching dual detailed_balance joint across_levels",
-    "config": "schema toml recipes",
+    "config": "refusals schema toml recipes",
+    "machine": "doctor bench",
     "distributed": "ranks islands launch",
-    "training": "signals muon schedule loop health recorder checks loading learner warm_start "
-    "validation progress runner",
-    "runs": "sampled summaries zoo run load fit uses trust evaluate classes compose sampling rows "
-    "filling outliers judged given",
+    "training": "signals muon schedule loop health recorder checks binding loading learner "
+    "warm_start validation progress runner",
+    "runs": "sampled summaries zoo run load hub fit uses trust evaluate classes compose sampling "
+    "rows filling outliers judged given",
     "estimators": "base density outliers",
-    "report": "template material scores verdict film page comparison finish",
-    "cli": "printing options progress tables train flow sample inverse interpolate ood score "
-    "evaluate compare data entry",
+    "report": "template material scores verdict film page card comparison finish",
+    "cli": "printing stops options progress tables train flow sample inverse interpolate ood "
+    "score evaluate compare data machine entry",
 }
 """The rooms from bottom to top, and in each its modules in their order; `__init__` comes last,
 but of rooms that others import by name it only has a sentence."""

@@ -61,6 +61,7 @@ def parse(command):
 
 
 SMALLER = {
+    "energies.md": [("particles=4000)", "particles=200, settings=['training.steps=1'])")],
     "distributed.md": [("launched(2, 1,", "launched(1, 1,")],
     "README.md": [("samples=500", "samples=500, likelihood=False")],
     "start.md": [("samples=500", "samples=500, likelihood=False")],

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from wgflow.estimators.density import EnergyDensity as EnergyDensity
     from wgflow.estimators.outliers import EnergyOutlier as EnergyOutlier
     from wgflow.flows import Flow as Flow, HeatFlow as HeatFlow, MatchedPath as MatchedPath
+    from wgflow.machine.bench import bench as bench
+    from wgflow.machine.doctor import doctor as doctor
     from wgflow.metrics.alarms import Alarm as Alarm, alarms as alarms
+    from wgflow.report.card import push_to_hub as push_to_hub
     from wgflow.report.comparison import compare_report as compare_report
     from wgflow.report.finish import finish as finish
     from wgflow.report.page import write_report as write_report
@@ -39,11 +42,8 @@ if TYPE_CHECKING:
     from wgflow.runs.filling import fill as fill
     from wgflow.runs.fit import fit as fit, resume as resume
     from wgflow.runs.given import fit_energy as fit_energy, resume_energy as resume_energy
-    from wgflow.runs.load import (
-        from_pretrained as from_pretrained,
-        load as load,
-        publish as publish,
-    )
+    from wgflow.runs.hub import from_pretrained as from_pretrained
+    from wgflow.runs.load import load as load, publish as publish
     from wgflow.runs.outliers import ood as ood
     from wgflow.runs.rows import score_rows as score_rows
     from wgflow.runs.run import Run as Run
@@ -107,7 +107,10 @@ _NAMES = {
     "estimators.density": "EnergyDensity",
     "estimators.outliers": "EnergyOutlier",
     "flows": "Flow HeatFlow MatchedPath",
+    "machine.bench": "bench",
+    "machine.doctor": "doctor",
     "metrics.alarms": "Alarm alarms",
+    "report.card": "push_to_hub",
     "report.comparison": "compare_report",
     "report.finish": "finish",
     "report.page": "write_report",
@@ -117,7 +120,8 @@ _NAMES = {
     "runs.filling": "fill",
     "runs.fit": "fit resume",
     "runs.given": "fit_energy resume_energy",
-    "runs.load": "from_pretrained load publish",
+    "runs.hub": "from_pretrained",
+    "runs.load": "load publish",
     "runs.rows": "score_rows",
     "runs.run": "Run",
     "runs.sampling": "Classes",

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 
+LONGEST = 120
+"""Characters of a value that messages repeat."""
+
 
 def check_positive(**values: int | float) -> None:
     """Raise ValueError for the first argument that is not a positive, finite number."""
@@ -27,4 +30,16 @@ def check_fraction(**values: int | float) -> None:
 def check_choice(what: str, got: str, known: Iterable[str]) -> None:
     """Raise ValueError unless ``got``, the value of argument ``what``, is one of ``known``."""
     if got not in known:
-        raise ValueError(f"`{what}` must be one of {', '.join(known)}: got {got!r}.")
+        raise ValueError(f"`{what}` must be one of {', '.join(known)}: got {shown(got)}.")
+
+
+def shown(value: object) -> str:
+    """A value as a message repeats it: `repr`, its middle left out where it is long."""
+    return shortened(repr(value))
+
+
+def shortened(text: str, most: int = LONGEST) -> str:
+    """Text of at most ``most`` characters, and a longer one without its middle."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]}… ({len(text)} characters) …{text[-most // 10 :]}"

@@ -1,5 +1,7 @@
 """Errors that end a run. Invalid arguments raise ValueError, unreadable files OSError."""
 
+import signal
+
 
 class WGFlowError(RuntimeError):
     """Base class of the errors that the package defines."""
@@ -10,7 +12,15 @@ class Diverged(WGFlowError):
 
 
 class Interrupted(WGFlowError):
-    """A signal stopped the run after a whole step; it can be resumed."""
+    """A signal stopped the run after a whole step; it can be resumed.
+
+    Attributes:
+        number: of the signal; that of Ctrl-C where another rank was asked.
+    """
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.number = int(signal.SIGINT) if number is None else number
 
 
 class Lost(WGFlowError):

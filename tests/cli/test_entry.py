@@ -5,26 +5,52 @@ import sys
 
 import pytest
 from command_line import fake_run, refused, run, succeed
+from typer.testing import CliRunner
 
 from wgflow import __version__
+from wgflow.cli import app
 
 
-@pytest.mark.parametrize("verb", [[], ["train"], ["compare"], ["data"], ["inpaint"]])
+@pytest.mark.parametrize("verb", [[], ["train"], ["compare"], ["data"], ["inpaint"], ["doctor"]])
 def test_help_does_not_import_torch(verb):
     command = [sys.executable, "-X", "importtime", "-m", "wgflow", *verb, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "wgflow.cli" in imported
     assert not imported & {"torch", "numpy", "scipy", "sklearn", "matplotlib"}
-    assert "wgflow train" in done.stdout or verb in (["compare"], ["data"], ["inpaint"])
+    assert "wgflow train" in done.stdout or verb not in ([], ["train"])
 
 
 def test_every_verb_has_help_with_an_example():
     verbs = ["train", "resume", "sample", "evaluate", "report", "compare", "list"]
-    verbs += ["inpaint", "denoise", "interpolate", "score", "ood"]
+    verbs += ["inpaint", "denoise", "interpolate", "score", "ood", "doctor"]
     for verb in verbs:
         assert f"wgflow {verb}" in succeed(verb, "--help")
     assert all(f" {verb} " in succeed("--help") for verb in verbs)
+
+
+def completed(words):
+    """What a shell is offered for the last of the words."""
+    asked = {"_WGFLOW_COMPLETE": "complete_bash", "COMP_WORDS": f"wgflow {words}"}
+    asked["COMP_CWORD"] = str(1 + words.count(" "))
+    done = CliRunner().invoke(app, env=asked, prog_name="wgflow")
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [("tra", ["train"]), ("train --st", ["--steps"]), ("data fetch fa", ["fashion-mnist"])],
+)
+def test_shells_complete_verbs_options_and_data_sets(words, offered):
+    assert completed(words) == offered
+    assert completed("xyz") == []
+
+
+def test_the_script_that_shells_read_names_the_program():
+    done = CliRunner().invoke(app, env={"_WGFLOW_COMPLETE": "source_bash"}, prog_name="wgflow")
+    assert done.exit_code == 0
+    assert "_WGFLOW_COMPLETE=complete_bash" in done.stdout
+    assert "complete -o default -F _wgflow_completion wgflow" in done.stdout
 
 
 def test_version():

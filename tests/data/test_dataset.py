@@ -246,7 +246,7 @@ REFUSED = {
     "suffix": (write("t.txt", "1"), r"got '.*t.txt'"),
     "not an array": (write("t.npy", "hello"), "t.npy must hold an array of numbers"),
     "not an archive": (write("t.npz", "hello"), "t.npz must hold an array of numbers"),
-    "pickle": (write_array(np.array([{}, {}])), "allow_pickle=False"),
+    "pickle": (write_array(np.array([{}, {}])), "Python objects"),
     "complex": (write_array(np.ones((4, 2), complex)), "got complex128 of shape"),
     "flat array": (write_array(np.arange(4.0)), r"two axes or more.* got float64 of shape \(4,\)"),
     "empty array": (write_array(np.ones((0, 2))), r"none empty: got float64 of shape \(0, 2\)"),

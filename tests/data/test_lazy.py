@@ -9,7 +9,7 @@ import torch
 from problems import F64, seeded, z_score
 
 from wgflow.config import Config, Data, Training
-from wgflow.data import lazy, tables as readers
+from wgflow.data import lazy
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import load
 from wgflow.data.lazy import LazyPoints
@@ -120,7 +120,7 @@ def numbers(folder, monkeypatch, array):
     """The same file of numbers in memory and behind a map."""
     np.save(folder / "x.npy", array)
     inside = load(folder / "x.npy")
-    monkeypatch.setattr(readers, "MAPPED", 1)
+    monkeypatch.setattr("wgflow.data.foreign.MAPPED", 1)
     return inside, load(folder / "x.npy")
 
 
@@ -142,7 +142,7 @@ def test_a_mapped_idx_file_is_the_same(tmp_path, monkeypatch):
     header = bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in (40, 12, 10))
     (tmp_path / "train-images-idx3-ubyte").write_bytes(header + PIXELS.tobytes())
     inside = load(tmp_path)
-    monkeypatch.setattr(readers, "MAPPED", 1)
+    monkeypatch.setattr("wgflow.data.foreign.MAPPED", 1)
     mapped = load(tmp_path)
     assert isinstance(mapped.train.values, np.memmap)
     assert not isinstance(inside.train.values, np.memmap)
@@ -176,7 +176,7 @@ def test_a_hole_is_found_in_any_part_and_told_by_its_place(tmp_path, monkeypatch
     array[37, 2] = np.inf
     np.save(tmp_path / "x.npy", array)
     monkeypatch.setattr(lazy, "NUMBERS", 12)
-    monkeypatch.setattr(readers, "MAPPED", mapped)
+    monkeypatch.setattr("wgflow.data.foreign.MAPPED", mapped)
     with pytest.raises(ValueError, match="got inf in row 37, column 2"):
         load(tmp_path / "x.npy")
 

@@ -10,7 +10,6 @@ from PIL import Image
 
 import wgflow
 from wgflow.config import Config, Data, Training
-from wgflow.data import tables as readers
 from wgflow.data.dataset import load
 from wgflow.data.images import dequantise, resize
 from wgflow.data.moments import covariance_of
@@ -204,7 +203,7 @@ def test_a_large_array_is_read_through_a_map_and_is_the_same(tmp_path, monkeypat
     np.save(tmp_path / "k.npy", IMAGES[:, None])
     before = [load(tmp_path / name).train[:] for name in ("x.npy", "k.npy")]
     modes, read = [], np.load
-    monkeypatch.setattr(readers, "MAPPED", 1)
+    monkeypatch.setattr("wgflow.data.foreign.MAPPED", 1)
     monkeypatch.setattr(np, "load", lambda *a, **k: modes.append(k["mmap_mode"]) or read(*a, **k))
     after = [load(tmp_path / name).train[:] for name in ("x.npy", "k.npy")]
     assert modes == ["r", "r"]

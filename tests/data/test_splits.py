@@ -78,7 +78,7 @@ def test_columns_of_test_points_are_found_by_name(table, tmp_path):
 
 
 def test_validation_works_on_a_file_that_stays_on_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr("wgflow.data.tables.MAPPED", 1)
+    monkeypatch.setattr("wgflow.data.foreign.MAPPED", 1)
     np.save(tmp_path / "t.npy", TABLE)
     data = load(tmp_path / "t.npy", **HALF)
     assert isinstance(data.validation, torch.Tensor)

@@ -168,7 +168,7 @@ def test_units_of_learning_are_those_after_the_maps(tmp_path):
 def test_maps_of_a_file_that_stays_on_disk_are_the_same(tmp_path, monkeypatch):
     np.save(tmp_path / "x.npy", normal(300, 2).exp().float().numpy())
     held = load(tmp_path / "x.npy", transform="auto")
-    monkeypatch.setattr("wgflow.data.tables.MAPPED", 1)
+    monkeypatch.setattr("wgflow.data.foreign.MAPPED", 1)
     mapped = load(tmp_path / "x.npy", transform="auto")
     assert mapped.transform == held.transform
     torch.testing.assert_close(mapped.scale, held.scale)

@@ -1,6 +1,7 @@
 """Annealed sequential Monte Carlo: log Z, masses, halves, works both ways, resumption."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ def states(method, p, generator):
     ("energy", "leapfrog"), [(GAUSSIAN, 1), (GAUSSIAN, 3), (MODES, 1)], ids=str
 )
 def test_log_z_is_within_its_errors_over_seeds(energy, leapfrog):
-    method = AnnealedSMC(300, 0.85, 2, leapfrog, 0.3)
+    method = replace(QUICK, leapfrog=leapfrog)
     found = [run(method, problem(energy), generator=seeded(s)).log_z for s in range(8)]
     z = double([(f.value - energy.log_z) / f.error for f in found])
     assert abs(float(z.mean())) * math.sqrt(8) < 4
@@ -266,6 +267,7 @@ REFUSED = [
     ({"moves": 0}, "`moves` must be > 0 and finite: got 0"),
     ({"leapfrog": 0}, "`leapfrog` must be > 0 and finite: got 0"),
     ({"relative_ess": 1.0}, r"`relative_ess` must be in \(0, 1\): got 1.0"),
+    ({"whole": 1.5}, "`whole` must be between 0 and 1: got 1.5"),
     ({"around": 1.5}, "`around` must be between 0 and 1: got 1.5"),
 ]
 

@@ -210,6 +210,16 @@ def test_where_all_fit_the_next_beta_is_one():
     assert next_beta(chains, torch.zeros(100), 0.0, 0.97) == 1.0
 
 
+def test_the_last_change_may_keep_less():
+    p = problem()
+    chains = chains_at(p, START.sample(400, dtype=F64, generator=seeded(0)))
+    weights = torch.zeros(400, dtype=F64)
+    kept = fraction_at(chains, weights, 0.3, 1.0)
+    assert next_beta(chains, weights, 0.3, 0.99, kept - 1e-6) == 1.0
+    by_small_steps = next_beta(chains, weights, 0.3, 0.99)
+    assert next_beta(chains, weights, 0.3, 0.99, kept + 1e-6) == by_small_steps < 1
+
+
 def test_beta_rises_where_many_chains_are_outside_the_support():
     chains = chains_at(problem(box), START.sample(300, dtype=F64, generator=seeded(0)))
     weights, new = torch.zeros(300, dtype=F64), 0.0

@@ -67,6 +67,7 @@ def test_the_learned_density_is_near_the_target_and_is_the_next_start():
     gap = MODES.log_prob(x) - density.log_prob(x)
     assert 0 < float(gap.mean()) < 0.15
     assert state.number == 1
+    assert state.length >= 3  # values of β on the way before
     assert QUICK.metrics(state)["step"] == 1
     source = started(p, state.density)
     assert source.energy is p.energy

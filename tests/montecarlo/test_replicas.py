@@ -75,6 +75,17 @@ def test_sweeps_leave_the_tempered_laws_as_they_are(kind, monkeypatch):
     assert 0.3 < float(accepted.mean()) < 0.98
 
 
+def test_small_steps_keep_the_energy_and_the_hottest_is_drawn_anew():
+    before = exact()
+    after, accepted = explored(problem(), before, ladder(FULL, [0.05] * 4), 3, generator=seeded(1))
+    assert float(accepted.mean()) > 0.99
+    assert (after.x != before.x).all(2).double().mean() > 0.98
+    fresh, old = (w.x[0] - START.mean for w in (after, before))
+    assert float(z_score(fresh * old / 4, 0.0).abs().max()) < 4
+    near = (after.x[1:] - before.x[1:]).norm(dim=2)
+    assert 0 < float(near.mean()) < 0.5
+
+
 def test_exchanges_alone_leave_them_too_and_move_points():
     before = exact(3)
     after = exchanged(before, BETAS, 0, generator=seeded(4))

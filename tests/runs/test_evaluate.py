@@ -427,3 +427,31 @@ def test_few_points_have_the_distances_that_they_can():
 def test_a_classifier_needs_labels():
     with pytest.raises(ValueError, match="needs labels: eight has none"):
         classifier_of(EIGHT)
+
+
+def test_a_score_that_cannot_be_computed_costs_itself_alone(monkeypatch, caplog):
+    """The reverse divergence of a law that leaves its box, for one, and not the run's others."""
+
+    def fail(*arguments):
+        raise ValueError("The grid must hold p.")
+
+    grid = plane(EIGHT)
+
+    def energy(x):
+        return -EIGHT.target.log_prob(x)
+
+    value = float(log_z(energy, grid))
+    whole = density_scores(energy, EIGHT, LogZ(value, 0.0, value, value))
+    monkeypatch.setattr(evaluation, "kl_both", fail)
+    scores = density_scores(energy, EIGHT, LogZ(value, 0.0, value, value))
+    assert set(whole) - set(scores) == {"kl_reverse"}
+    assert all(scores[name] == whole[name] for name in scores)
+    assert "kl_reverse cannot be scored: The grid must hold p." in caplog.text
+
+
+def test_a_folder_that_is_read_only_is_refused_before_any_work(tmp_path, monkeypatch):
+    run = fit(TINY, tmp_path / "r")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    monkeypatch.setattr(Run, "sample", lambda *arguments, **options: pytest.fail("worked"))
+    with pytest.raises(ValueError, match="got one that is read-only"):
+        evaluate(run)

@@ -17,8 +17,8 @@ from wgflow.storage import folder
 from wgflow.targets.base import Modes, TargetEnergy
 
 SETTINGS = (
-    *("training.batch_size=64", "training.steps=2", "energy.width=8", "energy.features=4"),
-    *("scheme.dynamics.size=64", "scheme.dynamics.held_out=64"),
+    *("training.steps=2", "training.batch_size=64", "energy.width=8", "energy.features=4"),
+    *("scheme.scheme.dynamics.size=64", "scheme.scheme.dynamics.held_out=64"),
 )
 OPTIONS = {"particles": 512, "relative_ess": 0.8, "moves": 1}
 MODES = GaussianMixture(double([[-2.0, 0.0], [2.0, 1.0]]), 0.7, weights=[0.3, 0.7])
@@ -218,16 +218,10 @@ def test_refusals_come_before_the_work(arguments, options, match, tmp_path):
     untouched(lambda: fit_energy(*arguments, path, **options), match, path)
 
 
-def test_settings_are_those_of_the_recipe_that_will_be_learned_by(tmp_path, monkeypatch):
-    """Of three coordinates and more, as of a table."""
+def test_settings_are_those_of_tables_in_the_plane_too(tmp_path, monkeypatch):
     monkeypatch.setattr(given, "_sampled", die)
     with pytest.raises(Killed):
-        fit_energy(plane, 3, tmp_path / "r", settings=["scheme.scheme.h=1e-2"])
-    untouched(
-        lambda: fit_energy(plane, 2, tmp_path / "s", settings=["scheme.scheme.h=1e-2"]),
-        "scheme",
-        tmp_path / "s",
-    )
+        fit_energy(plane, 2, tmp_path / "r", settings=["scheme.scheme.h=1e-2"])
 
 
 def test_no_folder_is_taken_over(whole, tmp_path):

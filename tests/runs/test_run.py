@@ -4,6 +4,8 @@ import copy
 import itertools
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -34,9 +36,11 @@ from wgflow.schemes import (
     NearProximal,
     Population,
 )
-from wgflow.storage import folder
+from wgflow.storage import checkpoint, folder
+from wgflow.storage.lock import holder
 from wgflow.training import recorder as recording
 from wgflow.training.learner import Learner
+from wgflow.training.progress import read_state
 from wgflow.training.recorder import frame_steps, snapshot
 from wgflow.training.runner import ROLLBACKS, Runner
 from wgflow.training.validation import CELLS, box_around, exact, validator
@@ -113,9 +117,82 @@ fit(loads(sys.stdin.read()), Path({str(tmp_path / "r")!r}), listener=listen)
     child = subprocess.run(command, input=config, text=True, env=os.environ | threads)
     assert child.returncode == -signal.SIGKILL
     assert (tmp_path / "r" / folder.LOCK).exists()
-    assert folder.holder(tmp_path / "r") is None
+    assert holder(tmp_path / "r") is None
     assert_same(resume(tmp_path / "r"), run)
     assert not (tmp_path / "r" / folder.LOCK).exists()
+
+
+@pytest.mark.parametrize("dies", ["Runner.open", "Runner.save", "checkpoint.save"])
+def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path, run, monkeypatch, dies):
+    def die(*arguments, **options):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"wgflow.training.runner.{dies}", die)
+        with pytest.raises(Killed):
+            fit(CONFIG, tmp_path / "r")
+    assert not folder.is_learned(tmp_path / "r")
+    with pytest.raises(ValueError, match="start it again with: wgflow resume"):
+        load(tmp_path / "r")
+    assert_same(resume(tmp_path / "r"), run)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, run):
+    """The same network in each, and other seeds, schemes, data or optimisations."""
+    others = {
+        "seed": replace(CONFIG, seed=4),
+        "scheme.dynamics.held_out_every": replace(
+            CONFIG, scheme=NearProximal(dynamics=replace(SMALL, held_out_every=2))
+        ),
+        "data.name": replace(CONFIG, data=replace(CONFIG.data, name="moons")),
+        "training.warmup": training(warmup=5),
+    }
+    for key, config in others.items():
+        with pytest.raises(Killed):
+            fit(config, tmp_path / key, listener=killer(1))
+        file = tmp_path / key / folder.CHECKPOINT
+        own = file.read_bytes()
+        file.write_bytes((run.path / folder.CHECKPOINT).read_bytes())
+        for use in (load, resume):
+            with pytest.raises(
+                ValueError, match=re.escape(f"beside it describes: expected {key}")
+            ):
+                use(tmp_path / key)
+        file.write_bytes(own)
+        assert load(tmp_path / key).steps == 0
+
+
+def test_a_checkpoint_is_bound_to_its_data_and_not_to_its_place(tmp_path, monkeypatch):
+    """Two files of one name: the run goes on with the first, wherever it lies, and no other."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "x.npy", rng.normal(size=(400, 3)))
+        with pytest.raises(Killed):
+            fit(
+                replace(CONFIG, data=Data(str(tmp_path / name / "x.npy"))),
+                tmp_path / f"r{name}",
+                listener=killer(6),
+            )
+    (tmp_path / "a").rename(tmp_path / "c")
+    config = tmp_path / "ra" / folder.CONFIG
+    config.write_text(config.read_text().replace(str(tmp_path / "a"), str(tmp_path / "c")))
+    assert load(tmp_path / "ra").dataset.event_shape == (3,)
+    file = tmp_path / "rb" / folder.CHECKPOINT
+    file.write_bytes((tmp_path / "ra" / folder.CHECKPOINT).read_bytes())
+    with pytest.raises(ValueError, match="got one learned from other data"):
+        load(tmp_path / "rb")
+    config.write_text(config.read_text().replace(str(tmp_path / "c"), str(tmp_path / "b")))
+    with pytest.raises(ValueError, match="`data` must be those the run started on"):
+        resume(tmp_path / "ra")
+
+
+def test_checkpoints_from_before_they_were_bound_are_loaded(run, tmp_path):
+    shutil.copytree(run.path, tmp_path / "r")
+    file = tmp_path / "r" / folder.CHECKPOINT
+    state = read_state(run.path, CONFIG.scheme, "cpu")
+    checkpoint.save(file, {key: part for key, part in state.items() if key != "run"})
+    assert_same(load(tmp_path / "r"), run)
 
 
 def test_a_finished_run_is_loaded_by_resume(run):
@@ -370,7 +447,7 @@ def test_what_is_there_is_never_overwritten(tmp_path, run):
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
     with pytest.raises(Killed):
         fit(CONFIG, tmp_path / "r", listener=killer(2))
-    with pytest.raises(ValueError, match=r"that is running; .* or resume it"):
+    with pytest.raises(ValueError, match=r"that is killed; .* or resume it"):
         fit(CONFIG, tmp_path / "r")
 
 
@@ -476,7 +553,7 @@ def test_a_checkpoint_of_another_network_or_other_data_is_refused(tmp_path, run)
     with pytest.raises(ValueError, match="must be those the run started on"):
         resume(tmp_path / "r")
     file.write_text(text.replace("width = 16", "width = 17"))
-    with pytest.raises(ValueError, match="must have the parameters that were saved"):
+    with pytest.raises(ValueError, match=r"expected energy\.width = 17, got one learned with 16"):
         load(tmp_path / "r")
 
 

@@ -171,6 +171,11 @@ def test_energies_that_fall_without_bound_are_refused(energy):
         check_target(target(energy, 10), generator=seeded(0))
 
 
+def test_a_coordinate_without_a_prior_is_refused():
+    with pytest.raises(ValueError, match=r"stays at .* along a ray, so that Z is infinite"):
+        check_target(target(lambda x: x[:, 1:].square().sum(1), 10), generator=seeded(0))
+
+
 def test_a_wrong_backward_is_seen_in_single_precision():
     energy = target(lambda x: Wrong.apply(x).sum(1))
     with pytest.raises(ValueError, match="has slope"):

@@ -80,6 +80,13 @@ def test_the_isotropic_mixture_is_the_general_one():
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-9)
 
 
+def test_draws_of_the_isotropic_mixture_have_its_deviation():
+    target = IsotropicMixture([[-9.0, 0.0], [9.0, 0.0]], 0.5)
+    x = target.sample(5000, dtype=F64, generator=seeded(11))
+    offset = x - target.means[(x[:, 0] > 0).long()]
+    assert z_score(offset.square(), 0.25).abs().max() < 4
+
+
 def test_single_precision_keeps_two_digits_after_the_point_at_a_hundred_dimensions():
     target = named("gmm", 100)
     for x in (target.known.sample(2000, generator=seeded(9)), target.start.sample(2000)):

@@ -7,6 +7,7 @@ import typer
 
 from wgflow.cli.options import Json
 from wgflow.cli.printing import note, say_either
+from wgflow.data.download import SETS
 
 verbs = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -20,7 +21,9 @@ on files in another folder by its path: `wgflow train DIR`.
 """
 )
 def fetch(
-    name: Annotated[str, typer.Argument(help="mnist or fashion-mnist.")],
+    name: Annotated[
+        str, typer.Argument(help="mnist or fashion-mnist.", autocompletion=lambda: list(SETS))
+    ],
     folder: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep the files here instead.")
     ] = None,

@@ -1,4 +1,4 @@
-"""The verbs about one trained run: evaluate, report, publish."""
+"""The verbs about one trained run: evaluate, report, publish, push-to-hub."""
 
 from pathlib import Path
 from typing import Annotated
@@ -81,3 +81,28 @@ def publish(
 
     publish(load(folder), out)
     typer.echo(f"Published: {out}")
+
+
+@verbs.command(
+    name="push-to-hub",
+    epilog="""- `wgflow push-to-hub runs/moons-0 user/moons`
+
+It needs the extra `hub` and an account: `hf auth login`, or a token in `HF_TOKEN`. The pictures
+show held-out points of the data.
+""",
+)
+def push_to_hub(
+    folder: Folder,
+    repository: Annotated[str, typer.Argument(metavar="USER/REPOSITORY", help="On the Hub.")],
+    public: Annotated[bool, typer.Option("--public", help="A new one is seen by all.")] = False,
+    pictures: Annotated[bool, typer.Option(help="Draw what the report draws.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Publish a run on the Hugging Face Hub, with a card of its scores, settings and pictures."""
+    from wgflow.report.card import push_to_hub
+    from wgflow.runs.load import load
+
+    with waiting("Publishing"):
+        address = push_to_hub(load(folder), repository, private=not public, pictures=pictures)
+    hint = f"Next: wgflow sample --pretrained {repository} -n 100 --out points.csv"
+    say_either(as_json, {"address": address}, f"Published: {address}", hint)

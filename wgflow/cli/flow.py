@@ -1,5 +1,6 @@
 """The verb that samples a given energy and learns its density: flow."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,9 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 PARTS = 1000
 """Of the progress of sampling."""
 
+EVERY = 10.0
+"""Seconds between two lines of learning."""
+
 
 class Sampling:
     """A listener of `fit_energy`: the part of the sampling that is done, of `PARTS`."""
@@ -29,6 +33,19 @@ class Sampling:
     def __call__(self, done: float, metrics: Mapping[str, float]) -> None:
         """Show it, with inverse temperature, ESS, acceptance and log Z."""
         self.progress(int(PARTS * done), metrics)
+
+
+class Learning:
+    """A listener of learning: a line now and then."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Say how many steps are done."""
+        if time.monotonic() > self.last + EVERY:
+            self.last = time.monotonic()
+            note(f"learning step {step}")
 
 
 @verbs.command(
@@ -91,6 +108,7 @@ def flow(
             seed=seed,
             settings=setting or (),
             sampling=None if shown is None else Sampling(shown),
+            learning=Learning(),
             **options,
         )
     completed(run, not no_report, as_json)
@@ -101,4 +119,6 @@ def resumed(folder: Path) -> "Run":
     from wgflow.runs.given import resume_energy
 
     with progressing(PARTS, shown=True) as shown:
-        return resume_energy(folder, sampling=None if shown is None else Sampling(shown))
+        return resume_energy(
+            folder, sampling=None if shown is None else Sampling(shown), learning=Learning()
+        )

@@ -17,7 +17,7 @@ TEST = "test"
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")]
 Learned = Annotated[Path, typer.Argument(metavar="DIR|NAME", help=LEARNED)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of all random numbers.")]
 Input = Annotated[
     str,
     typer.Option(
@@ -54,12 +54,17 @@ def output(out: Path | None, folder: Path, inside: str, beside: str) -> Path:
     """Where points go: by default inside the run's folder, or else beside it.
 
     Raises:
-        ValueError: the suffix is unknown; better before the work than after it.
+        ValueError: the suffix is unknown, or there is no folder to write to; better before the
+            work than after it.
     """
     from wgflow.data.arrays import check_suffix
+    from wgflow.storage.folder import check_writable
 
     file = out or (folder / inside if folder.is_dir() else Path(beside))
     check_suffix(file)
+    if not file.absolute().parent.is_dir():
+        raise ValueError(f"`out` must be in a folder that exists: got {str(file)!r}.")
+    check_writable(file.absolute().parent)
     return file
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
 LIVE = {
+    "beta": "β",
+    "log_ratio": "log Z/Z₀",
     "kl": "KL",
     "nll": "NLL",
     "matching": "matching loss",

@@ -37,7 +37,9 @@ def sample(
     pretrained: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="A pretrained energy, even where a folder has its name."
+            metavar="NAME",
+            help="A pretrained energy, even where a folder has its name, or USER/REPOSITORY of "
+            "the Hub.",
         ),
     ] = None,
     count: Annotated[int, typer.Option("-n", "--number", min=1, help="Points to draw.")] = 1000,
@@ -107,14 +109,14 @@ def sample(
 ) -> None:
     """Draw points from the learned density, in the units of the data."""
     from wgflow.data.arrays import write_points
-    from wgflow.runs import sampling, zoo
+    from wgflow.runs import hub, sampling
     from wgflow.runs.load import load
 
     if (folder is None) == (pretrained is None):
         got = "neither" if folder is None else "both"
         raise ValueError(f"DIR or --pretrained must be given, not both: got {got}.")
-    source = zoo.pretrained(pretrained) if pretrained else Path(str(folder))
-    usual = Path(f"{pretrained}.png") if pretrained else None
+    source = hub.find_pretrained(pretrained) if pretrained else Path(str(folder))
+    usual = _usual(pretrained) if pretrained else None
     file = output(out or usual, source, SAMPLES, f"{source}.png")
     options = {"time": time, "steps": steps, "langevin": langevin, "autoguidance": autoguidance}
     given = {name: value for name, value in options.items() if value is not None}
@@ -145,6 +147,12 @@ def sample(
         f"Wrote {count} points of each class ({names}) to {file}.",
         f"{drawn.draws} draws, of which {drawn.ended} were followed to the end; {cost}",
     )
+
+
+def _usual(pretrained: str) -> Path:
+    """Pictures of those that come with the package; others may be of any points."""
+    _, repository, name = pretrained.rpartition("/")
+    return Path(f"{name}.npy" if repository else f"{name}.png")
 
 
 def parse_classes(

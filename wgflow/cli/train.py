@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,8 +19,9 @@ from wgflow.cli.printing import (
     score_table,
 )
 from wgflow.cli.progress import progressing
+from wgflow.cli.stops import kept
 from wgflow.runs.summaries import read_settings
-from wgflow.storage.folder import ENVIRONMENT, read_json
+from wgflow.storage.folder import ENVIRONMENT, read_record
 
 if TYPE_CHECKING:
     from wgflow.runs.run import Run
@@ -76,7 +77,9 @@ def train(
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; repeat.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random number.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of every random number.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps.")] = None,
     devices: Devices = None,
@@ -111,7 +114,7 @@ def train(
     with _launched(devices, nodes, settings.device, settings.training.steps) as together:
         run = fit(settings, out, **together)
     if together["ranks"].first:
-        _finish(run, not no_report, as_json)
+        completed(run, not no_report, as_json)
 
 
 @verbs.command(
@@ -130,13 +133,29 @@ def resume(
 ) -> None:
     """Continue a run that was stopped or killed."""
     from wgflow.runs.fit import resume as resume_run
+    from wgflow.runs.load import read_config
+    from wgflow.runs.sampled import is_unfinished
 
-    config = read_settings(folder)
-    usual = read_json(folder / ENVIRONMENT).get("ranks", 1) if nodes is None else 1
-    with _launched(devices, nodes, config["device"], config["training.steps"], usual) as together:
+    if is_unfinished(folder):
+        from wgflow.cli.flow import resumed
+
+        completed(resumed(folder), not no_report, as_json)
+        return
+    read_settings(folder)  # quick, where there is no run
+    config = read_config(folder)
+    usual = _ranks(folder) if nodes is None else 1
+    with _launched(devices, nodes, config.device, config.training.steps, usual) as together:
         run = resume_run(folder, **together)
     if together["ranks"].first:
-        _finish(run, not no_report, as_json)
+        completed(run, not no_report, as_json)
+
+
+def _ranks(folder: Path) -> int:
+    """How many processes a run began with; one where its record is damaged."""
+    with suppress(ValueError):
+        found = read_record(folder / ENVIRONMENT).get("ranks", 1)
+        return found if type(found) is int and found > 0 else 1
+    return 1
 
 
 @contextmanager
@@ -153,11 +172,14 @@ def _launched(
         yield {"ranks": ranks, "listener": progress}
 
 
-def _finish(run: "Run", report: bool, as_json: bool) -> None:
+def completed(run: "Run", report: bool, as_json: bool) -> None:
     """Evaluate a trained run, save samples, write its report, and print all that."""
     from wgflow.report.finish import finish
 
-    scores, page = finish(run, report=report, tell=note)
+    with kept(
+        f"the trained run is whole; its scores and report follow with: wgflow resume {run.path}"
+    ):
+        scores, page = finish(run, report=report, tell=note)
     if as_json:
         told = {"run": str(run.path)} | scores | {"alarms": alarm_records(scores)}
         say_json(told | ({"report": str(page)} if page else {}))

@@ -6,7 +6,14 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from wgflow._check import check_choice, check_fraction, check_nonnegative, check_positive
+from wgflow._check import (
+    LONGEST,
+    check_choice,
+    check_fraction,
+    check_nonnegative,
+    check_positive,
+    shown,
+)
 from wgflow.data.images import SCALINGS
 from wgflow.data.tables import MISSING
 from wgflow.data.transforms import RULES
@@ -147,7 +154,7 @@ class Training:
             patience=1 if self.patience is None else self.patience,
         )
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        check_nonnegative(warmup=self.warmup)
+        check_nonnegative(warmup=self.warmup, weight_decay=self.weight_decay)
         check_fraction(average=self.average)
         for beta in self.betas:
             check_fraction(betas=beta)
@@ -195,10 +202,10 @@ class Config:
             )
         try:
             torch.device(self.device)
-        except RuntimeError:
+        except (RuntimeError, ValueError):  # of text that is not UTF-8, too
             raise ValueError(
                 "A device is named as in torch: expected cpu, cuda, cuda:1 ..., "
-                f"got {self.device!r}."
+                f"got {shown(self.device)}."
             ) from None
 
     def settled(self) -> "Config":
@@ -213,10 +220,10 @@ class Config:
 
 def unknown(what: str, got: str, known: Iterable[str], path: str = "") -> ValueError:
     """The error of a name that is none of the known ones; ``path`` is its dotted key."""
-    near = difflib.get_close_matches(got, list(known), n=1)
+    near = difflib.get_close_matches(got[:LONGEST], list(known), n=1)
     hint = f" Did you mean {join(path, near[0])!r}?" if near else ""
     expected = f"expected one of {', '.join(known)}" if known else "expected none"
-    return ValueError(f"No such {what}: {expected}, got {join(path, got)!r}.{hint}")
+    return ValueError(f"No such {what}: {expected}, got {shown(join(path, got))}.{hint}")
 
 
 def join(path: str, key: str) -> str:

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from wgflow._check import shortened, shown
 from wgflow._version import __version__
+from wgflow.config.refusals import Mismatch, shallow
 from wgflow.config.schema import Config, join, unknown
 from wgflow.energies.mlp import MLPSpec
 from wgflow.energies.noise_mlp import NoiseMLPSpec
@@ -83,7 +85,8 @@ def build(table: Mapping[str, Any]) -> Config:
         ValueError: a key or a kind is unknown, a value has the wrong type or is out of its
             range; the message names the dotted key and, if there is one, the nearest known key.
     """
-    return _fill(Config(), table, "")
+    with shallow():
+        return _fill(Config(), table, "")
 
 
 def to_table(record: Any) -> dict[str, Any]:
@@ -100,9 +103,10 @@ def loads(text: str) -> Config:
 def parse(text: str) -> dict[str, Any]:
     """The table written as TOML, unchecked; ValueError with line and column if it is no TOML."""
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"A configuration is a TOML file: {error}.") from None
+        with shallow():
+            return tomllib.loads(text)
+    except ValueError as error:  # that a number has too many digits, too
+        raise ValueError(f"A configuration is a TOML file: {shortened(str(error))}.") from None
 
 
 def dumps(config: Config) -> str:
@@ -121,10 +125,11 @@ def override(table: Mapping[str, Any], *assignments: str) -> dict[str, Any]:
     Raises:
         ValueError: an assignment is not ``key=value``.
     """
-    pairs = [_assignment(text) for text in assignments]
-    result = dict(table)
-    for keys, value in sorted(pairs, key=lambda pair: len(pair[0]) - (pair[0][-1] == "kind")):
-        result = _assign(result, keys, value)
+    with shallow():
+        pairs = [_assignment(text) for text in assignments]
+        result = dict(table)
+        for keys, value in sorted(pairs, key=lambda pair: len(pair[0]) - (pair[0][-1] == "kind")):
+            result = _assign(result, keys, value)
     return result
 
 
@@ -133,14 +138,14 @@ def _assignment(text: str) -> tuple[list[str], Any]:
     keys = key.strip().split(".")
     if not sign or not all(keys):
         raise ValueError(
-            f"A setting is written key=value: expected e.g. training.steps=500, got {text!r}."
+            f"A setting is written key=value: expected e.g. training.steps=500, got {shown(text)}."
         )
     return keys, _literal(value.strip())
 
 
 def _literal(text: str) -> Any:
     """A TOML value, a number such as .5 that TOML refuses, or else the text itself."""
-    with contextlib.suppress(tomllib.TOMLDecodeError):
+    with contextlib.suppress(ValueError):
         return tomllib.loads(f"value = {text}")["value"]
     with contextlib.suppress(ValueError):
         return float(text)
@@ -161,7 +166,7 @@ def _assign(table: Mapping[str, Any], keys: list[str], value: Any) -> dict[str, 
 def _fill(default: Any, table: Any, path: str) -> Any:
     """The record ``default`` with the values of the table; ``path`` is its dotted key."""
     if not isinstance(table, Mapping):
-        raise _Mismatch(path, "a table", table)
+        raise Mismatch(path, "a table", table)
     hints = get_type_hints(type(default))
     for key in table:
         if key not in hints:
@@ -172,7 +177,7 @@ def _fill(default: Any, table: Any, path: str) -> Any:
     }
     try:
         return replace(default, **values)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"In [{path}]: {error}" if path else str(error)) from None
 
 
@@ -189,7 +194,9 @@ def _read(hint: Any, value: Any, default: Any, path: str) -> Any:
         return _fill(default, value, path)
     expected, accepts = SCALARS[origin]
     if not accepts(value):
-        raise _Mismatch(path, expected, value)
+        raise Mismatch(path, expected, value)
+    if type(value) is int and abs(value) > LARGEST:
+        raise Mismatch(path, f"at most {LARGEST}", value)
     return origin(value)
 
 
@@ -201,6 +208,9 @@ SCALARS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
 }
 """What a plain value must be: in words, and as a test."""
 
+LARGEST = 2**63 - 1
+"""Greatest whole number, as processors count."""
+
 
 def _optional(hint: Any, value: Any, default: Any, path: str) -> Any:
     """None, or the first type of a union that suits."""
@@ -211,21 +221,21 @@ def _optional(hint: Any, value: Any, default: Any, path: str) -> Any:
         try:
             if option is not types.NoneType:
                 return _read(option, value, default, path)
-        except _Mismatch as error:
+        except Mismatch as error:
             if error.path != path:  # inside a table, whose message says more
                 raise
             expected.append(error.expected)
-    raise _Mismatch(path, " or ".join([*expected, '"none"']), value)
+    raise Mismatch(path, " or ".join([*expected, '"none"']), value)
 
 
 def _tuple(hint: Any, value: Any, path: str) -> tuple[Any, ...]:
     inner = get_args(hint)
     if not isinstance(value, list | tuple):
-        raise _Mismatch(path, "an array", value)
+        raise Mismatch(path, "an array", value)
     if inner[-1] is ...:
         inner = inner[:1] * len(value)
     elif len(value) != len(inner):
-        raise _Mismatch(path, f"an array of {len(inner)}", value)
+        raise Mismatch(path, f"an array of {len(inner)}", value)
     items = enumerate(zip(inner, value, strict=True))
     return tuple(_read(h, v, None, f"{path}[{i}]") for i, (h, v) in items)
 
@@ -233,7 +243,7 @@ def _tuple(hint: Any, value: Any, path: str) -> tuple[Any, ...]:
 def _choice(contract: Any, value: Any, default: Any, path: str) -> Any:
     """One of the kinds of a contract, from its table or its bare name."""
     if not isinstance(value, str | Mapping):
-        raise _Mismatch(path, "a table or the name of a kind", value)
+        raise Mismatch(path, "a table or the name of a kind", value)
     table = {"kind": value} if isinstance(value, str) else dict(value)
     known = {name: kind for name, kind in KINDS.items() if issubclass(kind, contract)}
     name = str(table.pop("kind", _kind(default)))
@@ -280,18 +290,6 @@ def _alternatives(name: str) -> str:
     contract = [base for base in KINDS[name].__mro__ if inspect.isabstract(base)][-1]
     others = [n for n, kind in KINDS.items() if issubclass(kind, contract) and n != name]
     return f"  # or {', '.join(others)}" if others else ""
-
-
-class _Mismatch(ValueError):
-    """A value of the wrong type; keeps in words what was expected."""
-
-    def __init__(self, path: str, expected: str, value: Any) -> None:
-        self.path, self.expected = path, expected
-        got = json.dumps(value, default=str, ensure_ascii=False)
-        super().__init__(
-            f"A value must suit its key: expected {expected} for {path or 'the configuration'}, "
-            f"got {got}."
-        )
 
 
 def _unknown_key(record: Any, key: str, path: str) -> ValueError:

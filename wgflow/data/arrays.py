@@ -12,6 +12,7 @@ from PIL import Image
 from pyarrow import csv as arrow_csv, parquet
 
 from wgflow.data.columns import Columns
+from wgflow.data.foreign import check_numbers, load_array
 from wgflow.data.tables import TABLES
 from wgflow.storage.folder import write_bytes
 
@@ -93,10 +94,11 @@ def read_array(file: Path) -> np.ndarray:
     Bytes b of shape (n, 1 or 3, height, width) are pixels: they become ``(b + ½) / 256``.
 
     Raises:
-        ValueError: it is no .npy file.
+        ValueError: it is no .npy file of numbers.
     """
     if file.suffix != ".npy":
         raise ValueError(f"Points are read from an .npy file: got {str(file)!r}.")
-    x = np.load(file, allow_pickle=False)
+    x = load_array(file)
+    check_numbers(file, x)
     pixels = x.dtype == np.uint8 and x.ndim == 4 and x.shape[1] in (1, 3)
     return (x + np.float32(0.5)) / 256 if pixels else x

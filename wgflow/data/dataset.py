@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from wgflow._check import check_choice
+from wgflow._check import check_choice, shown
 from wgflow._tensor import Points
 from wgflow.data.columns import Columns
 from wgflow.data.download import SETS, is_fetched, local
@@ -18,6 +18,7 @@ from wgflow.data.gaussianise import fitted
 from wgflow.data.images import SCALINGS
 from wgflow.data.lazy import LazyPoints, PointSource, in_parts, mean_of
 from wgflow.data.missing import impute
+from wgflow.data.precision import check_precision, check_varies
 from wgflow.data.sources import HUB, Source, open_digits, open_source, with_test
 from wgflow.data.splits import Fractions, split
 from wgflow.data.targets import Target
@@ -169,7 +170,8 @@ def load(
     name = Path(source).name
     if held.schema is not None:
         train = impute(train, held.schema, name, generator=generator)
-    _check_varies(name, train, held.columns)
+    check_varies(name, train, held.columns)
+    check_precision(name, train, held.columns)
     # Test first, so that its noise does not depend on the size of train.
     test_points = parts.test.points
     points = test_points.fresh(torch.arange(len(test_points)), generator=generator)
@@ -297,25 +299,10 @@ def _existing(source: str | Path) -> str | Path:
     names = [*TOYS, "digits", *SETS]
     near = difflib.get_close_matches(str(source), names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(names)}."
-    raise ValueError(f"`source` must be a known name or a path: got {str(source)!r}; {hint}")
+    raise ValueError(f"`source` must be a known name or a path: got {shown(str(source))}; {hint}")
 
 
 def _numpy_dtype(dtype: torch.dtype) -> np.dtype:
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"`dtype` must be float32 or float64: got {dtype}.")
     return np.dtype(np.float32 if dtype == torch.float32 else np.float64)
-
-
-def _check_varies(name: str, train: LazyPoints, columns: tuple[str, ...] | None) -> None:
-    """Raise ValueError for constant coordinates, or images that are all the same."""
-    # Not scale == 0: the mean of equal numbers may round, and leave a tiny scale. And before the
-    # noise, which would make any image vary.
-    first = next(train.raw())[:1]
-    constant = torch.ones(first.shape[1:], dtype=torch.bool)
-    for part in train.raw():
-        constant &= (part == first).all(0)
-        if not (constant.all() if train.ndim > 2 else constant.any()):
-            return
-    which = constant.nonzero().flatten().tolist()
-    labels = [columns[j] if columns else j for j in which] if train.ndim == 2 else "all"
-    raise ValueError(f"Train points of {name} must vary in every coordinate: constant {labels}.")

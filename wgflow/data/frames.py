@@ -14,8 +14,8 @@ def table_of(frame: Any, source: str = "`frame`") -> nw.DataFrame[Any]:
     try:
         table = nw.from_native(frame, eager_only=True)
     except nw.exceptions.DuplicateError as error:
-        got = " ".join(str(error).split())
-        raise ValueError(f"{source} must have columns of different names: {got}.") from None
+        got = " ".join(str(error).split()).rpartition("got: ")[2].removeprefix("- ").rstrip(".")
+        raise ValueError(f"{source} must have columns of different names: got {got}.") from None
     except TypeError:
         raise ValueError(
             f"{source} must be a data frame, of pandas, polars, pyarrow or another that narwhals "
@@ -32,7 +32,9 @@ def is_text(series: nw.Series[Any]) -> bool:
 
 
 def numbers_of(series: nw.Series[Any]) -> np.ndarray:
-    """Values (n,), float64; NaN where they are missing."""
+    """Values (n,), float64, rounded to it; NaN where they are missing."""
+    if series.dtype.is_integer() and not series.null_count():
+        return series.to_numpy().astype(np.float64)  # a cast refuses what it would round
     return np.asarray(series.cast(nw.Float64).to_numpy(), np.float64)
 
 

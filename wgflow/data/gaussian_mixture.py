@@ -1,16 +1,15 @@
 """Gaussian mixtures fitted to points, by expectation-maximisation with a prior of covariances.
 
-A component to which n_k rows belong with the covariance S_k gets ``(n_k S_k + ν T_k)/(n_k + ν)``,
-the mode under an inverse Wishart prior that counts as ν rows. T is the diagonal of S_k, or the mean
-of all S_k (Friedman, Regularized discriminant analysis, 1989), so that few rows in many dimensions
-still have a covariance that unseen rows agree with.
+A component to which n_k rows belong with covariance S_k gets ``(n_k S_k + ν T_k)/(n_k + ν)``,
+the mode under an inverse Wishart prior that counts as ν rows. T_k is the diagonal of S_k, or the
+mean of all S_k (Friedman, Regularized discriminant analysis, 1989): few rows in many dimensions
+then still have a covariance that unseen rows agree with.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
 from torch import Tensor
 
 from wgflow.data.lazy import PointSource
@@ -19,14 +18,20 @@ from wgflow.data.targets import GaussianMixture
 FLOOR = 1e-4
 """Added to variances, in squared units of the points."""
 
-STARTS, RESTARTED, TRIED = 4, 8, 4_000
-"""Starts of up to so many components, which are fast and have bad local optima, on so many rows."""
+STARTS, RESTARTED = 4, 8
+"""Starts of the fits of few components, which are fast and have bad local optima."""
+
+TRIED, MOST = 4_000, 128
+"""Rows that starts are on, at least; and components that have all of them."""
 
 ROUNDS, TOLERANCE = 100, 1e-3
 """Of expectation-maximisation: at most, and the gain in nats per row that ends it."""
 
 SHARE = 1e-6
 """A row's share in a component below which its part in the covariance is left out."""
+
+FEW = 16
+"""Dimensions up to which squares are products with ``x xᵀ``, in one go for all components."""
 
 SEEN = 5000
 """Points that `fitted` looks at, of more than that."""
@@ -63,6 +68,10 @@ class Prior(NamedTuple):
     pooled: bool = False
 
 
+PLAIN = Prior()
+"""One that counts nothing."""
+
+
 def mixture_of(parts: Parts, prior: Prior) -> Mixture:
     """The most probable mixture, given what belongs to each component."""
     counts, means, covariances = parts
@@ -75,18 +84,40 @@ def mixture_of(parts: Parts, prior: Prior) -> Mixture:
 def log_parts(mixture: Mixture, x: np.ndarray) -> np.ndarray:
     """``log a_k N(x; m_k, C_k)``, (n, K)."""
     factors = np.linalg.cholesky(mixture.covariances)
-    squares = np.empty((len(x), len(factors)))
-    for k, whiten in enumerate(np.linalg.inv(factors)):
-        u = (x - mixture.means[k]) @ whiten.T
-        squares[:, k] = np.einsum("ij,ij->i", u, u)
     log_det = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1)
-    log_norm = log_det + x.shape[1] / 2 * np.log(2 * np.pi)
-    return np.log(mixture.weights) - log_norm - squares / 2
+    constant = np.log(mixture.weights) - log_det - x.shape[1] / 2 * np.log(2 * np.pi)
+    return constant - _squares(x, mixture.means, np.linalg.inv(factors)) / 2
+
+
+def _squares(x: np.ndarray, means: np.ndarray, whiten: np.ndarray) -> np.ndarray:
+    """``|W_k (x - m_k)|²``, (n, K)."""
+    if x.shape[1] <= FEW:
+        precision = whiten.mT @ whiten
+        linear = (precision @ means[:, :, None])[:, :, 0]
+        constant = np.einsum("kd,kd->k", linear, means)
+        products = _products(x) @ precision.reshape(len(means), -1).T
+        return products - 2 * x @ linear.T + constant
+    squares = np.empty((len(x), len(means)))
+    for k, w in enumerate(whiten):
+        u = (x - means[k]) @ w.T
+        squares[:, k] = np.einsum("ij,ij->i", u, u)
+    return squares
+
+
+def _products(x: np.ndarray) -> np.ndarray:
+    """``x_i x_j``, (n, d²)."""
+    return np.einsum("ni,nj->nij", x, x).reshape(len(x), -1)
 
 
 def log_density(mixture: Mixture, x: np.ndarray) -> np.ndarray:
     """``log Σ_k a_k N(x; m_k, C_k)``, (n,)."""
-    return logsumexp(log_parts(mixture, x), 1)
+    return _total(log_parts(mixture, x))
+
+
+def _total(log: np.ndarray) -> np.ndarray:
+    """``log Σ_k exp(log_nk)``, (n,)."""
+    top = log.max(1)
+    return np.log(np.exp(log - top[:, None]).sum(1)) + top
 
 
 def parts_of(x: np.ndarray, shares: np.ndarray) -> Parts:
@@ -94,52 +125,56 @@ def parts_of(x: np.ndarray, shares: np.ndarray) -> Parts:
     shares = shares[:, shares.sum(0) > min(0.5, shares.sum(0).max() / 2)]
     counts = shares.sum(0)
     means = shares.T @ x / counts[:, None]
-    covariances = np.empty((len(counts), x.shape[1], x.shape[1]))
+    return Parts(counts, means, _covariances(x, shares / counts, means))
+
+
+def _covariances(x: np.ndarray, shares: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """``Σ_n s_nk (x_n - m_k)(x_n - m_k)ᵀ``, (K, d, d)."""
+    d = x.shape[1]
+    if d <= FEW:
+        second = (shares.T @ _products(x)).reshape(-1, d, d)
+        return second - means[:, :, None] * means[:, None]
+    found = np.empty((len(means), d, d))
     for k, share in enumerate(shares.T):
-        own = np.flatnonzero(share > SHARE)
-        u = (x[own] - means[k]) * np.sqrt(share[own] / counts[k])[:, None]
-        covariances[k] = u.T @ u
-    return Parts(counts, means, covariances)
+        own = np.flatnonzero(share > SHARE * share.max())
+        u = (x[own] - means[k]) * np.sqrt(share[own])[:, None]
+        found[k] = u.T @ u
+    return found
 
 
-def climb(x: np.ndarray, shares: np.ndarray, prior: Prior) -> tuple[Parts, float]:
-    """Expectation-maximisation from shares (n, K): parts, and the mean log density before them."""
-    last = -np.inf
+def climb(x: np.ndarray, parts: Parts, prior: Prior) -> tuple[Parts, float]:
+    """Expectation-maximisation of rows (n, d): the parts, and their mean log density."""
+    value = -np.inf
     for _ in range(ROUNDS):
-        parts = parts_of(x, shares)
         log = log_parts(mixture_of(parts, prior), x)
-        top = logsumexp(log, 1)
-        if top.mean() - last < TOLERANCE:
+        top = _total(log)
+        gain, value = top.mean() - value, top.mean()
+        if gain < TOLERANCE:
             break
-        shares, last = np.exp(log - top[:, None]), top.mean()
-    return parts, float(top.mean())
+        parts = parts_of(x, np.exp(log - top[:, None]))
+    return parts, float(value)
 
 
-def fit(x: np.ndarray, size: int, prior: Prior = Prior(), *, seed: int = 0) -> Parts:
+def fit(x: np.ndarray, size: int, prior: Prior = PLAIN, *, seed: int = 0) -> Parts:
     """The parts of a mixture of a number of components, of rows (n, d).
 
     Starts are by k-means on some of the rows, and the likeliest goes on with all.
     """
     if size == 1:
         return parts_of(x, np.ones((len(x), 1)))
-    some = x[: max(TRIED, len(x) * size // 128)]
-    starts = STARTS if size <= RESTARTED else 1
-    tried = [climb(some, _groups(some, size, seed + k), prior) for k in range(starts)]
+    some = x[: max(TRIED, len(x) * size // MOST)]
+    starts = range(seed, seed + (STARTS if size <= RESTARTED else 1))
+    tried = [climb(some, parts_of(some, _groups(some, size, start)), prior) for start in starts]
     parts, _ = max(tried, key=lambda found: found[1])
-    return again(x, parts, prior) if len(some) < len(x) else parts
-
-
-def again(x: np.ndarray, parts: Parts, prior: Prior) -> Parts:
-    """Further expectation-maximisation, under a prior."""
-    log = log_parts(mixture_of(parts, prior), x)
-    return climb(x, np.exp(log - logsumexp(log, 1)[:, None]), prior)[0]
+    return climb(x, parts, prior)[0] if len(some) < len(x) else parts
 
 
 def _groups(x: np.ndarray, size: int, seed: int) -> np.ndarray:
     """Shares of zero and one, by k-means."""
     from sklearn.cluster import KMeans  # an import of two seconds
 
-    return np.eye(size)[KMeans(size, n_init=1, random_state=seed).fit(x).labels_]
+    settings: dict[str, Any] = {"n_init": 1, "random_state": seed}
+    return np.eye(size)[KMeans(size, **settings).fit(x).labels_]
 
 
 def fitted(u: PointSource, *, seed: int = 0) -> GaussianMixture:
@@ -159,7 +194,7 @@ def fitted(u: PointSource, *, seed: int = 0) -> GaussianMixture:
     for size in SIZES:
         if 2 * size > len(rows):
             break
-        found = mixture_of(fit(rows, size, seed=seed), Prior())
+        found = mixture_of(fit(rows, size, seed=seed), PLAIN)
         free = len(found.weights) * (1 + d + d * (d + 1) / 2) - 1
         value = free * np.log(len(rows)) - 2 * log_density(found, rows).sum()
         if not value < least:

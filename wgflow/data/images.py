@@ -1,6 +1,8 @@
 """Images of eight bits a channel: from files to pixels 0..255, and from pixels to points."""
 
-from collections.abc import Iterable
+import contextlib
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from wgflow._random import Rng
+from wgflow.data.foreign import check_regular, reading
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 GRAY = ("1", "L")
@@ -82,10 +85,9 @@ def dequantise(
 
 
 def _open(path: Path) -> Image.Image:
-    try:
+    check_regular(path)
+    with reading(path.name, "must be an image"), _no_bombs():
         return Image.open(path)
-    except OSError as error:
-        raise ValueError(f"{path.name} must be an image: {error}") from error
 
 
 def _pixels(name: str, image: Image.Image, side: int | None) -> np.ndarray:
@@ -95,13 +97,19 @@ def _pixels(name: str, image: Image.Image, side: int | None) -> np.ndarray:
             raise ValueError(
                 f"{name} must have eight bits a channel, mode {modes}: got {image.mode}."
             )
-        try:
+        with reading(name, "must be a whole image"), _no_bombs():
             # Through RGBA, since a palette may carry transparency.
             gray = image.mode in GRAY
             plain = image.convert("L") if gray else image.convert("RGBA").convert("RGB")
-        except OSError as error:
-            raise ValueError(f"{name} must be a whole image: {error}") from error
     return _planes(plain if side is None else _fit(plain, side))
+
+
+@contextlib.contextmanager
+def _no_bombs() -> Iterator[None]:
+    """Refuse images of more pixels than Pillow takes for honest ones."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 def _fit(image: Image.Image, side: int) -> Image.Image:

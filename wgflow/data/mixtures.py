@@ -1,8 +1,8 @@
 """Classical density estimates of vectors, stacked: where the energy of a table starts.
 
-Gaussian mixtures of several sizes, with shrunk covariances, and a kernel estimate with the shape of
-the covariance. All are mixtures of Gaussians, and so is their sum with the weights that make unseen
-points most likely (stacked density estimation, Smyth and Wolpert 1999).
+Gaussian mixtures of several sizes, with shrunk covariances, and a kernel estimate with the shape
+of the covariance. All are mixtures of Gaussians, and so is their sum with the weights that make
+unseen points most likely (stacked density estimation, Smyth and Wolpert 1999).
 """
 
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.spatial.distance import cdist
-from scipy.special import logsumexp
 from torch import Tensor
 
 from wgflow.data.gaussian_mixture import (
+    PLAIN,
     Mixture,
     Parts,
     Prior,
-    again,
+    climb,
     fit,
     log_density,
     mixture_of,
@@ -49,8 +49,9 @@ PATIENCE = 2
 NEGLIGIBLE = 1e-3
 """Weight below which an estimate is left out."""
 
-DOUBT = 0.0
-"""Standard errors"""
+DOUBT = 2.0
+"""Rows, besides the unseen ones, that only a single component explains: by chance alone the others
+gain about half a nat for each weight, and lose as much on further rows."""
 
 
 class Gaussians(NamedTuple):
@@ -137,7 +138,7 @@ def _splits(x: np.ndarray, validation: Tensor | None, seed: int) -> list[Split]:
 def _sized(splits: list[Split], seed: int) -> Iterator[Sized]:
     """Mixtures of growing size, as long as there are rows and they get better."""
     least, d = min(len(seen) for seen, _ in splits), splits[0].seen.shape[1]
-    prior, best, stale = Prior(), -np.inf, 0
+    prior, best, stale = PLAIN, -np.inf, 0
     for size in SIZES:
         if size > 1 and size * max(ROWS_EACH, 2 * d) > least:
             return
@@ -156,7 +157,7 @@ def _of_size(size: int, splits: list[Split], begun: Prior, seed: int) -> Sized:
     prior = max(tried, key=lambda prior: tried[prior].mean())
     if prior == begun or size == 1:
         return Sized(size, prior, fits, tried[prior])
-    fits = [again(split.seen, parts, prior) for split, parts in zip(splits, fits, strict=True)]
+    fits = [climb(s.seen, f, prior)[0] for s, f in zip(splits, fits, strict=True)]
     return Sized(size, prior, fits, _scores(fits, splits, prior))
 
 
@@ -174,32 +175,41 @@ def _priors(size: int, fits: list[Parts]) -> list[Prior]:
 
 def _kernels(x: np.ndarray, splits: list[Split], prior: Prior) -> tuple[Kernels, np.ndarray]:
     """Kernels at rows x with the bandwidth of greatest likelihood of unseen rows; those scores."""
-    tried = np.stack([np.concatenate(c) for c in zip(*(_widths(*s, prior) for s in splits))])
+    tried = np.concatenate([_widths(*split, prior) for split in splits], 1)
     best = int(tried.mean(1).argmax())
     return Kernels(x[:CENTERS], BANDWIDTHS[best] ** 2 * _covariance(x, prior)), tried[best]
 
 
-def _widths(x: np.ndarray, unseen: np.ndarray, prior: Prior) -> list[np.ndarray]:
-    """Log densities of unseen rows for each of `BANDWIDTHS`."""
+def _widths(x: np.ndarray, unseen: np.ndarray, prior: Prior) -> np.ndarray:
+    """Log densities of unseen rows for each of `BANDWIDTHS`, (widths, m)."""
     factor = np.linalg.cholesky(_covariance(x, prior))
     whiten = np.linalg.inv(factor).T
     squares = cdist(unseen @ whiten, x[:CENTERS] @ whiten, "sqeuclidean")
     log_det, d = np.log(np.diag(factor)).sum(), x.shape[1]
     log_norm = log_det + d / 2 * np.log(2 * np.pi) + np.log(squares.shape[1])
-    return [logsumexp(-squares / (2 * h**2), 1) - log_norm - d * np.log(h) for h in BANDWIDTHS]
+    tops = squares.min(1)
+    squares -= tops[:, None]
+    sums = [np.exp(-squares / (2 * h**2)).sum(1) for h in BANDWIDTHS]
+    terms = zip(sums, BANDWIDTHS, strict=True)
+    return np.stack([np.log(z) - tops / (2 * h**2) - d * np.log(h) - log_norm for z, h in terms])
 
 
 def _covariance(x: np.ndarray, prior: Prior) -> np.ndarray:
     return mixture_of(fit(x, 1), prior).covariances[0]
 
 
-def _weights(scores: np.ndarray, rounds: int = 500) -> np.ndarray:
-    """Weights w with the greatest ``Σ_i log Σ_k w_k exp(s_ik)``, by expectation-maximisation."""
+def _weights(scores: np.ndarray, *, rounds: int = 500) -> np.ndarray:
+    """Weights w with the greatest ``Σ_i log Σ_k w_k exp(s_ik) + DOUBT log w_1``.
+
+    By expectation-maximisation: the mode under a Dirichlet prior, in favour of the first.
+    """
     density = np.exp(scores - scores.max(1, keepdims=True))
     weights = np.full(scores.shape[1], 1 / scores.shape[1])
     for _ in range(rounds):
         joint = density * weights
-        weights = (joint / joint.sum(1, keepdims=True)).mean(0)
+        counts = (joint / joint.sum(1, keepdims=True)).sum(0)
+        counts[0] += DOUBT
+        weights = counts / counts.sum()
     return weights
 
 

@@ -4,7 +4,7 @@ import gzip
 import importlib
 import math
 import re
-import zlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +16,9 @@ from torch import Generator, Tensor
 
 from wgflow._random import Rng
 from wgflow.data.columns import Columns
+from wgflow.data.foreign import SHARE, bytes_of, check_fits, check_regular, free_memory, reading
 from wgflow.data.images import read_images, resize, stack_images
-from wgflow.data.tables import MISSING, bytes_of, read_points
+from wgflow.data.tables import MISSING, read_points
 
 HUB = "hf:"
 """Prefix of the name of a data set that Hugging Face datasets opens."""
@@ -238,10 +239,12 @@ def _resized(source: Source, side: int | None, name: str) -> Source:
 def _bytes(path: Path) -> np.ndarray:
     if path.suffix != ".gz":
         return bytes_of(path)
-    try:
-        return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path.name} must be a whole gzip file: {error}") from error
+    check_regular(path)
+    limit = SHARE * free_memory()
+    with reading(path.name, "must be a whole gzip file"), gzip.open(path) as file:
+        data = file.read(int(min(limit, sys.maxsize - 1)) + 1)
+    check_fits(path, len(data))
+    return np.frombuffer(data, np.uint8)
 
 
 def _idx_pair(folder: Path, part: str) -> tuple[np.ndarray | None, np.ndarray | None]:

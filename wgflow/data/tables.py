@@ -1,7 +1,7 @@
 """Arrays and tables from disk. Whatever cannot be read exactly is refused."""
 
 import contextlib
-import zipfile
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv, parquet
 
+from wgflow._check import shown
 from wgflow._random import Rng
 from wgflow.data.columns import Columns
+from wgflow.data.foreign import check_regular, kind_of, load_array, reading
 from wgflow.data.frames import table_of
 from wgflow.data.lazy import rows_at_once
 from wgflow.storage.folder import write_bytes
@@ -18,8 +20,14 @@ from wgflow.storage.folder import write_bytes
 TEXT = csv.ConvertOptions(strings_can_be_null=True)
 """An empty field is missing in a column of text as it is in one of numbers."""
 
-MAPPED = 2**27
-"""Bytes from which a file stays on disk, behind a memory map, where its kind allows that."""
+INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
+"""Names that pandas gives to an index which it writes as a column."""
+
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+"""What other files have between columns."""
+
+LONGEST_LINE = 2**20
+"""Characters of a header that are looked at."""
 
 ARRAYS = (".npy", ".npz")
 """Suffixes of files of numbers without names, which are points as they stand."""
@@ -61,7 +69,7 @@ def read_points(
         return read_array(path, dtype), None
     if suffix not in TABLES:
         raise ValueError(
-            f"Data must be .npy, .npz, .csv, .parquet or a folder: got {str(path)!r}."
+            f"Data must be .npy, .npz, .csv, .parquet or a folder: got {shown(str(path))}."
         )
     table = read_table(path)
     columns = schema or Columns.of(table, path.name)
@@ -100,12 +108,7 @@ def read_array(path: Path, dtype: np.dtype) -> np.ndarray:
     Bytes of shape (n, 1 or 3, height, width) are pixels, and stay uint8. Pixels and
     floating-point numbers of a large .npy file stay there: the array is a map of it.
     """
-    try:
-        mode = "r" if path.stat().st_size >= MAPPED else None
-        loaded = np.load(path, mmap_mode=mode, allow_pickle=False)
-        array = loaded if isinstance(loaded, np.ndarray) else _member(loaded)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path.name} must hold an array of numbers: {error}") from error
+    array = load_array(path)
     if array.dtype.kind not in "fiu" or array.ndim < 2 or array.size == 0:
         raise ValueError(
             f"{path.name} must hold an array of numbers of two axes or more, none empty: "
@@ -122,35 +125,46 @@ def read_array(path: Path, dtype: np.dtype) -> np.ndarray:
 
 
 def read_table(path: Path) -> pa.Table:
-    """The rows of a table as they lie in the file."""
-    try:
-        is_csv = path.suffix.lower() == ".csv"
+    """The rows of a table as they lie in the file.
+
+    Raises:
+        ValueError: the file is broken, or of another kind; a column has no name or that of the
+            index of a frame, or a number for one.
+    """
+    check_regular(path)
+    is_csv = path.suffix.lower() == ".csv"
+    with reading(path.name, "must hold a table"):
+        if is_csv:
+            _check_csv(path)
         table = csv.read_csv(path, convert_options=TEXT) if is_csv else parquet.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path.name} must hold a table: {error}") from error
+        names = table.column_names  # refuses those that are no text
     if 0 in table.shape:
         raise ValueError(f"{path.name} must hold a table with rows: got {table.shape}.")
-    if is_csv and all(map(_is_number, table.column_names)):
+    if is_csv and all(map(_is_number, names)):
         # Without this the first row of data would silently become the names.
-        got = table.column_names[:5]
-        raise ValueError(f"{path.name} must have a header of names: got numbers {got}.")
+        raise ValueError(f"{path.name} must have a header of names: got numbers {names[:5]}.")
+    if index := [name for name in names if INDEX.fullmatch(name)]:
+        raise ValueError(
+            f"{path.name} must name every column, and hold no row index: got {index[0]!r}; "
+            "pandas leaves the index out with index=False."
+        )
+    binary = [f.name for f in table.schema if pa.types.is_binary(f.type)]
+    if is_csv and binary:
+        raise ValueError(
+            f"{path.name} must be text in UTF-8: got other bytes in column {shown(binary[0])}."
+        )
     return table
 
 
-def bytes_of(path: Path) -> np.ndarray:
-    """The bytes of a file, uint8; of a large one a map."""
-    if path.stat().st_size >= MAPPED:
-        return np.memmap(path, np.uint8, mode="r")
-    return np.frombuffer(path.read_bytes(), np.uint8)
-
-
-def _member(archive: np.lib.npyio.NpzFile) -> np.ndarray:
-    with archive:
-        keys = archive.files
-        chosen = [key for key in ("x", "train") if key in keys] or keys
-        if len(keys) != 1 and chosen is keys:
-            raise ValueError(f"expected one array, or one named 'x' or 'train', got {keys}.")
-        return archive[chosen[0]]
+def _check_csv(path: Path) -> None:
+    """Raise ValueError for what is no text, or has another separator than commas."""
+    if (kind := kind_of(path)) not in ("text", "an empty file"):
+        raise ValueError(f"expected text in UTF-8, got {kind}.")
+    with path.open(encoding="utf8", errors="replace") as file:
+        first = file.readline(LONGEST_LINE)
+    other = [name for mark, name in SEPARATORS.items() if mark in first and "," not in first]
+    if other:
+        raise ValueError(f"expected commas between columns, got {other[0]} in the header.")
 
 
 def _converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -103,6 +103,28 @@ def ula_law(start: GaussianLaw, target: GaussianLaw, step: float, steps: int) ->
     return _moved(start, target, decay, stationary - decay @ stationary @ decay)
 
 
+def heun_law(start: GaussianLaw, target: GaussianLaw, step: float, steps: int) -> GaussianLaw:
+    """The distribution after n steps of the stochastic Heun scheme, `wgflow.samplers.heun`.
+
+    With ``z = ελ`` for an eigenvalue λ of A, a step is ``x ← (1-z+z²/2) x + (1-z/2) √(2ε) ξ``
+    about b, whose stationary variance is ``(2-z)/(2-z+z²/2) / λ``: biased at order two.
+
+    Args:
+        start, target, step, steps: as of `ula_law`.
+
+    Raises:
+        ValueError: as `ula_law`.
+    """
+    _check_pair(start, target)
+    check_nonnegative(steps=steps)
+    smallest = _check_definite(target)
+    if not 0 < step < 2 * smallest:
+        raise ValueError(f"`step` must be between 0 and {2 * smallest}: got {step}.")
+    decay = spectral(target.covariance, lambda s: (1 - step / s + (step / s) ** 2 / 2) ** steps)
+    stationary = spectral(target.covariance, _heun_variance(step))
+    return _moved(start, target, decay, stationary - decay @ stationary @ decay)
+
+
 def ula_stationary(target: GaussianLaw, step: float) -> GaussianLaw:
     """The distribution ULA converges to: variance ``2/(λ(2 - ελ))`` per eigenvalue λ of A.
 
@@ -214,6 +236,10 @@ def gaussian_fisher(p: GaussianLaw, q: GaussianLaw) -> Tensor:
     gap = precision - torch.linalg.inv(p.covariance)
     drift = precision @ (p.mean - q.mean)
     return torch.trace(gap @ p.covariance @ gap) + drift @ drift
+
+
+def _heun_variance(step: float) -> Callable[[Tensor], Tensor]:
+    return lambda s: s * (2 - step / s) / (2 - step / s + (step / s) ** 2 / 2)
 
 
 def _moved(start: GaussianLaw, target: GaussianLaw, decay: Tensor, grown: Tensor) -> GaussianLaw:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from wgflow.metrics.target_alarms import target_alarms
+
 ERRORS = 4.0
 """Standard errors beyond which a difference is no chance: six in a hundred thousand."""
 
@@ -42,7 +44,8 @@ class Alarm(NamedTuple):
     """What is wrong with a run, in one sentence.
 
     Attributes:
-        name: ``log_z_gap``, ``bounds``, ``modes``, ``outside``, ``sandwich`` or ``likelihood``.
+        name: ``log_z_gap``, ``bounds``, ``modes``, ``outside``, ``sandwich``, ``likelihood``, or
+            one of `target_alarms`.
         sentence: for people.
         grade: the best that a verdict may be: ``poor`` or ``fair``; empty for a mere remark.
     """
@@ -58,6 +61,7 @@ def alarms(scores: Mapping[str, float]) -> list[Alarm]:
         return []
     found = [*_bounds(scores), *_modes(scores), *_outside(scores), *_gap(scores)]
     found += [*_sandwich(scores), *_unknown(scores)]
+    found += [Alarm(*said) for said in target_alarms(scores)]
     return sorted(found, key=lambda alarm: ("poor", "fair", "").index(alarm.grade))
 
 

@@ -79,6 +79,7 @@ class AnnealedSMC(Method[AnnealedState]):
         relative_ess: effective fraction that a change of β keeps, in (0, 1).
         moves: moves at each β.
         leapfrog: leapfrog steps of a move; 1 is Langevin.
+        whole: effective fraction that the change to the target, the last one, may keep instead.
         around: the number of those other chains, each way, as a share of ``particles``.
 
     Raises:
@@ -91,11 +92,12 @@ class AnnealedSMC(Method[AnnealedState]):
     relative_ess: float = 0.97
     moves: int = 3
     leapfrog: int = 1
+    whole: float = 1.0
     around: float = 1 / 8
 
     def __post_init__(self) -> None:
         check_positive(particles=self.particles, moves=self.moves, leapfrog=self.leapfrog)
-        check_fraction(relative_ess=self.relative_ess, around=self.around)
+        check_fraction(relative_ess=self.relative_ess, whole=self.whole, around=self.around)
         if self.particles < FEWEST:
             raise ValueError(f"`particles` must be ≥ {FEWEST}: got {self.particles}.")
         if not 0 < self.relative_ess < 1:
@@ -115,7 +117,7 @@ class AnnealedSMC(Method[AnnealedState]):
     ) -> AnnealedState:
         """The next β: weigh, resample if weights are uneven, move."""
         chains, old = state.chains, state.schedule.betas[-1]
-        new = next_beta(chains, state.log_weight, old, self.relative_ess)
+        new = next_beta(chains, state.log_weight, old, self.relative_ess, self.whole)
         weights = state.log_weight + log_weights(chains, old, new)
         if effective_fraction(weights) < ENOUGH:
             chains, weights = resampled(chains, weights, generator)

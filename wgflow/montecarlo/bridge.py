@@ -148,9 +148,12 @@ def log_weights(chains: Chains, old: float, new: float) -> Values:
     return (new - old) * gap
 
 
-def next_beta(chains: Chains, log_weight: Tensor, old: float, fraction: float) -> float:
+def next_beta(
+    chains: Chains, log_weight: Tensor, old: float, fraction: float, whole: float = 1.0
+) -> float:
     """The largest β up to 1 at which weights of the change have that effective fraction.
 
+    Or 1 where the last change keeps ``whole``.
     Relative to the weights that chains have: ``(Σ W_i w_i)²/Σ W_i w_i²`` (Zhou et al. 2016).
     """
     base = log_weight.double().log_softmax(0)
@@ -160,7 +163,7 @@ def next_beta(chains: Chains, log_weight: Tensor, old: float, fraction: float) -
         once, twice = (base + change).logsumexp(0), (base + 2 * change).logsumexp(0)
         return float((2 * once - twice).exp())
 
-    if kept(1.0) >= fraction:
+    if kept(1.0) >= min(fraction, whole):
         return 1.0
     low, high = old, 1.0
     for _ in range(HALVINGS):

@@ -3,9 +3,11 @@
 By ArviZ, after Vehtari, Gelman, Simpson, Carpenter and Bürkner 2021.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
-from arviz_stats.base import array_stats
+from arviz_stats.base.array import array_stats
 from torch import Tensor
 
 LEAST = 4
@@ -43,7 +45,7 @@ def effective_size(chains: Tensor) -> float:
     kept, count, _ = chains.shape
     if kept < LEAST:
         return float(count)
-    found = array_stats.ess(_array(chains), chain_axis=1, draw_axis=0, method="bulk")
+    found: Any = array_stats.ess(_array(chains), chain_axis=1, draw_axis=0, method="bulk")
     return min(float(kept * count), float(found.min()))
 
 

@@ -21,12 +21,11 @@ from wgflow.montecarlo.density import LearnedDensity
 from wgflow.samplers.particles import effective_fraction, systematic_indices
 
 CLOSE = 0.8
-"""Effective fraction of weights ``π/ρ_k`` from which on ``ρ_k`` is not learned once more."""
+"""Effective fraction of weights ``π/ρ_k`` from which on ``ρ_k`` is close to π."""
 
 
-LEARNED_ESS = 0.7
-"""Effective fraction that a change of β keeps on the ways from learned densities."""
-
+SHORTER = 0.5
+"""Length of a way, over that of the one before, from which on densities do not help."""
 
 LEARNED_AROUND = 0.4
 """Share of the particles that are annealed for ``log Z`` there, each way."""
@@ -39,11 +38,13 @@ class FlowState(NamedTuple):
         annealed: the particles between ``ρ_k`` and π.
         density: ``ρ_k``, as Gaussians; None for the start.
         number: k.
+        length: values of β on the way before; 0 for the first.
     """
 
     annealed: AnnealedState
     density: list[Gaussians] | None
     number: int
+    length: int
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class NearProximalFlow(Method[FlowState]):
     Args:
         particles: their number.
         steps: learned densities at most, each from the particles of the one before.
-        relative_ess: effective fraction that a change of β keeps on the way from the start.
-        moves: moves at each β on that way; one on the others.
+        relative_ess: effective fraction that a change of β keeps.
+        moves: moves at each β.
         leapfrog: leapfrog steps of a move.
 
     Raises:
@@ -76,23 +77,23 @@ class NearProximalFlow(Method[FlowState]):
 
     def init(self, problem: Problem, *, generator: Rng = None) -> FlowState:
         """Draws of the start."""
-        return FlowState(self._way(0).init(problem, generator=generator), None, 0)
+        return FlowState(self._way(0).init(problem, generator=generator), None, 0, 0)
 
     def step(self, problem: Problem, state: FlowState, *, generator: Rng = None) -> FlowState:
         """The next β, or the next density, if particles have arrived."""
-        annealed, density, number = state
+        annealed, density, number, _ = state
         way = self._way(number)
         if way.progress(annealed) < 1:
             source = started(problem, density)
             return state._replace(annealed=way.step(source, annealed, generator=generator))
         learned = self._learned(annealed, number, generator)
         fresh = self._way(number + 1).init(started(problem, learned), generator=generator)
-        return FlowState(fresh, learned, number + 1)
+        return FlowState(fresh, learned, number + 1, len(annealed.schedule.betas))
 
     def progress(self, state: FlowState) -> float:
         """The part of the steps that is done, 1 when the next one would bring nothing."""
         done = self._way(state.number).progress(state.annealed)
-        if done == 1 and (state.number == self.steps or _is_close(state)):
+        if done == 1 and (state.number == self.steps or _is_settled(state)):
             return 1.0
         return (state.number + 0.99 * done) / (self.steps + 1)
 
@@ -106,9 +107,11 @@ class NearProximalFlow(Method[FlowState]):
         return way.result(started(problem, state.density), state.annealed, generator=generator)
 
     def _way(self, number: int) -> AnnealedSMC:
+        common = self.particles, self.relative_ess, self.moves, self.leapfrog
         if number == 0:
-            return AnnealedSMC(self.particles, self.relative_ess, self.moves, self.leapfrog)
-        return AnnealedSMC(self.particles, LEARNED_ESS, 1, self.leapfrog, LEARNED_AROUND)
+            return AnnealedSMC(*common)
+        # Straight to the target where that keeps enough, in small steps where it does not.
+        return AnnealedSMC(*common, CLOSE, LEARNED_AROUND)
 
     def _learned(self, state: AnnealedState, number: int, generator: Rng) -> list[Gaussians]:
         index = systematic_indices(state.log_weight, self.particles, generator=generator)
@@ -123,7 +126,10 @@ def started(problem: Problem, density: list[Gaussians] | None) -> Problem:
     return problem if density is None else problem._replace(start=LearnedDensity(density))
 
 
-def _is_close(state: FlowState) -> bool:
-    """Whether weights of draws of ``ρ_k`` alone bring them to π, and are even."""
-    direct = state.number > 0 and len(state.annealed.schedule.betas) == 2
-    return direct and float(effective_fraction(state.annealed.log_weight)) > CLOSE
+def _is_settled(state: FlowState) -> bool:
+    """Whether ``ρ_k`` is close to π, or no closer than the density before."""
+    length = len(state.annealed.schedule.betas)
+    if state.number == 0:
+        return False
+    direct = length == 2 and float(effective_fraction(state.annealed.log_weight)) > CLOSE
+    return direct or length > SHORTER * state.length

@@ -74,7 +74,8 @@ class ParallelTempering(Method[TemperingState]):
         warm_up: sweeps before the measured phase.
         thin: sweeps from one kept position of the chains to the next; those of one step.
         leapfrog: steps of HMC; 1 is MALA.
-        precondition: "full" or "diagonal", by the mean curvature of each replica; or "none".
+        precondition: "full" or, for many coordinates, "diagonal", by the mean curvature of each
+            replica; or "none".
 
     Raises:
         ValueError: when a hyper-parameter is out of its range.

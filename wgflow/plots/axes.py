@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
 from wgflow.plots.charts import Box, Chart
-from wgflow.plots.style import DATA, DENSITY, MODEL, literal
+from wgflow.plots.style import DATA, DENSITY, MODEL
 
 
 def ends(chart: Chart, axis: int) -> tuple[float, float]:
@@ -25,7 +25,7 @@ def aspect(box: Box) -> float:
 def plane(axes: Axes, box: Box, names: Sequence[str]) -> None:
     """Limits and labels of two coordinates."""
     axes.set(xlim=(box.low[0], box.high[0]), ylim=(box.low[1], box.high[1]))
-    axes.set(xlabel=literal(names[0]), ylabel=literal(names[1]))
+    axes.set(xlabel=names[0], ylabel=names[1])
     # One unit looks equally long on both axes, unless that would make a sliver.
     axes.set_aspect("equal" if 0.25 < aspect(box) < 4 else "auto")
 
@@ -33,7 +33,7 @@ def plane(axes: Axes, box: Box, names: Sequence[str]) -> None:
 def curve(axes: Axes, chart: Chart, name: str, color: str = DATA, **options: Any) -> None:
     """A function of the line."""
     axes.plot(chart.axes[0], chart.values, color=color, **options)
-    axes.set(xlabel=literal(name), xlim=ends(chart, 0))
+    axes.set(xlabel=name, xlim=ends(chart, 0))
 
 
 def heat(axes: Axes, chart: Chart, names: Sequence[str], **options: Any) -> AxesImage:

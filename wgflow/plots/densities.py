@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from wgflow.plots.axes import curve, dots, ends, heat, plane, shade
 from wgflow.plots.charts import Chart
-from wgflow.plots.style import DATA, DENSITY, EXCESS, FAINT, MODEL, PAPER, STYLE, literal, panels
+from wgflow.plots.style import DATA, DENSITY, EXCESS, FAINT, MODEL, PAPER, STYLE, panels
 
 TRUTH = "True density"
 DEPTH = 12.0  # nats of energy above the minimum that a landscape shows
@@ -74,7 +74,7 @@ def compared_densities(charts: Mapping[str, Chart], names: Sequence[str] = NAMES
     figure, grid = panels(len(charts), 4, width=2.6, height=3.0)
     for axes, (name, chart) in zip(grid, charts.items(), strict=True):
         shade(axes, chart, names, top)
-        axes.set_title(literal(name), fontsize=9)
+        axes.set_title(name, fontsize=9)
         axes.label_outer()
     return figure
 
@@ -120,5 +120,5 @@ def _densities_1d(true: Chart, learned: Chart, names: Sequence[str], truth: str)
     lower.fill_between(true.axes[0], np.maximum(difference, 0), color=MODEL, alpha=0.6, lw=0)
     lower.fill_between(true.axes[0], np.minimum(difference, 0), color=DATA, alpha=0.6, lw=0)
     lower.axhline(0, color=FAINT, lw=0.8)
-    lower.set(xlabel=literal(names[0]), ylabel="difference", xlim=ends(true, 0))
+    lower.set(xlabel=names[0], ylabel="difference", xlim=ends(true, 0))
     return figure

@@ -43,6 +43,7 @@ STYLE: dict[Any, Any] = {
     "figure.facecolor": PAPER,
     "figure.constrained_layout.use": True,
     "lines.linewidth": 1.6,
+    "text.parse_math": False,  # names of columns and runs are text, whatever is in them
 }
 
 
@@ -55,11 +56,6 @@ def panels(count: int, columns: int, *, width: float, height: float) -> tuple[Fi
     for spare in grid[count:]:
         spare.set_axis_off()
     return figure, grid[:count]
-
-
-def literal(text: str) -> str:
-    """Text in which a dollar is a dollar and begins no mathematics."""
-    return text.replace("$", r"\$")
 
 
 def legend(figure: Figure, data: str, model: str) -> None:

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from wgflow.plots.axes import histograms
 from wgflow.plots.charts import Box, Chart
-from wgflow.plots.style import DENSITY, INK, MODEL, PAPER, STYLE, legend, literal, panels
+from wgflow.plots.style import DENSITY, INK, MODEL, PAPER, STYLE, legend, panels
 
 COLUMNS = 24
 """Columns that are drawn, at most."""
@@ -52,7 +52,7 @@ def columns(
     for j, axes in zip(chosen, grid, strict=True):
         histograms(axes, samples[:, j], reference[:, j], box, j)
         color = MODEL if distances[j] > POOR * floor else INK
-        title = f"{literal(names[j])}: {distances[j]:.3f}"
+        title = f"{names[j]}: {distances[j]:.3f}"
         axes.set_title(title, fontsize=9, weight="normal", pad=3, color=color)
     legend(figure, "held-out data", "model samples")
     return figure
@@ -83,9 +83,9 @@ def contours(
         sides = ((reference, DENSITY, "held-out data"), (samples, LEARNED, "model"))
         for axes, (x, cmap, title) in zip(grid[2 * place : 2 * place + 2], sides, strict=True):
             _contour(axes, smoothed(x[:count, [i, j]], box), cmap)
-            axes.set_xlabel(literal(names[i]))
+            axes.set_xlabel(names[i])
             axes.set_title(title, fontsize=9, weight="normal", pad=3)
-        grid[2 * place].set_ylabel(literal(names[j]))
+        grid[2 * place].set_ylabel(names[j])
         grid[2 * place + 1].set_yticklabels([])
     return figure
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.ndimage import median_filter
 
-from wgflow.plots.style import PALETTE, STYLE, literal, panels
+from wgflow.plots.style import PALETTE, STYLE, panels
 
 Records = Sequence[Mapping[str, Any]]
 """Metrics by name, one mapping per logged step."""
@@ -74,7 +74,7 @@ def compared_curves(runs: Mapping[str, Records]) -> Figure:
     figure, grid = panels(2, 2, width=5.0, height=3.6)
     for axes, clock in zip(grid, ("step", "cpu_seconds"), strict=True):
         for j, (name, records) in enumerate(runs.items()):
-            axes.plot(*_series(records, keys[0], clock), color=_color(j), label=literal(name))
+            axes.plot(*_series(records, keys[0], clock), color=_color(j), label=name)
         axes.set_yscale("log" if keys[0] == "kl" else "linear")
         axes.grid(axis="y")
     grid[0].set(xlabel="training step", ylabel=AXES[keys[0]])

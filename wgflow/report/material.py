@@ -1,9 +1,11 @@
 """What a page shows, gathered from a run folder as plain values."""
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from wgflow import plots
 from wgflow.data.dataset import Dataset
+from wgflow.data.foreign import load_array
 from wgflow.data.targets import GaussianMixture, Target
 from wgflow.metrics.samples import mode_occupancy, occupancy_error
 from wgflow.plots import Chart
@@ -19,6 +22,9 @@ from wgflow.storage import folder
 from wgflow.training.recorder import read_frames
 
 Records = list[dict[str, Any]]
+Read = TypeVar("Read")
+
+log = logging.getLogger(__name__)
 
 PATHS, STAGES = 200, 9
 """Number of trajectories of a flow that are shown, and of frames."""
@@ -97,8 +103,7 @@ class Material:
 def gather(run: Run) -> Material:
     """Read the run folder, and tabulate the energy where it can be drawn."""
     data, path = run.dataset, run.path
-    samples, scores = path / folder.SAMPLES, path / folder.SCORES
-    x = np.load(samples, allow_pickle=False) if samples.exists() else None
+    x = _samples(path / folder.SAMPLES, data)
     return Material(
         name=path.resolve().name,
         source=data.name,
@@ -108,12 +113,30 @@ def gather(run: Run) -> Material:
         film=_film(run),
         view=_view(run) if math.prod(data.event_shape) <= 2 else None,
         occupancy=None if x is None else _occupancy(data.target, x),
-        scores=folder.read_json(scores) if scores.exists() else None,
+        scores=_or_none(folder.read_scores, path) or None,
         records=folder.read_lines(path / folder.METRICS),
         events=folder.read_lines(path / folder.EVENTS),
         config=(path / folder.CONFIG).read_text(encoding="utf-8"),
-        environment=folder.read_json(path / folder.ENVIRONMENT),
+        environment=_or_none(folder.read_record, path / folder.ENVIRONMENT) or {},
     )
+
+
+def _samples(file: Path, data: Dataset) -> np.ndarray | None:
+    """The samples in a file; None where there is none, or one of something else."""
+    x = _or_none(load_array, file)
+    if x is None or x.dtype.kind != "f" or x.shape[1:] != data.event_shape:
+        return None
+    return x if len(x) and np.isfinite(x).all() else None
+
+
+def _or_none(read: Callable[[Path], Read], file: Path) -> Read | None:
+    """What a file holds; None, with the reason logged, where it is damaged or missing."""
+    try:
+        return read(file)
+    except ValueError as error:
+        if file.exists():
+            log.warning("%s", error)
+        return None
 
 
 def vectors(x: np.ndarray) -> np.ndarray:

@@ -39,7 +39,11 @@ def write_report(run: Run | Path | str) -> Path:
 
     Args:
         run: a run, or its folder.
+
+    Raises:
+        ValueError: there is no run, or its folder cannot be written to.
     """
+    folder.check_writable(run.path if isinstance(run, Run) else Path(run))
     run = run if isinstance(run, Run) else load(run)
     page = run.path / folder.REPORT
     folder.write_text(page, render(gather(run)))
@@ -67,6 +71,18 @@ def render(material: Material) -> str:
         **_densities(material),
         **motion(material),
     )
+
+
+def figures(material: Material) -> dict[str, Shown]:
+    """The figures of the density and of samples, by short names."""
+    found = _densities(material)
+    titles = {
+        "densities": "Density, learned density and their difference",
+        "landscape": "Learned energy",
+        "scatter": "Model samples over the density",
+    }
+    shown = {key: Shown(figure, titles[key]) for key, figure in found.items() if figure}
+    return shown | {f"samples-{k}": s for k, s in enumerate(_samples(material), 1)}
 
 
 def _sections(material: Material) -> dict[str, str]:
@@ -100,9 +116,9 @@ def _tiles(material: Material) -> list[tuple[str, str]]:
     last = material.records[-1] if material.records else {}
     graded = [key for key in TILES if key in scores]
     tiles = [(written(scores, key), SCORES[key].label) for key in graded]
-    if "cpu_seconds" in last:
+    if type(last.get("cpu_seconds")) in (int, float):
         tiles.append((f"{last['cpu_seconds']:.0f} s", "CPU time of training"))
-    if "step" in last:
+    if type(last.get("step")) is int:
         tiles.append((f"{last['step']:,}", "Training steps"))
     return tiles
 

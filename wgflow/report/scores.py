@@ -61,6 +61,27 @@ SCORES = {
     "modes_particles": Score("Mode shares of training particles", CLUSTER, "zero"),
     "modes_held_out": Score("Mode shares of held-out particles", CLUSTER, "zero"),
     "modes_density_draws": Score("Draws from the density", "effective number, annealed", "none"),
+    "target_log_z": Score(
+        "log Z of the given energy", "with bounds from either side; not a measure", "none"
+    ),
+    "target_log_z_true": Score("log Z, exact", "of the given energy", "none"),
+    "target_ess": Score("Effective fraction of samples", "by the method's account", "high"),
+    "target_evaluations": Score(
+        "Evaluations", "of the given energy, with gradients, for each sample", "none"
+    ),
+    "target_reach": Score(
+        "Reach of samples", "in standard deviations of the start, of one in a thousand", "none"
+    ),
+    "target_rhat": Score("Split R̂", "of chains, the largest of coordinates; 1 is best", "one"),
+    "target_mode_error": Score("Mode error of samples", "largest error of a share", "zero"),
+    "target_energy_distance": Score("Energy distance", "of samples of the given energy"),
+    "target_sliced_w2": Score("Sliced W₂", "of samples of the given energy"),
+    "target_energy_w2": Score("W₂ of energies", "of samples of the given energy, nats"),
+    "target_kl": Score("KL(target‖learned)", "nats, on held-out samples; 0 is exact", "zero"),
+    "target_kl_reverse": Score("KL(learned‖target)", "nats; 0 is exact", "zero"),
+    "proposal_ess": Score(
+        "Learned density as a proposal", "effective fraction of importance weights", "high"
+    ),
     "outside_samples": Score("Samples outside the data", FARTHER),
     "outside_particles": Score("Training particles outside the data", FARTHER),
     "outside_held_out": Score("Held-out particles outside the data", FARTHER),

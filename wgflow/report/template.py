@@ -34,7 +34,7 @@ def attempt(draw: Callable[[Any], Figure], records: Any) -> Figure | str:
     """A figure of records, or the reason why they cannot be drawn."""
     try:
         return draw(records)
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:  # of a file that someone changed
         return str(error)
 
 

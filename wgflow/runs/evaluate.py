@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,6 +41,8 @@ FEWEST = 12
 EXACT_STREAM = 2**31
 """Offset of the seeds of second references."""
 
+log = logging.getLogger(__name__)
+
 
 def evaluate(
     run: Run,
@@ -51,7 +54,8 @@ def evaluate(
 ) -> dict[str, float]:
     """All scores of a run, by stable names; kept in its folder too, unless it came along.
 
-    A score that is not finite is left out, as the reverse KL to a distribution of bounded support.
+    A score that is not finite is left out, as the reverse KL to a distribution of bounded support,
+    and so is one that cannot be computed, with a warning that says why.
     What the scores say against the run, `wgflow.alarms` puts into words: why there is no
     likelihood, too.
 
@@ -67,28 +71,44 @@ def evaluate(
 
     Raises:
         ValueError: features are asked for that are not to be had, or of data that are no images,
-            or have no labels, or few test images.
+            or have no labels, or few test images; or the folder cannot be written to.
     """
+    keeps = run.path.parent != zoo.HOME
+    if keeps:
+        folder.check_writable(run.path)
     judge = None if features is None else image_judge(sharp(run), features, seed)
     generator = torch.Generator().manual_seed(seed)
     x = run.sample(samples or affordable(run, POINTS), generator=generator)
     normaliser, scores = normaliser_of(run, likelihood), {}
     if normaliser is not None:
         chunk = affordable(run, POINTS)
-        scores = density_scores(run.energy, run.dataset, normaliser, chunk=chunk)
-        scores |= gaussian_nll(run.dataset, seed=seed)
+        known = normaliser  # what may be None is not
+        scores = attempted(
+            "likelihood", lambda: density_scores(run.energy, run.dataset, known, chunk=chunk)
+        )
+        scores |= attempted("nll_gaussian", lambda: gaussian_nll(run.dataset, seed=seed))
     if "temperature" not in scores and not run.config.energy.is_expensive:
         scores["temperature"] = temperature(run.energy, run.dataset.test, x)
-    scores |= sample_scores(x, run.dataset, seed)
-    scores |= trust_scores(run, x, density=normaliser is not None, seed=seed)
+    scores |= attempted("distances", lambda: sample_scores(x, run.dataset, seed))
+    trusted = normaliser is not None
+    scores |= attempted("shares", lambda: trust_scores(run, x, density=trusted, seed=seed))
     if judge is not None:
-        scores |= judge(x)
+        scores |= attempted("features", lambda: judge(x))
     if run.target is not None:
         scores |= run.target.table
     finite = {name: value for name, value in scores.items() if math.isfinite(value)}
-    if run.path.parent != zoo.HOME:
+    if keeps:
         folder.write_json(run.path / folder.SCORES, finite)
     return finite
+
+
+def attempted(name: str, scored: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Scores, or none of them with a warning where they cannot be computed."""
+    try:
+        return scored()
+    except ValueError as error:
+        log.warning("%s cannot be scored: %s", name, error)
+        return {}
 
 
 def normaliser_of(run: Run, wanted: bool | None) -> LogZ | None:
@@ -250,13 +270,20 @@ def mode_error(x: Tensor, target: GaussianMixture) -> float:
 def _divergences(energy: Energy, dataset: Dataset, grid: Grid) -> dict[str, float]:
     target = dataset.target
     assert target is not None
-    gap = kl_gap(energy, target.log_prob, dataset.test, grid)
-    return {
-        "kl": float(gap.value),
-        "kl_error": float(gap.error),
-        "kl_reverse": float(kl_both(energy, target.log_prob, grid).reverse),
-        "fisher": float(fisher(target, energy, grid)),
-    }
+
+    def forward() -> dict[str, float]:
+        gap = kl_gap(energy, target.log_prob, dataset.test, grid)
+        return {"kl": float(gap.value), "kl_error": float(gap.error)}
+
+    def reverse() -> dict[str, float]:
+        return {"kl_reverse": float(kl_both(energy, target.log_prob, grid).reverse)}
+
+    def information() -> dict[str, float]:
+        return {"fisher": float(fisher(target, energy, grid))}
+
+    parts = {"kl": forward, "kl_reverse": reverse, "fisher": information}
+    found = (attempted(name, part) for name, part in parts.items())
+    return {key: value for scores in found for key, value in scores.items()}
 
 
 def _found(search: Callable[..., float], *args: Any) -> float:

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from wgflow.config import Config, dumps
-from wgflow.data.columns import Columns
-from wgflow.data.dataset import available
+from wgflow.data.dataset import Dataset, available
 from wgflow.data.tables import write_frame
 from wgflow.distributed.islands import share
 from wgflow.distributed.ranks import ALONE, Ranks
@@ -19,8 +18,10 @@ from wgflow.energies.own_module import OwnModuleSpec
 from wgflow.runs import zoo
 from wgflow.runs.load import load, read_config
 from wgflow.runs.run import Run
-from wgflow.storage import folder
-from wgflow.training.checks import check_device
+from wgflow.storage import checkpoint, folder
+from wgflow.storage.lock import locked
+from wgflow.training.binding import check_data, digest_of
+from wgflow.training.checks import check_device, check_particles
 from wgflow.training.learner import Learner
 from wgflow.training.progress import Progress, read_state
 from wgflow.training.recorder import Clock, environment, update_environment
@@ -55,21 +56,14 @@ def fit(
         Diverged: after more rollbacks than a run may take.
         Interrupted: a signal came; the run can be resumed.
     """
-    clock, config = Clock.start(), _own(config, energy)
+    config = _own(config, energy)
     path = ranks.lead(lambda: Path(out or _free(config, data)))
     ranks.lead(lambda: (folder.check_new(path), share(config, ranks)))
     with _held(path, ranks), _kept(path, data, ranks), _flushed_denormals():
+        ranks.lead(lambda: folder.check_no_run(path))  # another may have learned one since
         check_device(share(config, ranks).device)
         config = _anchored(_sourced(config, path, data)).settled()
-        learner = Learner.build(share(config, ranks), ranks, energy)
-        if config.init is not None:
-            begun = load(config.init)
-            initialise(learner, begun.energy)
-        for module in (learner.energy, learner.average.module):  # its count is on the CPU
-            ranks.spread_(list(module.state_dict().values()))
-        carry = learner.start()  # what fails here leaves no folder
-        ranks.lead(lambda: _begin(path, config, learner.dataset.schema, ranks))
-        Runner.open(path, learner, clock, listener).run(Progress(), carry)
+        _learn(path, config, energy, listener, ranks)
     return load(path, energy=energy)
 
 
@@ -83,7 +77,8 @@ def resume(
     """Go on after the latest checkpoint, as if there had been no stop: bit for bit, on a CPU.
 
     A finished run is loaded. Any other goes on with as many ranks as it started with, and with
-    the caller's module if it learns one.
+    the caller's module if it learns one; one that was killed before its first checkpoint starts
+    again.
 
     Raises:
         ValueError: there is no run, it is in use, or its checkpoint is corrupt or of other data.
@@ -95,12 +90,12 @@ def resume(
     with _held(path, ranks), _flushed_denormals():
         config = share(read_config(path), ranks)
         check_device(config.device)
+        if ranks.lead(lambda: folder.is_begun(path)):
+            _learn(path, read_config(path), energy, listener, ranks)
+            return load(path, energy=energy)
         learner = Learner.build(config, ranks, energy)
-        state = read_state(path, config.scheme, config.device, ranks)
-        learner.restore(state["learner"])
-        ranks.lead(lambda: update_environment(path, status="running"))
-        runner = Runner.open(path, learner, Clock.start(**state["clock"]), listener, state)
-        runner.run(state["progress"], state["carry"])
+        ranks.lead(lambda: check_data(path, learner.dataset))
+        _go_on(path, learner, listener)
     return load(path, energy=energy)
 
 
@@ -116,24 +111,69 @@ def _free(config: Config, data: Any) -> Path:
     return folder.free(Path("runs") / f"{Path(source).stem}-{config.seed}")
 
 
-def _begin(path: Path, config: Config, schema: Columns | None, ranks: Ranks) -> None:
+def _learn(
+    path: Path,
+    config: Config,
+    module: nn.Module | None,
+    listener: Listener | None,
+    ranks: Ranks,
+) -> None:
+    """Learn from the first step to the last."""
+    clock = Clock.start()
+    learner = Learner.build(share(config, ranks), ranks, module)
+    if config.init is not None:
+        begun = load(config.init)
+        initialise(learner, begun.energy)
+    for network in (learner.energy, learner.average.module):  # its count is on the CPU
+        ranks.spread_(list(network.state_dict().values()))
+    carry = learner.start()  # what fails here leaves no folder
+    ranks.lead(lambda: _begin(path, config, learner.dataset, ranks))
+    Runner.open(path, learner, clock, listener).run(Progress(), carry)
+
+
+def _go_on(path: Path, learner: Learner, listener: Listener | None) -> None:
+    """Learn from the latest checkpoint on; until the first step it is not known to be sound."""
+    config, ranks = learner.config, learner.ranks
+    with contextlib.ExitStack() as untried:
+        untried.enter_context(checkpoint.refusing(path / folder.CHECKPOINT))
+
+        def listen(step: int, metrics: dict[str, float]) -> None:
+            untried.close()
+            if listener is not None:
+                listener(step, metrics)
+
+        state = read_state(path, config.scheme, config.device, ranks)
+        learner.restore(state["learner"])
+        for particles in config.scheme.populations(state["carry"]):
+            check_particles(particles, learner.dataset.event_shape)
+        clock = Clock.start(**state["clock"])
+        runner = Runner.open(path, learner, clock, listen, state)
+        ranks.lead(lambda: update_environment(path, status="running"))
+        runner.run(Progress(*state["progress"]), state["carry"])
+
+
+def _begin(path: Path, config: Config, dataset: Dataset, ranks: Ranks) -> None:
+    """Write what was asked for, what it is learned from, and where: then it is a run."""
     folder.write_text(path / folder.CONFIG, dumps(config))
-    if schema is not None:
-        folder.write_json(path / folder.COLUMNS, schema.records())
+    if dataset.schema is not None:
+        folder.write_json(path / folder.COLUMNS, dataset.schema.records())
     found = environment() | {"ranks": ranks.size, "status": "running"}
-    folder.write_json(path / folder.ENVIRONMENT, found)
+    folder.write_json(path / folder.ENVIRONMENT, found | {"data": digest_of(dataset)})
 
 
 def _finished(path: Path) -> bool:
+    if folder.is_begun(path):
+        return False
     folder.check_run(path)
-    return folder.read_json(path / folder.ENVIRONMENT)["status"] == "finished"
+    return folder.status(path) == "finished"
 
 
 @contextlib.contextmanager
 def _held(path: Path, ranks: Ranks) -> Iterator[None]:
     """The lock of the folder, which the first rank holds for all."""
     with contextlib.ExitStack() as stack:
-        ranks.lead(lambda: stack.enter_context(folder.locked(path)))
+        ranks.lead(lambda: stack.enter_context(locked(path)))
+        ranks.lead(lambda: folder.clean(path))
         yield
 
 

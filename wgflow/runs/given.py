@@ -11,7 +11,7 @@ import torch
 
 from wgflow._check import check_choice, check_positive
 from wgflow._random import stream
-from wgflow.config.recipes import PLANE, configure
+from wgflow.config.recipes import configure
 from wgflow.data.arrays import write_points
 from wgflow.energies.base import Energy
 from wgflow.errors import Interrupted
@@ -39,6 +39,9 @@ METHODS: dict[str, type[Method[Any]]] = {
 
 EVERY = 20.0
 """Seconds between two checkpoints."""
+
+RECIPE = "tables"
+"""Of learning the density, at any dimension: it starts from a stacked mixture."""
 
 STREAM = 77
 """Number of the random stream of methods."""
@@ -112,8 +115,7 @@ def fit_energy(
     made = METHODS[method](**options)
     path = folder.free(Path("runs") / f"{_stem(target.name)}-{seed}") if out is None else Path(out)
     _check_new(path)
-    # What is wrong with them is said before the work, by the recipe that will be theirs.
-    configure(None, "tables" if target.free > PLANE else None, *settings)
+    configure(None, RECIPE, *settings)  # what is wrong with them is said before the work
     check_target(target, generator=stream(seed, STREAM + 1))
     file = None if data is None else str(Path(data).resolve())
     chosen = {f.name: getattr(made, f.name) for f in fields(cast(Any, made))}
@@ -149,8 +151,8 @@ def resume_energy(
     if not (where / sampled.RECORD).is_file():
         raise ValueError(f"{path} must be a run of a given energy: got no {sampled.RECORD}.")
     asked = sampled.asked_for(where)
-    record = {k: asked[k] for k in ("name", "dim", "method", "options", "seed", "data")}
-    request = Request(**record, settings=tuple(asked["settings"]))
+    given = {k: asked[k] for k in ("name", "dim", "method", "options", "seed", "data")}
+    request = Request(**given, settings=tuple(asked["settings"]))
     target = _target(energy or request.name, request.dim, None, request.data)
     mean, factor = (torch.tensor(asked["start"][k], dtype=torch.float64) for k in ("mean", "std"))
     target = target.starting(mean, factor) if asked["start"]["plain"] else target
@@ -245,9 +247,9 @@ def _learned(
     else:
         points = str((where / sampled.FREE).resolve())
         given = [*request.settings, f"seed={request.seed}"]
-        run = fit(configure(points, None, *given), path, listener=listener)
+        run = fit(configure(points, RECIPE, *given), path, listener=listener)
     record = folder.read_json(where / sampled.RECORD)
-    if "proposal_ess" not in record["found"]["scores"]:
+    if sampled.is_unfinished(path):
         record["found"]["scores"] |= proposal_scores(run, target, seed=request.seed)
         folder.write_json(where / sampled.RECORD, record)
     return replace(run, target=sampled.read(path))

@@ -19,6 +19,9 @@ from wgflow.targets.base import TargetEnergy
 DRAWS = 10_000
 """Points of either side that distances are taken of, at most."""
 
+BEYOND = 1e-3
+"""Share of the samples that may lie farther out than their reach."""
+
 PROPOSALS = 4096
 """Draws of the learned density that are weighed."""
 
@@ -34,7 +37,8 @@ def judged(
         found: of the method.
         generator: of exact draws.
     """
-    scores: dict[str, float] = {}
+    off = (target.project(x).double() - target.start.mean) @ target.start.whiten.T
+    scores = {"target_reach": float(off.abs().quantile(1 - BEYOND, 0).max())}
     if target.modes is not None and target.modes.masses is not None:
         masses = target.modes.masses.double()
         found_shares = mode_shares(x, target.modes.centers.to(x)).shares.double()

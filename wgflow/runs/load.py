@@ -19,7 +19,12 @@ from wgflow.runs import sampled, zoo
 from wgflow.runs.run import Run
 from wgflow.samplers.particles import Particles
 from wgflow.storage import checkpoint, folder
+from wgflow.training.binding import binding, check_bound
+from wgflow.training.checks import check_particles, check_units
 from wgflow.training.progress import read_state
+
+PUBLISHED = ("wgflow", "torch", "status", "cpu_seconds", "data")
+"""What a published run tells of how it was made."""
 
 
 def load(path: Path | str, *, energy: nn.Module | None = None) -> Run:
@@ -36,31 +41,38 @@ def load(path: Path | str, *, energy: nn.Module | None = None) -> Run:
     path = zoo.find(path)
     folder.check_run(path)
     config = read_config(path)
-    if not (path / folder.CHECKPOINT).is_file():
-        kept: Any = checkpoint.load(path / folder.ENERGY, [])
-        return _assembled(path, config, energy, kept, [None, None], kept)
+    if (path / folder.CHECKPOINT).is_file():
+        with checkpoint.refusing(path / folder.CHECKPOINT):
+            return _learned(path, config, energy)
+    with checkpoint.refusing(path / folder.ENERGY):
+        kept: Any = checkpoint.load(path / folder.ENERGY, config.scheme.carry_types)
+        check_bound(path / folder.ENERGY, kept.get("run"), binding(path))
+        populations = kept.get("populations", [None, None])
+        return _assembled(path, config, energy, kept, populations, kept)
+
+
+def _learned(path: Path, config: Config, energy: nn.Module | None) -> Run:
+    """The run of a checkpoint."""
     state = read_state(path, config.scheme, "cpu")
     learned, progress = state["learner"], state["progress"]
     populated: list[Particles | None] = [None, None]
     if config.scheme.keeps_population:
         islands = zip(*map(config.scheme.populations, carries(state)), strict=True)
         populated = [join(parts) for parts in islands]
+        for particles in populated:
+            check_particles(particles, learned["event_shape"])
     learned = learned | {"energy": _averaged(learned["average"])}
     counts = {"steps": progress.step, "rollbacks": progress.rollbacks}
     return _assembled(path, config, energy, learned, populated, counts)
-
-
-def from_pretrained(name: str) -> Run:
-    """The pretrained energy of that name; ValueError where there is none."""
-    return load(zoo.pretrained(name))
 
 
 def publish(run: Run, out: Path | str) -> None:
     """Write a run without what only learning needs: its energy, in half precision.
 
     Its scores and the classifier of its classes go along, where there are some.
-    `load` reads it like any run; it has no particles. Half precision keeps three digits of every
-    weight: samples look the same, energies move by about as much as in mixed precision.
+    `load` reads it like any run. It has particles only where nothing else can be sampled from:
+    without a flow and without a reference. Half precision keeps three digits of every weight:
+    samples look the same, energies move by about as much as in mixed precision.
 
     Raises:
         ValueError: the folder is not new.
@@ -79,12 +91,13 @@ def publish(run: Run, out: Path | str) -> None:
         "steps": run.steps,
         "rollbacks": run.rollbacks,
     }
-    checkpoint.save(path / folder.ENERGY, tree)
+    if run.flow is None and run.tilt is None:
+        tree |= {"populations": [run.particles, run.held_out]}
     # Without what it began with: the weights say it all, and a path would lead nowhere.
     folder.write_text(path / folder.CONFIG, dumps(replace(run.config, init=None)))
-    record = folder.read_json(run.path / folder.ENVIRONMENT)
-    kept = {k: record[k] for k in ("wgflow", "torch", "status", "cpu_seconds") if k in record}
-    folder.write_json(path / folder.ENVIRONMENT, kept)
+    record = folder.read_record(run.path / folder.ENVIRONMENT)
+    folder.write_json(path / folder.ENVIRONMENT, {k: record[k] for k in PUBLISHED if k in record})
+    checkpoint.save(path / folder.ENERGY, tree | {"run": binding(path)})
     for name in (folder.SCORES, folder.LABELLER, folder.COLUMNS):
         if (run.path / name).is_file():
             folder.write_bytes(path / name, (run.path / name).read_bytes())
@@ -100,6 +113,7 @@ def _assembled(
 ) -> Run:
     """A run from the weights of its energy, its units and its populations."""
     event_shape = tuple(learned["event_shape"])
+    check_units(event_shape, learned["shift"], learned["scale"])
     dim = math.prod(event_shape)
     # Values come with the state; here only the shape matters.
     covariance = torch.eye(dim) if dim <= LARGEST else None
@@ -119,12 +133,18 @@ def _assembled(
 
 
 def _columns(file: Path) -> Columns | None:
-    return Columns.from_records(folder.read_json(file)) if file.is_file() else None
+    if not file.is_file():
+        return None
+    with checkpoint.refusing(file):
+        return Columns.from_records(folder.read_json(file))
 
 
 def read_config(path: Path) -> Config:
     """The configuration of the run in a folder."""
-    return loads((path / folder.CONFIG).read_text())
+    try:
+        return loads((path / folder.CONFIG).read_text("utf8"))
+    except ValueError as error:
+        raise ValueError(f"{path / folder.CONFIG}: {error}") from error
 
 
 def _averaged(state: dict[str, Tensor]) -> dict[str, Tensor]:

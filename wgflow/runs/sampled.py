@@ -98,6 +98,14 @@ def read(run: Path) -> SampledTarget | None:
     )
 
 
+def is_unfinished(run: Path) -> bool:
+    """Whether a folder is that of a given energy whose learning has not begun or ended."""
+    if not (run / folder.TARGET / RECORD).is_file():
+        return False
+    found = folder.read_json(run / folder.TARGET / RECORD).get("found")
+    return found is None or "proposal_ess" not in found["scores"]
+
+
 def asked_for(where: Path) -> dict[str, Any]:
     """What was asked for."""
     return folder.read_json(where / RECORD)["asked"]

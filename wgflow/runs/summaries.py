@@ -1,11 +1,12 @@
 """Runs side by side: settings and scores, read from their folders without importing PyTorch."""
 
+import contextlib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wgflow.storage.folder import CONFIG, ENVIRONMENT, SCORES, is_run, read_json
+from wgflow.storage.folder import CONFIG, SCORES, is_run, read_scores, status
 
 
 class Comparison(NamedTuple):
@@ -36,7 +37,10 @@ def read_settings(path: Path) -> dict[str, Any]:
     """Settings of a run by dotted key; ValueError where there is no run."""
     if not is_run(path):
         raise ValueError(f"{path} must be a run, with {CONFIG}: got none.")
-    return dict(_flat(tomllib.loads((path / CONFIG).read_text("utf8")), ""))
+    try:
+        return dict(_flat(tomllib.loads((path / CONFIG).read_text("utf8")), ""))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path / CONFIG} must hold TOML: got {error}.") from None
 
 
 def differences(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -47,15 +51,21 @@ def differences(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
 
 
 def _summary(path: Path) -> dict[str, Any]:
-    config = read_settings(path)
-    scores = read_json(path / SCORES) if (path / SCORES).is_file() else {}
+    """What is known of a run; None where a damaged file says nothing."""
+    config: dict[str, Any] = {}
+    scores: dict[str, float] = {}
+    with contextlib.suppress(ValueError):
+        config = read_settings(path)
+    with contextlib.suppress(ValueError):
+        scores = read_scores(path)
+    data = config.get("data.name")
     return {
         "run": str(path),
-        "data": Path(config["data.name"]).name,
-        "scheme": config["scheme.kind"],
-        "seed": config["seed"],
-        "steps": config["training.steps"],
-        "status": read_json(path / ENVIRONMENT).get("status"),
+        "data": None if data is None else Path(str(data)).name,
+        "scheme": config.get("scheme.kind"),
+        "seed": config.get("seed"),
+        "steps": config.get("training.steps"),
+        "status": status(path),
         "kl": scores.get("kl"),
         "nll": scores.get("nll"),
     }
@@ -64,7 +74,7 @@ def _summary(path: Path) -> dict[str, Any]:
 def _scores(path: Path) -> dict[str, float]:
     if not (path / SCORES).is_file():
         raise ValueError(f"A run must be evaluated first: run `wgflow evaluate {path}`.")
-    return read_json(path / SCORES)
+    return read_scores(path)
 
 
 def _flat(table: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:

@@ -77,7 +77,8 @@ class Population(Dynamics):
     tempered: float = 1.0
 
     def __post_init__(self) -> None:
-        check_nonnegative(settle=self.settle)
+        check_nonnegative(settle=self.settle, global_moves=self.global_moves)
+        check_nonnegative(held_out=self.held_out)
         counts = {"steps": self.steps, "size": self.size, "held_out_every": self.held_out_every}
         check_positive(scale=self.scale, bandwidth=self.bandwidth, **counts)
         check_fraction(resample_below=self.resample_below, restart=self.restart)

@@ -5,17 +5,20 @@ JSON in its header, beside a digest of both. Reading builds dicts, lists, tuples
 tuples that the caller passes in: nothing in a file can name code to run.
 """
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
+from wgflow._check import shortened
+from wgflow.errors import WGFlowError
 from wgflow.storage.folder import write_bytes
 
 FORMAT = "wgflow-1"
@@ -54,7 +57,26 @@ def load(path: Path, records: Iterable[type], *, device: torch.device | str = "c
         ValueError: the file is missing, foreign, truncated or corrupt, or it holds a record that
             is not among ``records`` or has other fields.
     """
-    return unpack(read(path), records, device=device)
+    with refusing(path):
+        return unpack(read(path), records, device=device)
+
+
+@contextlib.contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Refuse, in one sentence, a file whose digest is right and whose tree is not what it says.
+
+    Such a file was forged, or is of another version; whatever is missing from it or of another
+    type than it should be shows as one of Python's own errors where it is first used.
+    """
+    try:
+        yield
+    except (ValueError, OSError, WGFlowError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        got = shortened(f"{type(error).__name__} {' '.join(str(error).split())}")
+        raise ValueError(
+            f"{path} must hold what a run of this version wrote: got {got}."
+        ) from error
 
 
 def pack(tree: Tree) -> Packed:
@@ -80,8 +102,9 @@ def read(path: Path) -> Packed:
             header = file.metadata() or {}
             # Cloned, since the file's own memory has another alignment and goes with the file.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} must be a whole checkpoint: got {error}.") from error
+    except Exception as error:  # the reader has errors of its own for each kind of damage
+        got = shortened(str(error))
+        raise ValueError(f"{path} must be a whole checkpoint: got {got}.") from error
     if header.get("format") != FORMAT or not {"tree", "sha256"} <= set(header):
         got = header.get("format")
         raise ValueError(f"{path} must be a checkpoint of format {FORMAT!r}: got {got!r}.")

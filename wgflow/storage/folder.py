@@ -1,18 +1,23 @@
-"""The run folder: its files, writes that are whole or absent, and the lock of its one writer.
+"""The run folder: its files, and writes that are whole or absent.
 
 This file imports nothing heavy, so that folders can be listed without waiting for PyTorch.
 """
 
 import contextlib
+import glob
 import itertools
 import json
+import logging
 import math
 import os
-import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
+
+from wgflow._check import shown
+from wgflow.storage.lock import LOCK, holder, in_use, lock
 
 CONFIG = "config.toml"
 """What was asked for, every setting visible."""
@@ -43,24 +48,52 @@ SAMPLES = "samples.npy"
 REPORT = "report.html"
 TARGET = "target"
 """Folder of the samples of a given energy, from which the run learned; absent in others."""
-LOCK = "lock"
-"""Locked by the process that writes to the folder; holds its ``pid`` and ``host``."""
+PART = ".part"
+"""Suffix of files before they are whole."""
+MOMENT = 1.0
+"""Seconds for which a new file may be without its lock."""
+BEGUN = {LOCK, TABLE, CONFIG, COLUMNS, TARGET}
+"""Files of a run that was killed before it was one."""
+
+log = logging.getLogger(__name__)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write the whole file or none of it: a temporary file beside it, synced, then renamed."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    """Write the whole file or none of it: a temporary file beside it, synced, then renamed.
+
+    Temporary files of the same name whose writers were killed are removed.
+    """
+    clean(path.parent, path.name)
+    with _temporary(path) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
         # mkstemp makes files private; give those of any other file of this user.
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        os.chmod(file.name, 0o666 & ~_umask())
+        os.replace(file.name, path)
+
+
+def clean(path: Path, name: str = "*") -> None:
+    """Remove the temporary files of killed writers in a folder: of a file of that name, or all."""
+    pattern = name if name == "*" else glob.escape(name)
+    for file in path.glob(f".{pattern}-*{PART}"):
+        with contextlib.suppress(OSError, ImportError), file.open() as found:
+            # A moment after it is made, a file may not be locked yet.
+            if time.time() - file.stat().st_mtime > MOMENT and lock(found):
+                file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[IO[bytes]]:
+    """A new file beside ``path``, locked while it is written; gone afterwards if still there."""
+    place = {"prefix": f".{path.name}-", "suffix": PART, "dir": path.parent}
+    with tempfile.NamedTemporaryFile(delete=False, **place) as file:
+        try:
+            with contextlib.suppress(OSError, ImportError):  # where there are no locks
+                lock(file)
+            yield file
+        finally:
+            Path(file.name).unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -76,9 +109,17 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """The value in a JSON file; ValueError when it is not JSON."""
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} must hold JSON: got {error}.") from error
+        return json.loads(path.read_text("utf8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} must hold JSON: got {error}.") from None
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; ValueError when it holds something else."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold an object of JSON: got {type(found).__name__}.")
+    return found
 
 
 def append_json(path: Path, record: Mapping[str, Any]) -> None:
@@ -89,11 +130,32 @@ def append_json(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSON-lines file: none of a missing file, and not a torn last one."""
+    """The objects in a JSON-lines file: none of a missing file, and not a torn last one.
+
+    Lines that hold something else are left out, and logged.
+    """
     if not path.exists():
         return []
-    whole, _, _ = path.read_text().rpartition("\n")
-    return [json.loads(line) for line in whole.splitlines()]
+    whole, _, _ = path.read_text("utf8", errors="replace").rpartition("\n")
+    lines = whole.splitlines()
+    found = [record for record in map(_object, lines) if record is not None]
+    if lost := len(lines) - len(found):
+        log.warning("%s must hold a JSON object a line: left out %d that do not.", path, lost)
+    return found
+
+
+def read_scores(path: Path) -> dict[str, float]:
+    """The scores of a run, none where it has none; ValueError unless they are numbers by name."""
+    file = path / SCORES
+    if not file.is_file():
+        return {}
+    scores = read_record(file)
+    for name, value in scores.items():
+        if type(value) is not float and not (type(value) is int and abs(value) < 2**63):
+            raise ValueError(
+                f"{file} must hold numbers by name: got {shown(value)} for {shown(name)}."
+            )
+    return {name: float(value) for name, value in scores.items()}
 
 
 def size(path: Path) -> int:
@@ -112,31 +174,68 @@ def is_run(path: Path) -> bool:
     return (path / CONFIG).is_file() and (path / ENVIRONMENT).is_file()
 
 
+def is_learned(path: Path) -> bool:
+    """Whether a run has a checkpoint, or an energy."""
+    return (path / CHECKPOINT).is_file() or (path / ENERGY).is_file()
+
+
+def is_begun(path: Path) -> bool:
+    """Whether a run was killed before its first checkpoint, and can start again as if new."""
+    return is_run(path) and not is_learned(path) and not (path / METRICS).exists()
+
+
+def status(path: Path) -> str:
+    """How a run stands: running, finished, interrupted, diverged, or killed; or unknown."""
+    try:
+        found = read_json(path / ENVIRONMENT)
+    except (OSError, ValueError):
+        return "unknown"
+    said = str(found.get("status", "unknown")) if isinstance(found, dict) else "unknown"
+    return "killed" if said == "running" and holder(path) is None else said
+
+
 def check_run(path: Path) -> None:
     """Raise ValueError unless ``path`` is a run that has a checkpoint, or an energy."""
     if not is_run(path):
         got = "none of them" if path.is_dir() else "no such folder"
         raise ValueError(f"{path} must be a run, with {CONFIG} and {ENVIRONMENT}: got {got}.")
-    if not ((path / CHECKPOINT).is_file() or (path / ENERGY).is_file()):
-        raise ValueError(f"{path} must be a run with a {CHECKPOINT}: got no such file.")
+    if not is_learned(path):
+        hint = f"; start it again with: wgflow resume {path}" if is_begun(path) else "."
+        raise ValueError(f"{path} must be a run with a {CHECKPOINT}: got no such file{hint}")
 
 
 def check_new(path: Path) -> None:
-    """Raise ValueError unless ``path`` can hold a new run: absent or empty, and not in use."""
+    """Raise ValueError unless ``path`` can hold a new run: absent or empty, and not in use.
+
+    What a run left that was killed before it was one counts as nothing.
+    """
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} must be a folder: got a file.")
-    if not path.exists() or all(file.name in (LOCK, TARGET) for file in path.iterdir()):
+    names = {file.name for file in path.iterdir()} if path.exists() else set()
+    names = {name for name in names if not name.endswith(PART)}
+    if names <= {LOCK, TARGET} or (LOCK in names and names <= BEGUN and not holder(path)):
         return
     if owner := holder(path):
-        raise _in_use(path / LOCK, owner)
-    if not is_run(path):
-        raise ValueError(f"{path} must be a new or an empty folder: got other files there.")
-    status = read_json(path / ENVIRONMENT)["status"]
-    hint = "choose another folder" + ("" if status == "finished" else ", or resume it")
-    raise ValueError(
-        f"{path} must be a new or an empty folder, since no run is overwritten: got a run that "
-        f"is {status}; {hint}."
-    )
+        raise in_use(path, owner)
+    check_no_run(path)
+    raise ValueError(f"{path} must be a new or an empty folder: got other files there.")
+
+
+def check_no_run(path: Path) -> None:
+    """Raise ValueError for a folder that is a run."""
+    if is_run(path):
+        found = status(path)
+        hint = "choose another folder" + ("" if found == "finished" else ", or resume it")
+        raise ValueError(
+            f"{path} must be a new or an empty folder, since no run is overwritten: got a run "
+            f"that is {found}; {hint}."
+        )
+
+
+def check_writable(path: Path) -> None:
+    """Raise ValueError for a folder that is there and cannot be written to."""
+    if path.exists() and not os.access(path, os.W_OK | os.X_OK):
+        raise ValueError(f"{path} must be a folder to write to: got one that is read-only.")
 
 
 def free(path: Path) -> Path:
@@ -145,76 +244,12 @@ def free(path: Path) -> Path:
     return next(p for p in itertools.chain([path], numbered) if not p.exists())
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the folder's lock, so that one process writes to it at a time.
-
-    The lock is the system's own (flock), which ends with its process.
-
-    Raises:
-        ValueError: the folder is in use.
-    """
-    made, lock = not path.exists(), path / LOCK
-    with _claimed(lock) as file:
-        json.dump({"pid": os.getpid(), "host": socket.gethostname()}, file)
-        file.flush()
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-            if made:
-                with contextlib.suppress(OSError):  # of a folder that is not empty
-                    path.rmdir()
-
-
-def holder(path: Path) -> dict[str, Any] | None:
-    """The process that holds the lock of a folder, by ``pid`` and ``host``; None without one."""
+def _object(line: str) -> dict[str, Any] | None:
     try:
-        with (path / LOCK).open() as file:
-            return None if _lock(file, shared=True) else _owner(file)
-    except FileNotFoundError:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
         return None
-
-
-def _in_use(lock: Path, owner: Mapping[str, Any]) -> ValueError:
-    return ValueError(
-        f"{lock.parent} must be free, since a run has one writer: got one in use by process "
-        f"{owner['pid']} on host {owner['host']}."
-    )
-
-
-def _claimed(lock: Path) -> TextIO:
-    """The lock file, empty, locked until it is closed."""
-    while True:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        # Another process may remove the folder before, or the file after it is opened: then again.
-        with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as stack:
-            file = stack.enter_context(lock.open("a+"))
-            if not _lock(file):
-                raise _in_use(lock, _owner(file))
-            if os.path.samestat(lock.stat(), os.fstat(file.fileno())):
-                file.truncate(0)
-                stack.pop_all()
-                return file
-
-
-def _lock(file: TextIO, *, shared: bool = False) -> bool:
-    """Lock an open file until it is closed; False where another process has."""
-    import fcntl  # Windows lacks it, but can read runs
-
-    try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _owner(file: TextIO) -> dict[str, Any]:
-    file.seek(0)
-    try:
-        return json.load(file)
-    except ValueError:  # it has locked the file, and not yet written to it
-        return {"pid": "unknown", "host": "unknown"}
+    return found if isinstance(found, dict) else None
 
 
 def _plain(value: Any) -> Any:

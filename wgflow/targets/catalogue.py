@@ -88,7 +88,9 @@ def funnel(dim: int) -> TargetEnergy:
 
 def mustache() -> TargetEnergy:
     """Hertrich and Gruhlke's mustache."""
-    start = Gaussian([0.0, 2.0], [[1.5**2, 0.0], [0.0, 7.0**2]])
+    start = Gaussian(
+        [0.0, 2.0], [[2.0, 0.0], [0.0, 30.0**2]]
+    )  # x_2 has a mean of 2, and reaches 200
     return _known(Mustache(), start)
 
 

@@ -200,10 +200,9 @@ def _check_rays(probe: _Probe, generator: Rng) -> None:
     last = along.diff(dim=1)[:, -LAST:]
     slack = 1e-3 + 4 * torch.finfo(u.dtype).eps * along[:, -1:].abs()
     falls = (last < -slack).all(1) & (last[:, -1] <= last[:, 0] / 2)
-    # e^{-V} r^d at the end of a ray is no less than at its start: the integral is infinite.
+    # Level from a point at random, where e^{-V} is not lost to how much volume lies far out.
     growth = along[:, -1] - values[values.isfinite()].median()
     level = (last.sum(1).abs() < math.log(2)) & (growth < target.free * math.log(2) * DOUBLINGS)
-    level[RAYS:] = False  # a single axis carries no mass
     for where, rule, said in (
         (falls, "be bounded below", "falls without end along a ray, to {:.3g}"),
         (level, "grow far out", "stays at {:.3g} along a ray, so that Z is infinite,"),

@@ -1,22 +1,55 @@
 """Settings that do not suit each other or this machine, refused before any work."""
 
 import math
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
+from wgflow._check import shown
 from wgflow.config import Config
 from wgflow.data.dataset import Dataset
+from wgflow.samplers.particles import Particles
 
 
 def check_device(name: str) -> None:
     """Raise ValueError unless the device is there, and computes in double precision."""
     try:
-        torch.zeros(1, device=name, dtype=torch.float64)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        float(torch.zeros(1, device=name, dtype=torch.float64))
+    except Exception as error:  # each backend of PyTorch has errors of its own
+        found = ", ".join(["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))])
         raise ValueError(
-            "`device` must compute in double precision on this machine: expected cpu, or one that "
-            f"PyTorch finds here, got {name!r}: {error}"
+            "`device` must compute in double precision on this machine, which has "
+            f"{found}: got {shown(name)}."
         ) from error
+
+
+def check_units(event_shape: tuple[int, ...], shift: Tensor, scale: Tensor) -> None:
+    """Raise ValueError unless shift and scale, read from a file, are those of such events."""
+    good = all(type(side) is int and side > 0 for side in event_shape)
+    for values in (shift, scale):
+        good = good and values.is_floating_point() and bool(values.isfinite().all())
+        good = good and values.shape in ((), event_shape)
+    if not good or not (scale > 0).all():
+        raise ValueError(
+            "`shift` and `scale` in a checkpoint must be finite numbers, of the shape of a point: "
+            f"got shapes {tuple(shift.shape)}, {tuple(scale.shape)} for points {event_shape}."
+        )
+
+
+def check_particles(particles: Particles | None, event_shape: Sequence[int]) -> None:
+    """Raise ValueError unless a population, read from a file, is one of such events."""
+    if particles is None:
+        return
+    x, log_weight = particles.x, particles.log_weight
+    parts = (*particles.state, log_weight, particles.log_z)
+    if any(not isinstance(part, Tensor) or part.is_complex() for part in parts):
+        raise ValueError("Particles in a checkpoint must be tensors of real numbers: got others.")
+    if x.shape != (*log_weight.shape, *event_shape) or log_weight.ndim != 1 or not len(x):
+        raise ValueError(
+            f"Particles in a checkpoint must be points of shape {tuple(event_shape)} with a "
+            f"weight each: got {tuple(x.shape)} and {tuple(log_weight.shape)}."
+        )
 
 
 def check_levels(config: Config) -> None:

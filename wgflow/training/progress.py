@@ -8,6 +8,7 @@ from wgflow.distributed.islands import part
 from wgflow.distributed.ranks import Ranks
 from wgflow.schemes import Scheme
 from wgflow.storage import checkpoint, folder
+from wgflow.training.binding import binding, check_bound
 from wgflow.training.health import History, Limits
 
 
@@ -35,9 +36,13 @@ def read_state(path: Path, scheme: Scheme[Any], device: str, ranks: Ranks | None
     """The latest checkpoint of a run: progress, learner, carry, clock, files, islands.
 
     Of ranks that go on with it, each gets its own part; the first reads it for all.
+
+    Raises:
+        ValueError: the file is no whole checkpoint of this run.
     """
     file, types = path / folder.CHECKPOINT, (*scheme.carry_types, History, Progress)
-    if ranks is None:
-        return checkpoint.load(file, types, device=device)
-    packed = ranks.lead(lambda: checkpoint.read(file))
-    return part(checkpoint.unpack(packed, types, device=device), ranks)
+    packed = checkpoint.read(file) if ranks is None else ranks.lead(lambda: checkpoint.read(file))
+    with checkpoint.refusing(file):
+        state = checkpoint.unpack(packed, types, device=device)
+        check_bound(file, state.get("run"), binding(path))
+        return state if ranks is None else part(state, ranks)

@@ -1,6 +1,8 @@
 """What a run leaves on disk while it learns: metrics, events, TensorBoard, frames."""
 
+import contextlib
 import io
+import logging
 import os
 import platform
 import sys
@@ -16,6 +18,7 @@ import torch
 
 from wgflow._version import __version__
 from wgflow.data.dataset import Dataset
+from wgflow.data.foreign import check_numbers, reading
 from wgflow.samplers.particles import Particles, systematic_indices
 from wgflow.storage import folder
 
@@ -26,6 +29,8 @@ FRAMES = 40  # log-spaced over the run: early steps change most
 FRAME_POINTS = 1000
 FRAME_NUMBERS, FEWEST_POINTS = 2**21, 64  # of large images fewer points, for memory
 LINES = 2000  # of metrics, about, in a long run
+
+log = logging.getLogger(__name__)
 
 
 class Clock(NamedTuple):
@@ -154,13 +159,18 @@ def write_frames(path: Path, frames: Mapping[int, np.ndarray]) -> None:
 
 
 def read_frames(path: Path, last: int) -> dict[int, np.ndarray]:
-    """The snapshots up to step ``last``; none where there is no file."""
+    """The snapshots up to step ``last``; none where there is no file, or a damaged one."""
     file = path / folder.FRAMES
-    if not file.exists():
+    if not file.is_file():
         return {}
-    with np.load(file, allow_pickle=False) as arrays:
-        pairs = zip(arrays["step"].tolist(), arrays["x"], strict=True)
-        return {step: x for step, x in pairs if step <= last}
+    try:
+        with reading(file.name, "must hold snapshots"), np.load(file, allow_pickle=False) as found:
+            x, steps = found["x"], found["step"].tolist()
+            check_numbers(file, x)
+            return {step: x for step, x in zip(steps, x, strict=True) if step <= last}
+    except ValueError as error:
+        log.warning("%s; they are left out", error)
+        return {}
 
 
 def environment() -> dict[str, Any]:
@@ -180,9 +190,11 @@ def environment() -> dict[str, Any]:
 
 
 def update_environment(path: Path, **changes: Any) -> None:
-    """Change entries of the environment file."""
-    file = path / folder.ENVIRONMENT
-    folder.write_json(file, folder.read_json(file) | changes)
+    """Change entries of the environment file; a damaged one begins anew."""
+    file, found = path / folder.ENVIRONMENT, {}
+    with contextlib.suppress(ValueError):
+        found = folder.read_record(file)
+    folder.write_json(file, found | changes)
 
 
 def _cpu() -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import math
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +18,13 @@ from wgflow.errors import Diverged, Interrupted, Lost
 from wgflow.samplers.particles import Particles
 from wgflow.schemes import Scheme
 from wgflow.storage import checkpoint, folder
+from wgflow.training.binding import binding
 from wgflow.training.health import Limits, Trouble, examine, leaves, reach, risen
 from wgflow.training.learner import Learner
 from wgflow.training.loop import Step
 from wgflow.training.progress import Progress, read_state
 from wgflow.training.recorder import Clock, Recorder, Silence, update_environment
-from wgflow.training.signals import stopping
+from wgflow.training.signals import Asked, stopping
 from wgflow.training.validation import Validator, validator
 
 ROLLBACKS = 3
@@ -89,7 +89,7 @@ class Runner:
         self.save(progress, carry)
         return progress
 
-    def learn(self, progress: Progress, carry: Any, asked: threading.Event) -> None:
+    def learn(self, progress: Progress, carry: Any, asked: Asked) -> None:
         """Learning steps until the last one, an early stop or a signal."""
         steps = self.learner.steps(carry)
         while not self.over(progress):
@@ -108,7 +108,7 @@ class Runner:
                 continue
             self.record(progress, carry, metrics | {"learning_rate": rate})
             if not self.over(progress) and self.ranks.any(asked.is_set()):
-                self.interrupt(progress, carry)
+                self.interrupt(progress, carry, asked.number)
         self.finish(progress, carry)
 
     @property
@@ -216,6 +216,7 @@ class Runner:
             "carry": carry,
             "clock": self.clock.read(),
             "files": self.recorder.save(),
+            "run": binding(self.path),
         }
         if not self.ranks.alone:
             self.ranks.check_same(list(self.learner.energy.parameters()))
@@ -270,14 +271,15 @@ class Runner:
             "with a smaller training.learning_rate."
         )
 
-    def interrupt(self, progress: Progress, carry: Any) -> NoReturn:
+    def interrupt(self, progress: Progress, carry: Any, number: int | None) -> NoReturn:
         """Save and raise `Interrupted`."""
         self.recorder.event(progress.step, "interrupted")
         self.save(progress, carry)
         self.close("interrupted", progress)
         raise Interrupted(
             f"Stopped after step {progress.step} of {self.training.steps}; "
-            f"continue with: wgflow resume {self.path}"
+            f"continue with: wgflow resume {self.path}",
+            number,
         )
 
     def lost(self, error: Lost) -> NoReturn:

@@ -4,13 +4,25 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 
+@dataclass
+class Asked:
+    """Whether to stop: the number of the signal that asked for it."""
+
+    number: int | None = None
+
+    def is_set(self) -> bool:
+        """Whether one came."""
+        return self.number is not None
+
+
 @contextlib.contextmanager
-def stopping() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; the second acts as it did before."""
-    asked = threading.Event()
+def stopping() -> Iterator[Asked]:
+    """What the first SIGINT or SIGTERM asks for; the second acts as it did before."""
+    asked = Asked()
     if threading.current_thread() is not threading.main_thread():
         yield asked  # Python handles signals in the main thread only
         return
@@ -18,7 +30,7 @@ def stopping() -> Iterator[threading.Event]:
     before = {n: signal.getsignal(n) for n in numbers}
 
     def ask(number: int, frame: Any) -> None:
-        asked.set()
+        asked.number = number
         signal.signal(number, before[number])
 
     for number in before:

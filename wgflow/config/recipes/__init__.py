@@ -4,6 +4,7 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
+from wgflow._check import shown
 from wgflow.config.schema import Config
 from wgflow.config.toml import build, override, parse
 from wgflow.data.dataset import are_images
@@ -36,7 +37,7 @@ def configure(
     if source is None and data is not None:
         source = usual(data, begun=init is not None)
     file = source and (Path(source) if Path(source).is_file() else recipe(source))
-    table = parse(file.read_text("utf8")) if file else {}
+    table = parse(_text(file)) if file else {}
     if data is not None:
         table = override(table, f"data.name={json.dumps(data, ensure_ascii=False)}")
     begun = [] if init is None else [f"init={json.dumps(str(init))}"]
@@ -53,7 +54,7 @@ def recipe(name: str) -> Path:
     if name not in names():
         raise ValueError(
             f"A configuration must be a file that exists or one of {', '.join(names())}: "
-            f"got {name!r}."
+            f"got {shown(name)}."
         )
     return HOME / f"{name}.toml"
 
@@ -69,3 +70,10 @@ def usual(source: str, *, begun: bool = False) -> str | None:
     if source not in names() and (width(source) or 0) > PLANE:
         return "tables"
     return source if source in names() else None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} must be TOML, text in UTF-8: got other bytes.") from None

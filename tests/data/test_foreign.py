@@ -1,0 +1,120 @@
+"""Files that are not what their names say, or larger than memory, are refused in one sentence."""
+
+import gzip
+import io
+import os
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wgflow.data import foreign
+from wgflow.data.dataset import load
+from wgflow.data.foreign import load_array, shape_of
+from wgflow.data.tables import read_table
+
+X = np.random.default_rng(0).normal(size=(50, 3))
+
+
+def npy(x, shape=None, header=None):
+    """The bytes of an .npy file, of another shape or header than it has."""
+    stream = io.BytesIO()
+    np.save(stream, x)
+    whole = stream.getvalue()
+    old = whole[10 : whole.index(b"\n") + 1]
+    new = header or old.replace(str(x.shape).encode(), str(shape or x.shape).encode()).strip()
+    new += b"\n" if header is None else b""
+    return whole[:8] + len(new).to_bytes(2, "little") + new + whole[10 + len(old) :]
+
+
+def npz(**members):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+ARRAYS = {
+    "a header of 14.6 TiB": (npy(X, (10**12, 2)), "must hold an array of numbers"),
+    "a deep header": (npy(X, header=b"{'descr': " + b"[" * 9000), "must hold an array of numbers"),
+    "an archive of a header of 14.6 TiB": (npz(**{"x.npy": npy(X, (10**12, 2))}), "must hold"),
+    "an archive of text": (npz(x="text"), "got 'x', which is no array"),
+    "an archive of nothing": (npz(), "got an empty zip archive"),
+    "an archive of several": (npz(**{"a.npy": npy(X), "b.npy": npy(X)}), "named 'x' or 'train'"),
+    "text": (b"a,b\n1,2\n", "must hold an array of numbers: got text"),
+    "gzip": (gzip.compress(npy(X)), "got gzip, to be unpacked first"),
+    "a pickle": (b"\x80\x04K\x01.", "got a Python pickle, which is never opened"),
+    "nothing": (b"", "got an empty file"),
+    "objects": (npy(X).replace(b"<f8", b"|O "), "must hold an array of numbers"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+@pytest.mark.parametrize("case", ARRAYS)
+def test_arrays_are_refused(case, suffix, tmp_path):
+    content, message = ARRAYS[case]
+    file = tmp_path / f"x{suffix}"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_array(file)
+    assert str(caught.value).startswith(f"x{suffix} must")
+    assert "allow_pickle" not in str(caught.value)
+
+
+def test_an_archive_larger_than_memory_is_not_unpacked(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "x.npz", x=np.zeros((1000, 1000)))
+    assert load_array(tmp_path / "x.npz").shape == shape_of(tmp_path / "x.npz") == (1000, 1000)
+    monkeypatch.setattr(foreign, "free_memory", lambda: 1e7)
+    with pytest.raises(ValueError, match=r"must fit into memory: got 0.00745 GiB"):
+        load_array(tmp_path / "x.npz")
+
+
+def test_a_gzip_file_larger_than_memory_is_not_unpacked(tmp_path, monkeypatch):
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(10**6)))
+    monkeypatch.setattr("wgflow.data.sources.free_memory", lambda: 1e4)
+    monkeypatch.setattr(foreign, "free_memory", lambda: 1e4)
+    with pytest.raises(ValueError, match="must fit into memory"):
+        load(tmp_path)
+
+
+TABLES = {
+    "semicolons": (b"a;b\n1;2\n", "expected commas between columns, got semicolons"),
+    "tabs": (b"a\tb\n1\t2\n", "expected commas between columns, got tabs"),
+    "names in latin-1": ("größe,b\n1,2\n".encode("latin-1"), "expected text in UTF-8"),
+    "values in latin-1": (
+        b"a,b\n" + 2000 * b"x,1\n" + "ö,1\n".encode("latin-1"),
+        "must be text in UTF-8: got other bytes in column 'a'",
+    ),
+    "gzip": (gzip.compress(b"a,b\n1,2\n"), "got gzip, to be unpacked first"),
+    "an index": (b",a\n0,1\n", "hold no row index: got ''; pandas leaves the index out"),
+    "an index read again": (b"Unnamed: 0,a\n0,1\n", "hold no row index: got 'Unnamed: 0'"),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_tables_are_refused(case, tmp_path):
+    content, message = TABLES[case]
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_table(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.csv", "x.parquet", "x/a.png", "x/-ubyte"])
+def test_a_named_pipe_is_not_waited_for(name, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / name)
+    if name == "x/-ubyte":
+        (tmp_path / name).rename(tmp_path / "x" / "train-images-idx3-ubyte")
+    source = tmp_path / ("x" if name.startswith("x/") else name)
+    with pytest.raises(ValueError, match="must be a file: got something else"):
+        load(source)
+
+
+def test_images_of_too_many_pixels_are_refused(tmp_path, monkeypatch):
+    Image.new("L", (100, 100)).save(tmp_path / "a.png")
+    for most in (60, 6000):  # of which Pillow warns, and what it refuses
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        with pytest.raises(ValueError, match=r"a.png must be an image: .*decompression bomb"):
+            load(tmp_path)

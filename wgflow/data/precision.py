@@ -1,0 +1,77 @@
+"""Points whose numbers a precision cannot hold, refused before they are learned from."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from wgflow.data.lazy import LazyPoints
+
+STEPS = 100
+"""Fewest steps of the precision that a standard deviation must have."""
+
+POWER = 0.4
+"""Power of the greatest number of the precision that spreads may have, since they are squared."""
+
+
+def check_varies(name: str, train: LazyPoints, columns: tuple[str, ...] | None) -> None:
+    """Raise ValueError for constant coordinates, or images that are all the same."""
+    # Not scale == 0: the mean of equal numbers may round, and leave a tiny scale. And before the
+    # noise, which would make any image vary.
+    first = next(train.raw())[:1]
+    constant = torch.ones(first.shape[1:], dtype=torch.bool)
+    for part in train.raw():
+        constant &= (part == first).all(0)
+        if not (constant.all() if train.ndim > 2 else constant.any()):
+            return
+    which = constant.nonzero().flatten().tolist()
+    labels = [columns[j] if columns else j for j in which] if train.ndim == 2 else "all"
+    rounded = float(first.abs().max()) * torch.finfo(train.dtype).eps >= 1
+    hint = f"; {_named(train.dtype)} may have rounded them, so subtract a constant"
+    raise ValueError(
+        f"Train points of {name} must vary in every coordinate: constant {labels}"
+        f"{hint if rounded and not train.are_pixels else ''}."
+    )
+
+
+def check_precision(name: str, train: LazyPoints, columns: tuple[str, ...] | None) -> None:
+    """Raise ValueError for coordinates of vectors that the precision of the points rounds away.
+
+    And for those whose squares it does not hold.
+    """
+    if train.ndim != 2:
+        return
+    part, limits = next(train.raw()).double(), torch.finfo(train.dtype)
+    spread, largest = part.std(0, correction=0), part.abs().amax(0)
+    lost = largest * limits.eps > spread / STEPS
+    if lost.any():
+        double = train.dtype == torch.float32 and not _lost_in_double(spread, largest)
+        hint = ', or choose dtype = "float64"'
+        raise ValueError(
+            f"{name} must keep its digits in {_named(train.dtype)}: got numbers near "
+            f"{float(largest[lost][0]):.4g} that differ by {float(spread[lost][0]):.2g} in "
+            f"{_labels(lost, columns)}; subtract a constant"
+            f"{hint if double else ''}."
+        )
+    top = limits.max**POWER
+    far = (spread > top) | (spread < 1 / top)
+    if far.any():
+        raise ValueError(
+            f"{name} must have a spread between {1 / top:.0e} and {top:.0e}, whose squares "
+            f"{_named(train.dtype)} holds: got {float(spread[far][0]):.2g} in "
+            f"{_labels(far, columns)}; choose another unit."
+        )
+
+
+def _lost_in_double(spread: Tensor, largest: Tensor) -> bool:
+    return bool((largest * torch.finfo(torch.float64).eps > spread / STEPS).any())
+
+
+def _named(dtype: torch.dtype) -> str:
+    return "double precision" if dtype == torch.float64 else "single precision"
+
+
+def _labels(where: Tensor, columns: Sequence[str] | None) -> str:
+    """The first few coordinates, by name or number."""
+    found = where.nonzero().flatten().tolist()[:5]
+    return "columns " + ", ".join(repr(columns[j]) if columns else str(j) for j in found)

@@ -1,0 +1,1 @@
+"""This installation on this machine: what is there, and how fast it computes."""
