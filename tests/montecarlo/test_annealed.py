@@ -67,7 +67,7 @@ def test_weights_alone_estimate_z_without_bias():
 
 
 def test_masses_and_moments_are_those_of_the_modes():
-    found = [run(QUICK, problem(), generator=seeded(s)).x for s in range(12)]
+    found = [run(QUICK, problem(), generator=seeded(s)).x for s in range(8)]
     masses = double([float((x[:, 0] > 0).double().mean()) for x in found])
     assert abs(float(z_score(masses, 0.75))) < 4
     assert float(masses.std()) < 0.1
@@ -81,7 +81,8 @@ def test_a_box_has_its_volume():
     def box(x):
         return torch.where((x.abs() < 1).all(1), 0 * x.sum(1), math.inf)
 
-    found = [run(QUICK, problem(box), generator=seeded(s)) for s in range(6)]
+    start = Gaussian(torch.zeros(2), torch.eye(2))
+    found = [run(QUICK, problem(box, start), generator=seeded(s)) for s in range(6)]
     z = double([(f.log_z.value - math.log(4)) / f.log_z.error for f in found])
     assert abs(float(z.mean())) * math.sqrt(6) < 4
     x = torch.cat([f.x for f in found])
@@ -188,9 +189,18 @@ def test_both_ways_brackets_the_known_ratio():
     p, g = problem(END), seeded(3)
     model = chains_at(p, END.sample(2000, dtype=F64, generator=g))
     found = both_ways(p, model, PATH, generator=g)
-    assert abs(found.value - END.log_z) < 4 * found.error < 0.1
+    assert abs(found.value - END.log_z) < 4 * found.error < 0.2
     assert found.lower < found.value + found.error
     assert found.upper > found.value - found.error
+
+
+def test_a_start_outside_the_support_is_told():
+    def far(x):
+        return torch.where((x > 50).all(1), 0 * x.sum(1), math.inf)
+
+    p = problem(far)
+    with pytest.raises(ValueError, match="`start` must cover the support of the energy"):
+        both_ways(p, chains_at(p, double([[51.0, 51.0]] * 3)), PATH, generator=seeded(0))
 
 
 def test_the_way_back_mirrors_the_way_there():

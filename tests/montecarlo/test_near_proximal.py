@@ -76,11 +76,11 @@ def test_the_learned_density_is_near_the_target_and_is_the_next_start():
 
 
 def test_without_steps_it_is_annealed_from_the_start():
-    method = NearProximalFlow(particles=300, steps=0, relative_ess=0.85, moves=1)
+    method = NearProximalFlow(particles=1000, steps=0, relative_ess=0.85, moves=1)
     state = last(method, seeded(0), problem())
     assert (state.number, state.density) == (0, None)
     log_z = method.result(problem(), state, generator=seeded(1)).log_z
-    assert abs(log_z.value - SHIFT) < 4 * log_z.error < 0.6
+    assert abs(log_z.value - SHIFT) < 4 * log_z.error < 1
 
 
 def test_a_close_density_is_not_learned_again():

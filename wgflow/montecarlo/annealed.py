@@ -33,6 +33,9 @@ ACCEPTANCE = 0.6
 FEWEST = 4
 """Particles: two of either half."""
 
+OUTSIDE = 1e3
+"""Nats by which the weight of a chain from outside the support is below all others."""
+
 RATE = 0.3
 """Of the adaptation of the step size, per move."""
 
@@ -223,7 +226,15 @@ def both_ways(
     options: Any = {"leapfrog": leapfrog, "generator": generator}
     _, down = works(problem, start, schedule, **options)
     _, up = works(problem, model, reverse(schedule), **options)
-    return joined(down, -up, problem.start.log_z)
+    return joined(_weighed(down), -up, problem.start.log_z)
+
+
+def _weighed(down: Values) -> Values:
+    """Works with a number far below the others in place of -inf, of chains from outside."""
+    inside = down.isfinite()
+    if not inside.any():
+        raise ValueError("`start` must cover the support of the energy: got no chain inside.")
+    return torch.where(inside, down, down[inside].min() - OUTSIDE)
 
 
 def reverse(schedule: Schedule) -> Schedule:
