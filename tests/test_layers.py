@@ -41,8 +41,8 @@ ROOMS = {
     "rows filling outliers judged given",
     "estimators": "base density outliers",
     "report": "template material scores verdict film page card comparison finish",
-    "cli": "printing stops options progress tables train flow sample inverse interpolate ood "
-    "score evaluate compare data machine entry",
+    "cli": "printing stops options progress sampling tables train flow sample inverse interpolate "
+    "ood score evaluate compare data machine entry",
 }
 """The rooms from bottom to top, and in each its modules in their order; `__init__` comes last,
 but of rooms that others import by name it only has a sentence."""

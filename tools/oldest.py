@@ -13,7 +13,7 @@ from packaging.version import Version
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
-TRANSITIVE = ("click<8.2", "pyparsing<3.2")
+TRANSITIVE = ("click<8.3", "pyparsing<3.2")
 """What the oldest versions need of their own dependencies, without saying so."""
 
 

@@ -27,6 +27,6 @@ for ax, image in zip(
     torch.cat([x[:, None], x[:, None] * ~hidden, filled], 1).flatten(0, 1),
     strict=True,
 ):
-    ax.imshow(image[0], cmap="gray_r", vmin=0, vmax=1)
+    ax.imshow(image[0].numpy(), cmap="gray_r", vmin=0, vmax=1)
     ax.set_axis_off()
 figure.savefig("images.png", dpi=110)

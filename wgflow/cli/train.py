@@ -137,7 +137,7 @@ def resume(
     from wgflow.runs.sampled import is_unfinished
 
     if is_unfinished(folder):
-        from wgflow.cli.flow import resumed
+        from wgflow.cli.sampling import resumed
 
         completed(resumed(folder), not no_report, as_json)
         return

@@ -25,6 +25,7 @@ from wgflow.runs.fit import fit, resume as resume_fit
 from wgflow.runs.judged import judged, proposal_scores
 from wgflow.runs.run import Run
 from wgflow.storage import checkpoint, folder
+from wgflow.storage.lock import locked
 from wgflow.targets.base import TargetEnergy
 from wgflow.targets.checks import check_target
 from wgflow.targets.external import target_of, wrapped
@@ -112,7 +113,7 @@ def fit_energy(
     """
     target = _target(energy, dim, scale, data)
     check_choice("method", method, METHODS)
-    made = METHODS[method](**options)
+    made = _made(method, options)
     path = folder.free(Path("runs") / f"{_stem(target.name)}-{seed}") if out is None else Path(out)
     _check_new(path)
     configure(None, RECIPE, *settings)  # what is wrong with them is said before the work
@@ -121,7 +122,7 @@ def fit_energy(
     chosen = {f.name: getattr(made, f.name) for f in fields(cast(Any, made))}
     request = Request(target.name, target.dim, method, chosen, seed, tuple(settings), file)
     where = path / folder.TARGET
-    with folder.locked(path):
+    with locked(path):
         where.mkdir(parents=True, exist_ok=True)
         asked = asdict(request) | {"system": sampled.system_record(target.system)}
         sampled.write(where, asked | {"start": _start_record(target)})
@@ -156,10 +157,19 @@ def resume_energy(
     target = _target(energy or request.name, request.dim, None, request.data)
     mean, factor = (torch.tensor(asked["start"][k], dtype=torch.float64) for k in ("mean", "std"))
     target = target.starting(mean, factor) if asked["start"]["plain"] else target
-    with folder.locked(path):
+    with locked(path):
         if sampled.read(path) is None:
             _sampled(where, target, request, sampling)
     return _learned(path, target, request, learning)
+
+
+def _made(method: str, options: dict[str, Any]) -> Method[Any]:
+    """A method with options; ValueError for one that it does not have."""
+    kind = METHODS[method]
+    known = [f.name for f in fields(cast(Any, kind))]
+    for name in options:
+        check_choice(f"options of {method}", name, known)
+    return kind(**options)
 
 
 def _sampled(

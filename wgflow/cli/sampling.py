@@ -1,0 +1,80 @@
+"""The progress of sampling a given energy, and of learning its density."""
+
+import contextlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wgflow.cli.printing import note
+from wgflow.cli.progress import Progress, progressing
+
+if TYPE_CHECKING:
+    from wgflow.runs.run import Run
+
+PARTS = 1000
+"""Of the progress of sampling."""
+
+PREFIX = "method."
+"""Of options of the method among settings."""
+
+EVERY = 10.0
+"""Seconds between two lines of learning."""
+
+
+class Sampling:
+    """A listener of `fit_energy`: the part of the sampling that is done, of `PARTS`."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def __call__(self, done: float, metrics: Mapping[str, float]) -> None:
+        """Show it, with inverse temperature, ESS, acceptance and log Z."""
+        self.progress(int(PARTS * done), metrics)
+
+
+class Learning:
+    """A listener of learning: a line now and then."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Say how many steps are done."""
+        if time.monotonic() > self.last + EVERY:
+            self.last = time.monotonic()
+            note(f"learning step {step}")
+
+
+def split_settings(given: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Options of the method, from ``method.KEY=VALUE``, and the settings of learning.
+
+    Raises:
+        ValueError: a value is no number and no word.
+    """
+    options: dict[str, Any] = {}
+    for text in given:
+        if not text.startswith(PREFIX):
+            continue
+        key, equals, value = text.removeprefix(PREFIX).partition("=")
+        if not (key.isidentifier() and equals and value):
+            raise ValueError(f"`--set` must be method.KEY=VALUE for the method: got {text!r}.")
+        options[key] = _plain(value)
+    return options, [text for text in given if not text.startswith(PREFIX)]
+
+
+def _plain(value: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(value)
+    return value
+
+
+def resumed(folder: Path) -> "Run":
+    """The run of a given energy that was stopped."""
+    from wgflow.runs.given import resume_energy
+
+    with progressing(PARTS, shown=True) as shown:
+        return resume_energy(
+            folder, sampling=None if shown is None else Sampling(shown), learning=Learning()
+        )
