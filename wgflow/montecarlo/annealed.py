@@ -30,6 +30,12 @@ ENOUGH = 0.5
 ACCEPTANCE = 0.6
 """To aim at: between the optima of Langevin and of Hamiltonian moves."""
 
+FEWEST = 4
+"""Particles: two of either half."""
+
+OUTSIDE = 1e3
+"""Nats by which the weight of a chain from outside the support is below all others."""
+
 RATE = 0.3
 """Of the adaptation of the step size, per move."""
 
@@ -95,6 +101,8 @@ class AnnealedSMC(Method[AnnealedState]):
     def __post_init__(self) -> None:
         check_positive(particles=self.particles, moves=self.moves, leapfrog=self.leapfrog)
         check_fraction(relative_ess=self.relative_ess, whole=self.whole, around=self.around)
+        if self.particles < FEWEST:
+            raise ValueError(f"`particles` must be ≥ {FEWEST}: got {self.particles}.")
         if not 0 < self.relative_ess < 1:
             raise ValueError(f"`relative_ess` must be in (0, 1): got {self.relative_ess}.")
 
@@ -164,6 +172,7 @@ class AnnealedSMC(Method[AnnealedState]):
             chains, _ = moved(problem, chains, 1.0, last, **options)
         # Of the first half, whose moves are on record and come from the other.
         pool = int((index < count // 2).sum())
+        pool = pool if pool >= 2 else count  # where that half has no weight
         some = torch.randperm(pool, generator=generator)[: max(2, round(self.around * count))]
         log_z = both_ways(problem, at(chains, some.to(index.device)), state.schedule, **options)
         return Sampled(chains.x, log_z, float(effective_fraction(state.log_weight)) * count)
@@ -217,7 +226,15 @@ def both_ways(
     options: Any = {"leapfrog": leapfrog, "generator": generator}
     _, down = works(problem, start, schedule, **options)
     _, up = works(problem, model, reverse(schedule), **options)
-    return joined(down, -up, problem.start.log_z)
+    return joined(_weighed(down), -up, problem.start.log_z)
+
+
+def _weighed(down: Values) -> Values:
+    """Works with a number far below the others in place of -inf, of chains from outside."""
+    inside = down.isfinite()
+    if not inside.any():
+        raise ValueError("`start` must cover the support of the energy: got no chain inside.")
+    return torch.where(inside, down, down[inside].min() - OUTSIDE)
 
 
 def reverse(schedule: Schedule) -> Schedule:

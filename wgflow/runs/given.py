@@ -115,7 +115,7 @@ def fit_energy(
     check_choice("method", method, METHODS)
     made = _made(method, options)
     path = folder.free(Path("runs") / f"{_stem(target.name)}-{seed}") if out is None else Path(out)
-    folder.check_new(path)
+    _check_new(path)
     configure(None, RECIPE, *settings)  # what is wrong with them is said before the work
     check_target(target, generator=stream(seed, STREAM + 1))
     file = None if data is None else str(Path(data).resolve())
@@ -277,6 +277,16 @@ def _target(
         check_positive(scale=scale)
         target = target.starting(0.0, scale)
     return target
+
+
+def _check_new(path: Path) -> None:
+    """Raise ValueError unless a run can begin there: not where another has sampled."""
+    folder.check_new(path)
+    if (path / folder.TARGET).exists():
+        raise ValueError(
+            f"{path} must be a new or an empty folder: got a given energy that is not learned "
+            "yet; choose another folder, or resume it."
+        )
 
 
 def _stem(name: str) -> str:
