@@ -149,7 +149,8 @@ def _gradient(target: TargetEnergy, x: Points) -> Points:
 def _check_slopes(probe: _Probe, grad: Points, generator: Rng) -> None:
     """Where V is smooth, its slope by differences along a direction is that of autograd."""
     target, u, x, values = probe
-    step = (1e-4 if x.dtype == torch.float64 else 1e-2) * _scale(target)
+    narrowest = float(torch.linalg.matrix_norm(target.start.whiten, ord=2)) ** -1
+    step = (1e-4 if x.dtype == torch.float64 else 1e-2) * narrowest
     unit = target.lift(_units(len(u), u, generator))
     ahead = (_values(target, x + step * unit) - values) / step
     behind = (values - _values(target, x - step * unit)) / step
