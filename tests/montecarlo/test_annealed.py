@@ -149,7 +149,8 @@ def narrow(scale):
 
 
 PATH = Schedule(
-    [0.0, 0.03, 0.2, 1.0], [Moves(double(s), double([1.0, 1.0])) for s in (9.0, 2.0, 1.0, 9.0)]
+    [0.0, 0.03, 0.2, 1.0],
+    [Moves(double(s), double([1.0, 1.0]), n) for s, n in ((9.0, 9), (2.0, 1), (1.0, 3), (9.0, 9))],
 )
 END = narrow(0.8)
 

@@ -40,6 +40,10 @@ RATE = 0.3
 """Of the adaptation of the step size, per move."""
 
 
+FORGOTTEN = 0.6
+"""Correlation of energies with those before the moves, below which these were enough."""
+
+
 class Schedule(NamedTuple):
     """Values of β from 0 to 1, and the moves made at each after the first."""
 
@@ -82,6 +86,7 @@ class AnnealedSMC(Method[AnnealedState]):
         relative_ess: effective fraction that a change of β keeps, in (0, 1).
         moves: moves at each β.
         leapfrog: leapfrog steps of a move; 1 is Langevin.
+        rounds: rounds of so many moves at each β, at most: less if energies have forgotten.
         whole: effective fraction that the change to the target, the last one, may keep instead.
         around: the number of those other chains, each way, as a share of ``particles``.
 
@@ -95,11 +100,13 @@ class AnnealedSMC(Method[AnnealedState]):
     relative_ess: float = 0.97
     moves: int = 3
     leapfrog: int = 1
+    rounds: int = 1
     whole: float = 1.0
     around: float = 1 / 8
 
     def __post_init__(self) -> None:
         check_positive(particles=self.particles, moves=self.moves, leapfrog=self.leapfrog)
+        check_positive(rounds=self.rounds)
         check_fraction(relative_ess=self.relative_ess, whole=self.whole, around=self.around)
         if self.particles < FEWEST:
             raise ValueError(f"`particles` must be ≥ {FEWEST}: got {self.particles}.")
@@ -112,14 +119,15 @@ class AnnealedSMC(Method[AnnealedState]):
         zeros = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         step = x.new_tensor(first_step(x.shape[1]))
         chains = chains_at(problem, x)
-        schedule = Schedule([0.0], [Moves(step, factor_of(chains.start_grad, zeros))])
+        schedule = Schedule([0.0], [Moves(step, factor_of(chains.start_grad, zeros), 1)])
         return AnnealedState(chains, zeros, x.new_tensor(1.0), schedule)
 
     def step(
         self, problem: Problem, state: AnnealedState, *, generator: Rng = None
     ) -> AnnealedState:
         """The next β: weigh, resample if weights are uneven, move."""
-        chains, old = state.chains, state.schedule.betas[-1]
+        chains, (betas, past) = state.chains, state.schedule
+        old = betas[-1]
         new = next_beta(chains, state.log_weight, old, self.relative_ess, self.whole)
         weights = state.log_weight + log_weights(chains, old, new)
         if effective_fraction(weights) < ENOUGH:
@@ -128,25 +136,33 @@ class AnnealedSMC(Method[AnnealedState]):
         # Each half moves by the gradients of the other: by its own, particles would not be
         # independent of their kernel, and log Z biased by a tenth where d² is near their number.
         factors = [factor_of(grad[h], weights[h]) for h in (second, first)]
-        steps, acceptance = [state.schedule.moves[-1].step], state.acceptance
-        for _ in range(self.moves):
-            parts = [
-                moved(
-                    problem,
-                    at(chains, half),
-                    new,
-                    Moves(steps[-1], factor),
-                    leapfrog=self.leapfrog,
-                    generator=generator,
-                )
-                for half, factor in zip((first, second), factors, strict=True)
-            ]
-            chains = Chains(*map(torch.cat, zip(*(c for c, _ in parts), strict=True)))
-            acceptance = torch.cat([a for _, a in parts]).mean()
-            steps.append(steps[-1] * torch.exp(RATE * (acceptance - ACCEPTANCE)))
-        betas, past = state.schedule
-        schedule = Schedule([*betas, new], [*past, Moves(steps[-1], factors[0])])
+        step, acceptance, before = past[-1].step, state.acceptance, chains.energy(new)
+        for rounds in range(1, self.rounds + 1):
+            for _ in range(self.moves):
+                chains, acceptance = self._moved(problem, chains, new, step, factors, generator)
+                step = step * torch.exp(RATE * (acceptance - ACCEPTANCE))
+            if rounds == self.rounds or forgotten(before, chains.energy(new)):
+                break
+        schedule = Schedule([*betas, new], [*past, Moves(step, factors[0], rounds)])
         return AnnealedState(chains, weights, acceptance, schedule)
+
+    def _moved(
+        self,
+        problem: Problem,
+        chains: Chains,
+        beta: float,
+        step: Tensor,
+        factors: list[Tensor],
+        generator: Rng,
+    ) -> tuple[Chains, Tensor]:
+        """One move of either half by its factor, and the mean acceptance."""
+        options: Any = {"leapfrog": self.leapfrog, "generator": generator}
+        parts = [
+            moved(problem, at(chains, half), beta, Moves(step, factor, 1), **options)
+            for half, factor in zip(halves(len(chains.x)), factors, strict=True)
+        ]
+        joint = Chains(*map(torch.cat, zip(*(c for c, _ in parts), strict=True)))
+        return joint, torch.cat([a for _, a in parts]).mean()
 
     def progress(self, state: AnnealedState) -> float:
         """β, on a scale on which its steps are about equal."""
@@ -184,6 +200,13 @@ def drawn(problem: Problem, count: int, generator: Rng) -> Points:
     return problem.start.sample(count, dtype=like.dtype, generator=generator).to(like.device)
 
 
+def forgotten(before: Values, after: Values) -> bool:
+    """Whether energies of moved chains are correlated to those before by `FORGOTTEN` at most."""
+    both = torch.stack([before, after]).double()
+    both = both[:, both.isfinite().all(0)]
+    return not float(torch.corrcoef(both)[0, 1]) > FORGOTTEN
+
+
 def halves(count: int) -> tuple[slice, slice]:
     """Two sets of particles that never exchange any."""
     return slice(0, count // 2), slice(count // 2, count)
@@ -219,7 +242,7 @@ def both_ways(
 ) -> LogZ:
     """``log Z`` from as many chains annealed from the start as from points of the model.
 
-    With one move at each β, fixed beforehand: works down and up are those of one process and of
+    With the moves of each β fixed beforehand: works down and up are those of one process and of
     its reverse.
     """
     start = chains_at(problem, drawn(problem, len(model.x), generator))
@@ -252,14 +275,15 @@ def works(
 ) -> tuple[Chains, Values]:
     """Chains at the end of a schedule, and log-weights ``Σ (E_β - E_β')``, (count,), float64.
 
-    Each change of β is weighed where the chains stand, then they move once at the new β, except
-    at the last.
+    Each change of β is weighed where the chains stand, then they move at the new β, once for each
+    round of moves on record, except at the last.
     """
     betas, moves = schedule
     total = log_weights(chains, betas[0], betas[1])
     for k in range(1, len(betas) - 1):
-        chains, _ = moved(
-            problem, chains, betas[k], moves[k], leapfrog=leapfrog, generator=generator
-        )
+        for _ in range(moves[k].rounds):
+            chains, _ = moved(
+                problem, chains, betas[k], moves[k], leapfrog=leapfrog, generator=generator
+            )
         total = total + log_weights(chains, betas[k], betas[k + 1])
     return chains, total

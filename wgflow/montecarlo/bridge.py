@@ -64,10 +64,12 @@ class Moves(NamedTuple):
     Attributes:
         step: the step size η of Hamiltonian dynamics in whitened units, a scalar.
         factor: L of `factor_of`, (d, d), or (d,) for a diagonal.
+        rounds: how often so many moves were made.
     """
 
     step: Tensor
     factor: Tensor
+    rounds: int = 1
 
     def whiten(self, grad: Points) -> Points:
         """``Lᵀg``."""

@@ -57,6 +57,7 @@ class NearProximalFlow(Method[FlowState]):
         relative_ess: effective fraction that a change of β keeps.
         moves: moves at each β.
         leapfrog: leapfrog steps of a move.
+        rounds: rounds of moves at each β at most, as many as energies need to forget.
 
     Raises:
         ValueError: when a hyper-parameter is out of its range.
@@ -69,6 +70,7 @@ class NearProximalFlow(Method[FlowState]):
     relative_ess: float = 0.95
     moves: int = 3
     leapfrog: int = 1
+    rounds: int = 8
 
     def __post_init__(self) -> None:
         check_positive(particles=self.particles)
@@ -107,7 +109,7 @@ class NearProximalFlow(Method[FlowState]):
         return way.result(started(problem, state.density), state.annealed, generator=generator)
 
     def _way(self, number: int) -> AnnealedSMC:
-        common = self.particles, self.relative_ess, self.moves, self.leapfrog
+        common = self.particles, self.relative_ess, self.moves, self.leapfrog, self.rounds
         if number == 0:
             return AnnealedSMC(*common)
         # Straight to the target where that keeps enough, in small steps where it does not.
