@@ -137,11 +137,13 @@ class AnnealedSMC(Method[AnnealedState]):
         # independent of their kernel, and log Z biased by a tenth where d² is near their number.
         factors = [factor_of(grad[h], weights[h]) for h in (second, first)]
         step, acceptance, before = past[-1].step, state.acceptance, chains.energy(new)
-        for rounds in range(1, self.rounds + 1):
+        rounds = 0
+        while rounds < self.rounds:
+            rounds += 1
             for _ in range(self.moves):
                 chains, acceptance = self._moved(problem, chains, new, step, factors, generator)
                 step = step * torch.exp(RATE * (acceptance - ACCEPTANCE))
-            if rounds == self.rounds or forgotten(before, chains.energy(new)):
+            if forgotten(before, chains.energy(new)):
                 break
         schedule = Schedule([*betas, new], [*past, Moves(step, factors[0], rounds)])
         return AnnealedState(chains, weights, acceptance, schedule)

@@ -17,12 +17,15 @@ from wgflow._random import Rng
 from wgflow.data.mixtures import Gaussians, stacked
 from wgflow.montecarlo.annealed import AnnealedSMC, AnnealedState
 from wgflow.montecarlo.base import Method, Problem, Sampled
+from wgflow.montecarlo.bridge import next_beta
 from wgflow.montecarlo.density import LearnedDensity
 from wgflow.samplers.particles import effective_fraction, systematic_indices
 
 CLOSE = 0.8
 """Effective fraction of weights ``π/ρ_k`` from which on ``ρ_k`` is close to π."""
 
+FAR = 0.01
+"""First β of the way from ``ρ_k`` below which particles stay where they are without it."""
 
 SHORTER = 0.5
 """Length of a way, over that of the one before, from which on densities do not help."""
@@ -39,12 +42,14 @@ class FlowState(NamedTuple):
         density: ``ρ_k``, as Gaussians; None for the start.
         number: k.
         length: values of β on the way before; 0 for the first.
+        refused: whether the density of these particles is too far from π to go on with.
     """
 
     annealed: AnnealedState
     density: list[Gaussians] | None
     number: int
     length: int
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,19 +88,22 @@ class NearProximalFlow(Method[FlowState]):
 
     def step(self, problem: Problem, state: FlowState, *, generator: Rng = None) -> FlowState:
         """The next β, or the next density, if particles have arrived."""
-        annealed, density, number, _ = state
+        annealed, density, number, *_ = state
         way = self._way(number)
         if way.progress(annealed) < 1:
             source = started(problem, density)
             return state._replace(annealed=way.step(source, annealed, generator=generator))
         learned = self._learned(annealed, number, generator)
         fresh = self._way(number + 1).init(started(problem, learned), generator=generator)
+        if next_beta(fresh.chains, fresh.log_weight, 0.0, self.relative_ess, CLOSE) < FAR:
+            return state._replace(refused=True)
         return FlowState(fresh, learned, number + 1, len(annealed.schedule.betas))
 
     def progress(self, state: FlowState) -> float:
         """The part of the steps that is done, 1 when the next one would bring nothing."""
         done = self._way(state.number).progress(state.annealed)
-        if done == 1 and (state.number == self.steps or _is_settled(state)):
+        last = state.refused or state.number == self.steps or _is_settled(state)
+        if done == 1 and last:
             return 1.0
         return (state.number + 0.99 * done) / (self.steps + 1)
 
