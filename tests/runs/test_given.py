@@ -185,7 +185,7 @@ def test_functions_begin_where_they_are_told(tmp_path, monkeypatch):
     found = sampled.read(tmp_path / "r")
     assert found.method == "near-proximal"
     assert "target_mode_error" not in found.scores
-    with pytest.raises(ValueError, match="`target` must be a known name"):
+    with pytest.raises(ValueError, match="`energy` must be given to go on"):
         resume_energy(tmp_path / "r")  # nobody knows the function
 
 

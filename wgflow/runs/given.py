@@ -125,7 +125,8 @@ def fit_energy(
     with locked(path):
         where.mkdir(parents=True, exist_ok=True)
         asked = asdict(request) | {"system": sampled.system_record(target.system)}
-        sampled.write(where, asked | {"start": _start_record(target)})
+        asked |= {"start": _start_record(target), "own": not isinstance(energy, str)}
+        sampled.write(where, asked)
         _sampled(where, target, request, sampling)
     return _learned(path, target, request, learning)
 
@@ -154,6 +155,11 @@ def resume_energy(
     asked = sampled.asked_for(where)
     given = {k: asked[k] for k in ("name", "dim", "method", "options", "seed", "data")}
     request = Request(**given, settings=tuple(asked["settings"]))
+    if energy is None and asked["own"]:
+        raise ValueError(
+            f"`energy` must be given to go on with {path}, which began with a function or a "
+            "`TargetEnergy`: got none; call `wgflow.resume_energy(path, energy)`."
+        )
     target = _target(energy or request.name, request.dim, None, request.data)
     mean, factor = (torch.tensor(asked["start"][k], dtype=torch.float64) for k in ("mean", "std"))
     target = target.starting(mean, factor) if asked["start"]["plain"] else target
