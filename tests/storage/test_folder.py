@@ -94,6 +94,9 @@ def test_what_a_killed_start_leaves_can_be_started_again(tmp_path):
     with pytest.raises(ValueError, match=r"a run that is killed; .* or resume it"):
         folder.check_new(run)
     assert folder.is_begun(run)
+    assert not folder.is_begun(
+        begun(tmp_path / "d", *left[2:3], folder.ENVIRONMENT, status="finished")
+    )
     (run / folder.METRICS).touch()
     assert not folder.is_begun(run)
 

@@ -176,9 +176,7 @@ def completed(run: "Run", report: bool, as_json: bool) -> None:
     """Evaluate a trained run, save samples, write its report, and print all that."""
     from wgflow.report.finish import finish
 
-    with kept(
-        f"the trained run is whole; its scores and report follow with: wgflow resume {run.path}"
-    ):
+    with kept(f"the trained run is whole; for scores and report: wgflow resume {run.path}"):
         scores, page = finish(run, report=report, tell=note)
     if as_json:
         told = {"run": str(run.path)} | scores | {"alarms": alarm_records(scores)}

@@ -144,7 +144,8 @@ def shape_of(path: Path) -> tuple[int, ...]:
 
 
 def _member(path: Path) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as archive:
+    # Opened here, since numpy leaves a broken archive open.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         key = _chosen(archive.files)
         entry = f"{key}{SUFFIX}"
         sizes = {info.filename: info.file_size for info in archive.zip.infolist()}

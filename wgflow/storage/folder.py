@@ -181,7 +181,8 @@ def is_learned(path: Path) -> bool:
 
 def is_begun(path: Path) -> bool:
     """Whether a run was killed before its first checkpoint, and can start again as if new."""
-    return is_run(path) and not is_learned(path) and not (path / METRICS).exists()
+    learned = is_learned(path) or (path / METRICS).exists()
+    return is_run(path) and not learned and status(path) in ("running", "killed")
 
 
 def status(path: Path) -> str:
