@@ -47,6 +47,6 @@ def test_the_summary_says_what_is_known(runs, rows, tmp_path, monkeypatch):
 def test_mistakes_are_told_before_the_work(runs, rows, tmp_path):
     path = runs["moons"].path
     assert "Scores are written to .csv, .parquet" in refused("score", path, rows, "--out", "x.npy")
-    assert "No such file" in refused("score", path, tmp_path / "none.csv")
+    assert "got no such file" in refused("score", path, tmp_path / "none.csv")
     assert "`file` must be one of" in refused("score", path, tmp_path)
     assert "must hold points of shape (1, 8, 8)" in refused("score", runs["digits"].path, rows)

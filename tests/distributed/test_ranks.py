@@ -222,7 +222,7 @@ def test_an_interrupt_of_the_command_stops_all_ranks_in_order(tmp_path):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     code, errors = end(process)
-    assert code == 1
+    assert code == 130
     assert errors.count("Error: Stopped after step") == 1, errors
     assert load(out).steps > 0
     assert load(out).particles.x.shape == (128, 2)

@@ -247,7 +247,7 @@ ALWAYS = {"nll", "nll_error", "log_z", "log_z_error", "temperature"} | {
     for name in ("sliced_w2", "w2", "energy_distance", "mmd")
     for floor in ("", "_floor")
 }
-SEEN = {"nll_gaussian", "nll_gaussian_error"} | {
+SEEN = {"nll_gaussian", "nll_gaussian_error", "repeats", "repeats_floor"} | {
     f"{name}{suffix}"
     for name, *suffixes in (
         ("log_z_particles", "", "_error"),

@@ -92,7 +92,7 @@ def test_a_run_does_not_resume_with_other_maps(run, tmp_path, monkeypatch):
         fit(run.config, tmp_path / "r", listener=killer(8))
     text = (tmp_path / "r" / "config.toml").read_text()
     (tmp_path / "r" / "config.toml").write_text(text.replace('"auto"', '"yeo-johnson"'))
-    with pytest.raises(ValueError, match="expected other maps of the columns than"):
+    with pytest.raises(ValueError, match="`data` must be those the run started on"):
         resume(tmp_path / "r")
 
 

