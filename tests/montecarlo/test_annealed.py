@@ -160,8 +160,8 @@ def ends(p, model, count, seed):
     g = seeded(seed)
     start = chains_at(p, drawn(p, count, g))
     x = model.sample(count, dtype=F64, generator=g)
-    _, down = works(p, start, PATH, leapfrog=2, generator=g)
-    _, up = works(p, chains_at(p, x), reverse(PATH), leapfrog=2, generator=g)
+    down = works(p, start, PATH, leapfrog=2, generator=g)
+    up = works(p, chains_at(p, x), reverse(PATH), leapfrog=2, generator=g)
     return down, up
 
 

@@ -39,7 +39,6 @@ OUTSIDE = 1e3
 RATE = 0.3
 """Of the adaptation of the step size, per move."""
 
-
 FORGOTTEN = 0.6
 """Correlation of energies with those before the moves, below which these were enough."""
 
@@ -249,8 +248,8 @@ def both_ways(
     """
     start = chains_at(problem, drawn(problem, len(model.x), generator))
     options: Any = {"leapfrog": leapfrog, "generator": generator}
-    _, down = works(problem, start, schedule, **options)
-    _, up = works(problem, model, reverse(schedule), **options)
+    down = works(problem, start, schedule, **options)
+    up = works(problem, model, reverse(schedule), **options)
     return joined(_weighed(down), -up, problem.start.log_z)
 
 
@@ -274,8 +273,8 @@ def works(
     *,
     leapfrog: int = 1,
     generator: Rng = None,
-) -> tuple[Chains, Values]:
-    """Chains at the end of a schedule, and log-weights ``Σ (E_β - E_β')``, (count,), float64.
+) -> Values:
+    """Log-weights ``Σ (E_β - E_β')`` of chains along a schedule, (count,), float64.
 
     Each change of β is weighed where the chains stand, then they move at the new β, once for each
     round of moves on record, except at the last.
@@ -288,4 +287,4 @@ def works(
                 problem, chains, betas[k], moves[k], leapfrog=leapfrog, generator=generator
             )
         total = total + log_weights(chains, betas[k], betas[k + 1])
-    return chains, total
+    return total

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points
-from wgflow.energies.base import energy_and_grad
 from wgflow.montecarlo.base import Problem
+from wgflow.montecarlo.bridge import evaluated
 from wgflow.samplers.base import log_uniform_like
 
 REACH = 2.0
@@ -77,16 +77,11 @@ def placed(problem: Problem, x: Tensor) -> Walkers:
     """Walkers at x, (K, C, d): one evaluation of V for each.
 
     Raises:
-        ValueError: where V is not bounded below.
+        ValueError: V is not a number somewhere, minus infinity, or finite without a gradient.
     """
     flat = x.detach().reshape(-1, x.shape[-1])
-    base, base_grad = energy_and_grad(problem.start, flat)
-    value, value_grad = energy_and_grad(problem.energy, flat)
-    value = torch.where(value.isnan(), torch.inf, value)
-    if (value == -torch.inf).any():
-        point = flat[value == -torch.inf][0].tolist()
-        raise ValueError(f"`energy` must be bounded below: got -inf at {point}.")
-    value_grad = torch.where(value_grad.isfinite(), value_grad, 0)
+    base, base_grad = evaluated(problem.start, flat)
+    value, value_grad = evaluated(problem.energy, flat)
     grads = [grad.reshape(x.shape) for grad in (base_grad, value_grad)]
     return Walkers(x, base.reshape(x.shape[:2]), value.reshape(x.shape[:2]), *grads)
 

@@ -1,6 +1,6 @@
 """From a given energy to a run: samples, ``log Z``, and a density learned along the way."""
 
-import math
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -15,7 +15,6 @@ from wgflow.config.recipes import configure
 from wgflow.data.arrays import write_points
 from wgflow.energies.base import Energy
 from wgflow.errors import Interrupted
-from wgflow.likelihood.annealing import LogZ
 from wgflow.montecarlo.annealed import AnnealedSMC
 from wgflow.montecarlo.base import Counted, Method, Problem, Sampled
 from wgflow.montecarlo.near_proximal import NearProximalFlow
@@ -239,14 +238,7 @@ def _write(
     write_points(where / sampled.SAMPLES, x)
     write_points(where / sampled.FREE, target.project(x))
     scores = judged(target, x, found, generator=generator)
-    record = {
-        "normaliser": _finite(found.log_z),
-        "particles": len(x),
-        "ess": found.ess,
-        "evaluations": evaluations,
-        "scores": scores,
-    }
-    sampled.write(where, sampled.asked_for(where), record)
+    sampled.write(where, sampled.asked_for(where), sampled.record_of(found, evaluations, scores))
     (where / sampled.STATE).unlink(missing_ok=True)
 
 
@@ -264,10 +256,11 @@ def _learned(
         points = str((where / sampled.FREE).resolve())
         given = [*request.settings, f"seed={request.seed}"]
         run = fit(configure(points, RECIPE, *given), path, listener=listener)
-    record = folder.read_json(where / sampled.RECORD)
     if sampled.is_unfinished(path):
-        record["found"]["scores"] |= proposal_scores(run, target, seed=request.seed)
-        folder.write_json(where / sampled.RECORD, record)
+        scores: dict[str, float] = {}
+        with contextlib.suppress(ValueError):  # of a density without a likelihood; alarms say why
+            scores = proposal_scores(run, target, seed=request.seed)
+        sampled.finish(where, scores)
     return replace(run, target=sampled.read(path))
 
 
@@ -304,7 +297,3 @@ def _start_record(target: TargetEnergy) -> dict[str, Any]:
     diagonal = factor.diagonal()
     plain = bool((factor == torch.diag(diagonal)).all())
     return {"mean": target.start.mean.tolist(), "std": diagonal.tolist(), "plain": plain}
-
-
-def _finite(log_z: LogZ) -> list[float | None]:
-    return [x if math.isfinite(x) else None for x in log_z]

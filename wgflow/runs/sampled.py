@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from wgflow.likelihood.annealing import LogZ
+from wgflow.montecarlo.base import Sampled
 from wgflow.storage import folder
 from wgflow.targets.symmetry import ParticleSystem
 
@@ -103,7 +104,7 @@ def is_unfinished(run: Path) -> bool:
     if not (run / folder.TARGET / RECORD).is_file():
         return False
     found = folder.read_json(run / folder.TARGET / RECORD).get("found")
-    return found is None or "proposal_ess" not in found["scores"]
+    return found is None or not found["learned"]
 
 
 def asked_for(where: Path) -> dict[str, Any]:
@@ -114,6 +115,25 @@ def asked_for(where: Path) -> dict[str, Any]:
 def write(where: Path, asked: dict[str, Any], found: dict[str, Any] | None = None) -> None:
     """Write the record, without what is not known yet."""
     folder.write_json(where / RECORD, {"asked": asked} | ({"found": found} if found else {}))
+
+
+def record_of(found: Sampled, evaluations: int, scores: dict[str, float]) -> dict[str, Any]:
+    """What a method found as JSON, before a density is learned from it."""
+    return {
+        "normaliser": [x if math.isfinite(x) else None for x in found.log_z],
+        "particles": len(found.x),
+        "ess": found.ess,
+        "evaluations": evaluations,
+        "scores": scores,
+        "learned": False,
+    }
+
+
+def finish(where: Path, scores: dict[str, float]) -> None:
+    """Add the scores of the density, which is learned."""
+    record = folder.read_json(where / RECORD)
+    record["found"] |= {"learned": True, "scores": record["found"]["scores"] | scores}
+    folder.write_json(where / RECORD, record)
 
 
 def system_record(system: ParticleSystem | None) -> dict[str, Any] | None:
