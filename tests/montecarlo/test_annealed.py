@@ -215,8 +215,7 @@ def test_works_of_one_change_are_its_weights():
     """Nothing moves: importance sampling."""
     p = problem()
     chains = chains_at(p, START.sample(9, dtype=F64, generator=seeded(0)))
-    end, total = works(p, chains, Schedule([0.0, 1.0], PATH.moves[:2]))
-    assert torch.equal(end.x, chains.x)
+    total = works(p, chains, Schedule([0.0, 1.0], PATH.moves[:2]))
     torch.testing.assert_close(total, START(chains.x) - MODES(chains.x))
 
 
