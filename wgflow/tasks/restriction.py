@@ -12,12 +12,12 @@ from wgflow.data.gaussian_mixture import moments
 from wgflow.data.targets import GaussianMixture
 from wgflow.energies.base import Energy
 from wgflow.energies.conditional import Conditioned
-from wgflow.likelihood import quadrature, sequential
+from wgflow.likelihood import quadrature
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.quadrature import Grid, tabulate
-from wgflow.likelihood.sequential import Annealed, annealed
+from wgflow.montecarlo.annealed import AnnealedSMC
+from wgflow.montecarlo.base import Counted, Problem, Sampled, run
 from wgflow.samplers import MALA, sample
-from wgflow.samplers.particles import resample
 
 WIDE = 0.2
 """Share of the reference that is the Gaussian of all moments: it misses no mode."""
@@ -33,7 +33,10 @@ REACH, NATS, ZOOMS = 10.0, 35.0, 12
 largest value; at most so many corrections lie between."""
 
 SETTLING = 20
-"""Exact steps after resampling, by which copies part."""
+"""Exact steps of points drawn from a grid."""
+
+KEPT, MOVES = 0.998, 1
+"""Effective fraction of annealed chains that a change of β keeps, and moves after it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +77,9 @@ class Restriction:
         if self.dim in NODES:
             z = self._drawn_from_grid(n, generator)
         else:
-            z = self._settled(self._annealed(max(2 * n, chains), generator), n, generator)
+            # Of twice as many chains, so that few are copies.
+            z = self._annealed(max(2 * n, chains), generator).x
+            z = z[torch.randperm(len(z), generator=generator)[:n].to(z.device)]
         return self.coordinates(z)
 
     def log_z(self, chains: int, *, generator: Rng = None) -> LogZ:
@@ -85,27 +90,13 @@ class Restriction:
             coarse = float(quadrature.log_z(self.energy_of_z, self._coarse)) + log_det
             rounding = torch.finfo(self.like.dtype).eps * (abs(value) + NATS)
             return LogZ(value, abs(value - coarse) + rounding, value, value)
-        way = self._annealed(2 * chains, generator)
-        model = self._settled(way, chains, generator)
-        found = sequential.log_z(self.energy_of_z, self.reference, model, way, generator=generator)
-        value, error, lower, upper = found
+        value, error, lower, upper = self._annealed(2 * chains, generator).log_z
         return LogZ(value + log_det, error, lower + log_det, upper + log_det)
 
-    @property
-    def _sampler(self) -> MALA:
-        return MALA(0.5 * self.dim ** (-1 / 3))
-
-    def _annealed(self, chains: int, generator: Rng) -> Annealed:
-        like = self.like.new_empty(chains, self.dim)
-        options = {"generator": generator}
-        return annealed(self.energy_of_z, self.reference, like, self._sampler, **options)
-
-    def _settled(self, way: Annealed, n: int, generator: Rng) -> Tensor:
-        """``n`` equally weighted draws of z: of twice as many chains, so that few are copies."""
-        p = resample(way.particles, generator=generator)
-        few = torch.randperm(len(p.x), generator=generator)[:n].to(p.x.device)
-        sampler = MALA(p.langevin_step)
-        return sample(sampler, self.energy_of_z, p.x[few], SETTLING, generator=generator)
+    def _annealed(self, chains: int, generator: Rng) -> Sampled:
+        like = self.like.new_empty(0, self.dim)
+        problem = Problem(Counted(self.energy_of_z), self.reference, like)
+        return run(AnnealedSMC(chains, KEPT, MOVES, around=0.5), problem, generator=generator)
 
     def _drawn_from_grid(self, n: int, generator: Rng) -> Tensor:
         """Uniform in cells drawn by their mass; exact steps smooth what they are wide."""
@@ -115,7 +106,9 @@ class Restriction:
         nodes = grid.nodes[cells.to(grid.nodes.device)]
         within = torch.rand(n, self.dim, generator=generator, dtype=nodes.dtype) - 0.5
         z = nodes + within.to(nodes) * self._spacing
-        return sample(self._sampler, self.energy_of_z, z, SETTLING, generator=generator)
+        return sample(
+            MALA(0.5 * self.dim ** (-1 / 3)), self.energy_of_z, z, SETTLING, generator=generator
+        )
 
     @cached_property
     def _grid(self) -> Grid:
