@@ -7,7 +7,7 @@ import torch
 from problems import F64, double, seeded, z_score
 
 from wgflow.data.targets import Gaussian
-from wgflow.montecarlo import replicas
+from wgflow.montecarlo import bridge
 from wgflow.montecarlo.base import Counted, Problem
 from wgflow.montecarlo.replicas import (
     Ladder,
@@ -66,7 +66,7 @@ KINDS = {"mala": (FULL, 1, 2.0), "hmc": (DIAGONAL, 3, 2.0), "held back": (FULL, 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sweeps_leave_the_tempered_laws_as_they_are(kind, monkeypatch):
     factor, leapfrog, reach = KINDS[kind]
-    monkeypatch.setattr(replicas, "REACH", reach)
+    monkeypatch.setattr(bridge, "TAMED", reach)
     walkers, g = exact(), seeded(1)
     for n in range(12):
         walkers, accepted = explored(problem(), walkers, ladder(factor), leapfrog, generator=g)

@@ -492,3 +492,10 @@ def test_the_browser_test_fails_on_a_broken_page(old, new, sees, pages, browse):
 
 def blocked(found):
     return any(trouble.startswith("blocked https://a.invalid") for trouble in found["troubles"])
+
+
+def test_log_z_of_a_given_energy_is_in_the_verdict():
+    scores = {"target_log_z": 1.25, "target_log_z_error": 0.1, "nll": 2.0}
+    scores |= {"target_log_z_lower": 1.1, "target_log_z_upper": 1.4}
+    sentence = verdict(material(scores=scores))[1]
+    assert sentence.startswith("log Z of the given energy is 1.25 ± 0.10 nats, with bounds 1.1 ")

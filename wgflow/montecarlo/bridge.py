@@ -27,8 +27,10 @@ keep the move exact.
 """
 
 TAMED = 2.0
-"""Longest momentum that a force gives in one step, in units of a typical momentum."""
+"""Longest momentum that a force gives in one step, in units of a typical momentum.
 
+A step of HMC is stable where it is below, so that only points far from the bulk are held back.
+"""
 
 OUTLYING = 10.0
 """Times the median, beyond which gradients count less for preconditioning."""
@@ -138,10 +140,10 @@ def moved(
     return chains, info.acceptance
 
 
-def tamed(force: Points, step: Tensor) -> Points:
-    """A force, cut so that η times it is at most `TAMED` times ``√d``."""
-    longest = TAMED * math.sqrt(force.shape[1]) / step
-    return force * (longest / force.norm(dim=1, keepdim=True).clamp(min=1e-30)).clamp(max=1)
+def tamed(force: Tensor, step: Tensor) -> Tensor:
+    """A force, (..., d), cut so that η times it is at most `TAMED` times ``√d``."""
+    longest = TAMED * math.sqrt(force.shape[-1]) / step
+    return force * (longest / force.norm(dim=-1, keepdim=True).clamp(min=1e-30)).clamp(max=1)
 
 
 def log_weights(chains: Chains, old: float, new: float) -> Values:

@@ -6,7 +6,6 @@ at β = 0, Hamiltonian moves at all others, and exchanges accepted with ``min(1,
 costs no evaluation.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -15,16 +14,8 @@ from torch import Tensor
 from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points
 from wgflow.montecarlo.base import Problem
-from wgflow.montecarlo.bridge import evaluated
+from wgflow.montecarlo.bridge import evaluated, tamed
 from wgflow.samplers.base import log_uniform_like
-
-REACH = 2.0
-"""Largest pull ``η|Aᵀ∇E|`` of half a move, in units of √d.
-
-A step of HMC is stable where it is below, so that only points far from the bulk of their law are
-held back: there the gradient may be of any size, or not finite. Any force that depends on the
-position alone keeps leapfrog steps reversible and of unit volume, so moves stay exact.
-"""
 
 
 class Ladder(NamedTuple):
@@ -171,11 +162,9 @@ def _hamiltonian(walkers: Walkers, ladder: Ladder, v: Tensor) -> Tensor:
 
 
 def _pull(walkers: Walkers, ladder: Ladder) -> Tensor:
-    """``Aᵀ∇E_β``, no longer than `REACH` allows, (K, C, d)."""
+    """``Aᵀ∇E_β``, `tamed`, (K, C, d)."""
     pull = _gather(ladder.factor, walkers.tempered(ladder.betas)[1])
-    limit = REACH * math.sqrt(pull.shape[2]) / ladder.steps.to(pull)[:, None, None]
-    length = torch.linalg.vector_norm(pull, dim=2, keepdim=True)
-    return pull * (limit / length.clamp_min(1e-30)).clamp(max=1)
+    return tamed(pull, ladder.steps.to(pull)[:, None, None])
 
 
 def _spread(factor: Tensor, v: Points) -> Points:

@@ -106,7 +106,7 @@ def gather(run: Run) -> Material:
     x = _samples(path / folder.SAMPLES, data)
     return Material(
         name=path.resolve().name,
-        source=data.name,
+        source=data.name if run.target is None else f"samples of the energy {run.target.name}",
         names=_names(data),
         reference=data.test.numpy(),
         samples=x,

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from wgflow.metrics.alarms import alarms
 from wgflow.report.material import Material
 from wgflow.report.scores import written
+from wgflow.report.template import rounded
 
 GRADES = ("", "good", "fair", "poor")
 DIVERGED = ("rollback", "diverged")
@@ -17,7 +18,7 @@ def verdict(material: Material) -> Finding:
     """The worst grade, and what the scores say in words: alarms first, remarks last."""
     scores = material.scores or {}
     said = [(alarm.grade, alarm.sentence) for alarm in alarms(scores)]
-    findings = [*_divergence(scores), *_likelihood(scores), *_distance(scores)]
+    findings = [*_given(scores), *_divergence(scores), *_likelihood(scores), *_distance(scores)]
     findings += _temperature(scores)
     findings = findings or [("", _ungraded(scores))]
     if rollbacks := sum(event.get("event") in DIVERGED for event in material.events):
@@ -27,6 +28,16 @@ def verdict(material: Material) -> Finding:
     return max((grade for grade, _ in findings), key=GRADES.index), " ".join(
         s for _, s in findings
     )
+
+
+def _given(scores: Mapping[str, float]) -> Iterator[Finding]:
+    if "target_log_z" in scores:
+        low, high = (rounded(scores[f"target_log_z_{end}"]) for end in ("lower", "upper"))
+        yield (
+            "",
+            f"log Z of the given energy is {written(scores, 'target_log_z')} nats, with bounds "
+            f"{low} and {high}.",
+        )
 
 
 def _divergence(scores: Mapping[str, float]) -> Iterator[Finding]:
