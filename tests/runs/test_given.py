@@ -250,3 +250,12 @@ def test_where_the_samples_lie_is_no_matter(whole, tmp_path):
 
 def test_draws_of_the_learned_density_are_lifted(whole):
     assert whole.sample(5, generator=seeded(0)).shape == (5, 2)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"asked": {}, "found": {}}', '{"asked": 3}'])
+def test_a_damaged_record_is_refused_in_one_sentence(text, tmp_path):
+    where = tmp_path / folder.TARGET
+    where.mkdir()
+    (where / sampled.RECORD).write_text(text)
+    with pytest.raises(ValueError, match=r"target\.json"):
+        resume_energy(tmp_path)

@@ -124,7 +124,7 @@ def fit_energy(
     with locked(path):
         where.mkdir(parents=True, exist_ok=True)
         asked = asdict(request) | {"system": sampled.system_record(target.system)}
-        asked |= {"start": _start_record(target), "own": not isinstance(energy, str)}
+        asked |= {"start": sampled.start_record(target.start), "own": not isinstance(energy, str)}
         sampled.write(where, asked)
         _sampled(where, target, request, sampling)
     return _learned(path, target, request, learning)
@@ -151,17 +151,21 @@ def resume_energy(
     where = path / folder.TARGET
     if not (where / sampled.RECORD).is_file():
         raise ValueError(f"{path} must be a run of a given energy: got no {sampled.RECORD}.")
-    asked = sampled.asked_for(where)
-    given = {k: asked[k] for k in ("name", "dim", "method", "options", "seed", "data")}
-    request = Request(**given, settings=tuple(asked["settings"]))
-    if energy is None and asked["own"]:
+    with checkpoint.refusing(where / sampled.RECORD):
+        asked = sampled.asked_for(where)
+        given = {k: asked[k] for k in ("name", "dim", "method", "options", "seed", "data")}
+        request = Request(**given, settings=tuple(asked["settings"]))
+        own, start = asked["own"], asked["start"]
+        center, spread, plain = (start[k] for k in ("mean", "std", "plain"))
+    if energy is None and own:
         raise ValueError(
             f"`energy` must be given to go on with {path}, which began with a function or a "
             "`TargetEnergy`: got none; call `wgflow.resume_energy(path, energy)`."
         )
     target = _target(energy or request.name, request.dim, None, request.data)
-    mean, factor = (torch.tensor(asked["start"][k], dtype=torch.float64) for k in ("mean", "std"))
-    target = target.starting(mean, factor) if asked["start"]["plain"] else target
+    if plain:
+        parts = (torch.tensor(part, dtype=torch.float64) for part in (center, spread))
+        target = target.starting(*parts)
     with locked(path):
         if sampled.read(path) is None:
             _sampled(where, target, request, sampling)
@@ -290,10 +294,3 @@ def _check_new(path: Path) -> None:
 
 def _stem(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.") or "energy"
-
-
-def _start_record(target: TargetEnergy) -> dict[str, Any]:
-    factor = target.start.factor
-    diagonal = factor.diagonal()
-    plain = bool((factor == torch.diag(diagonal)).all())
-    return {"mean": target.start.mean.tolist(), "std": diagonal.tolist(), "plain": plain}

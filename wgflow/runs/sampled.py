@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wgflow.data.targets import Gaussian
 from wgflow.likelihood.annealing import LogZ
 from wgflow.montecarlo.base import Sampled
-from wgflow.storage import folder
+from wgflow.storage import checkpoint, folder
 from wgflow.targets.symmetry import ParticleSystem
 
 RECORD = "target.json"
@@ -81,10 +82,14 @@ def read(run: Path) -> SampledTarget | None:
     where = run / folder.TARGET
     if not (where / RECORD).is_file():
         return None
-    record = folder.read_json(where / RECORD)
-    if (found := record.get("found")) is None:
-        return None
-    asked, system = record["asked"], record["asked"]["system"]
+    with checkpoint.refusing(where / RECORD):
+        record = folder.read_json(where / RECORD)
+        found = record.get("found")
+        return None if found is None else _found(where, record["asked"], found)
+
+
+def _found(where: Path, asked: dict[str, Any], found: dict[str, Any]) -> SampledTarget:
+    system = asked["system"]
     return SampledTarget(
         where,
         asked["name"],
@@ -101,15 +106,18 @@ def read(run: Path) -> SampledTarget | None:
 
 def is_unfinished(run: Path) -> bool:
     """Whether a folder is that of a given energy whose learning has not begun or ended."""
-    if not (run / folder.TARGET / RECORD).is_file():
+    file = run / folder.TARGET / RECORD
+    if not file.is_file():
         return False
-    found = folder.read_json(run / folder.TARGET / RECORD).get("found")
-    return found is None or not found["learned"]
+    with checkpoint.refusing(file):
+        found = folder.read_json(file).get("found")
+        return found is None or not found["learned"]
 
 
 def asked_for(where: Path) -> dict[str, Any]:
     """What was asked for."""
-    return folder.read_json(where / RECORD)["asked"]
+    with checkpoint.refusing(where / RECORD):
+        return dict(folder.read_json(where / RECORD)["asked"])
 
 
 def write(where: Path, asked: dict[str, Any], found: dict[str, Any] | None = None) -> None:
@@ -139,3 +147,10 @@ def finish(where: Path, scores: dict[str, float]) -> None:
 def system_record(system: ParticleSystem | None) -> dict[str, Any] | None:
     """A system as JSON."""
     return None if system is None else asdict(system)
+
+
+def start_record(start: Gaussian) -> dict[str, Any]:
+    """A start as JSON; its deviations say it all where it is ``plain``, without correlations."""
+    deviations = start.factor.diagonal()
+    plain = bool((start.factor == torch.diag(deviations)).all())
+    return {"mean": start.mean.tolist(), "std": deviations.tolist(), "plain": plain}
