@@ -14,13 +14,16 @@ from wgflow.runs import summaries
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_any_verb_with_one_line(number, code, monkeypatch):
-    before = signal.getsignal(signal.SIGTERM)
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    # Shells start background jobs, as tests may be, with Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(summaries, "list_runs", lambda folder: os.kill(os.getpid(), number))
     terminating()
     try:
         result = run("list")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
     assert result.exit_code == code
     (line,) = result.stderr.splitlines()
     assert line == "Stopped: what was written before is whole; run the command again."
