@@ -19,7 +19,8 @@ ROOMS = {
     "gaussian_mixture mixtures moments",
     "energies": "precision microbatch base transformed conditional noise_levels network "
     "own_module layers principal mlp trunk unet noise_unet mixture noise_mlp joint_space inherit",
-    "samplers": "base langevin diffusion kinetic independence particles descent population levels",
+    "samplers": "base langevin diffusion kinetic independence particles descent population "
+    "flow_map levels",
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference",
     "targets": "symmetry base distributions particles regression catalogue external checks",
     "montecarlo": "base bridge annealed density near_proximal replicas ladder tally diagnostics "
