@@ -76,19 +76,27 @@ def midpoint_step(energy: Any, x: Tensor, a: Values, b: Values) -> Carried:
     Larger ones, with which m may not be found from one of the ends, are a property of m alone: to
     leave out such steps leaves out the same pairs of x and y both ways.
     """
-    at, half = At(energy, (a + b) / 2), (b - a) * (a + b) / 4
-    m, rounding = x, ROUNDING * torch.finfo(x.dtype).eps
-    found = torch.zeros_like(a, dtype=torch.bool)
-    for _ in range(ITERATIONS):
-        moved = x + half[:, None] * energy_and_grad(at, m)[1]
-        found = ((moved - m).abs() <= rounding * (1 + moved.abs())).all(1)
-        m = moved
-        if found.all():
-            break
-    k = torch.linalg.eigvalsh(half[:, None, None] * hessian(at, m))
-    fine = found & (k.abs().amax(1) < STEEPEST)
+    c, half = (a + b) / 2, (b - a) * (a + b) / 4
+    m, lost = midpoint(energy, x, c, half)
+    k = torch.linalg.eigvalsh(half[:, None, None] * hessian(At(energy, c), m))
+    lost = lost | (k.abs().amax(1) >= STEEPEST)
     log_det = (k.log1p() - (-k).log1p()).sum(1)
-    return Carried(2 * m - x, torch.where(fine, log_det, torch.nan))
+    return Carried(2 * m - x, log_det.masked_fill(lost, torch.nan))
+
+
+def midpoint(energy: Any, x: Tensor, c: Values, half: Values) -> tuple[Tensor, Tensor]:
+    """``m = x + (h/2) ∇E_c(m)``, (batch, d), and where it was not found, (batch,), bool."""
+    m, rounding = x.clone(), ROUNDING * torch.finfo(x.dtype).eps
+    left = torch.arange(len(x), device=x.device)
+    for _ in range(ITERATIONS):
+        _, grad = energy_and_grad(At(energy, c[left]), m[left])
+        moved = x[left] + half[left, None] * grad
+        far = ((moved - m[left]).abs() > rounding * (1 + moved.abs())).any(1)
+        m[left] = moved
+        left = left[far]
+        if not len(left):
+            break
+    return m, torch.zeros_like(c, dtype=torch.bool).index_fill(0, left, value=True)
 
 
 def hessian(energy: Energy, x: Tensor) -> Tensor:

@@ -61,10 +61,9 @@ class Travel(Sampler[TravelState]):
     independence step. At the highest level the reference is the distribution, so that travellers
     forget their past; where the reference is good they do so at every level.
 
-    *Along the flow*: to a level of its choice it comes from the reference at the highest one by the
-    probability flow of E itself, `wgflow.samplers.flow_map`, an independence step too: where E is
-    the energy of a heat flow, all of these are accepted, however far the reference is from the
-    data. An energy of n points costs about n; this costs ``flow (20 + 4d) n``.
+    *Along the flow*: another level and a point of it, from the reference at the highest level by
+    the probability flow of E, `wgflow.samplers.flow_map`. An independence step, accepted as far as
+    E is the energy of a heat flow, wherever the reference is; and hundreds of gradients.
 
     *MALA* in x, with a step in units of ``σ² + r``.
 
