@@ -66,6 +66,19 @@ def test_travellers_reach_both_ends():
     assert float(both.double().mean()) > 0.75
 
 
+def test_moves_along_the_flow_are_accepted_where_the_energy_is_that_of_a_heat_flow():
+    """But for the error of the steps, which falls with their square."""
+    joint = JointSpace(tilted(2, size=0.0), (2,))
+    start, _ = joint.reference(torch.empty(1, 3, dtype=torch.float64), 150, generator=seeded())
+    refused = []
+    for flow in (6, 18):
+        move = Travel(step_size=0.0, rungs=0, redraw=False, flow=flow)
+        _, info = next(iterate(move, joint, start, generator=seeded(1)))
+        refused.append(1 - float(info.acceptance.mean()))
+    assert refused[1] < 0.03
+    assert refused[1] < refused[0] / 2
+
+
 def test_other_energies_are_refused():
     with pytest.raises(ValueError, match="`energy` must be a JointSpace"):
         Travel().init(lambda z: z.square().sum(1), torch.zeros(2, 3))
