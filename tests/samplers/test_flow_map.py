@@ -66,3 +66,14 @@ def test_steps_that_may_have_no_inverse_are_told():
     x, low = points(100, 2, 0.1)
     _, log_det = carried(energy, x, low, low + 3.9, 1)
     assert bool(log_det.isnan().any())
+
+
+def test_points_that_are_lost_leave_the_others_alone():
+    energy = tilted(2, size=0.2)
+    x, low = points(3, 2, 0.1)
+    alone = carried(energy, x, low, low + 0.1, 2)
+    x[1] = torch.nan
+    y, log_det = carried(energy, x, low, low + 0.1, 2)
+    assert log_det.isnan().tolist() == [False, True, False]
+    torch.testing.assert_close(y[::2], alone.x[::2])
+    torch.testing.assert_close(log_det[::2], alone.log_det[::2])

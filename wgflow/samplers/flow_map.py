@@ -78,7 +78,8 @@ def midpoint_step(energy: Any, x: Tensor, a: Values, b: Values) -> Carried:
     """
     c, half = (a + b) / 2, (b - a) * (a + b) / 4
     m, lost = midpoint(energy, x, c, half)
-    k = torch.linalg.eigvalsh(half[:, None, None] * hessian(At(energy, c), m))
+    k = half[:, None, None] * hessian(At(energy, c), m)
+    k = torch.linalg.eigvalsh(k.nan_to_num(1.0, 1.0, 1.0))  # too steep where it is not finite
     lost = lost | (k.abs().amax(1) >= STEEPEST)
     log_det = (k.log1p() - (-k).log1p()).sum(1)
     return Carried(2 * m - x, log_det.masked_fill(lost, torch.nan))
@@ -91,9 +92,9 @@ def midpoint(energy: Any, x: Tensor, c: Values, half: Values) -> tuple[Tensor, T
     for _ in range(ITERATIONS):
         _, grad = energy_and_grad(At(energy, c[left]), m[left])
         moved = x[left] + half[left, None] * grad
-        far = ((moved - m[left]).abs() > rounding * (1 + moved.abs())).any(1)
+        near = (moved - m[left]).abs() <= rounding * (1 + moved.abs())
         m[left] = moved
-        left = left[far]
+        left = left[~near.all(1)]
         if not len(left):
             break
     return m, torch.zeros_like(c, dtype=torch.bool).index_fill(0, left, value=True)

@@ -199,14 +199,14 @@ def along_flow(
     here = state.x[:, -1]
     t = torch.rand(here.shape, generator=generator, device=here.device, dtype=here.dtype)
     top = torch.ones_like(t)
-    first, _ = space.redrawn(top, generator=generator)
+    first, forth = space.redrawn(top, generator=generator)
     here, there, highest = ((space.level(s) / 2).exp() for s in (here, t, top))
     down = carried(flat, first[:, :-1], highest, there, steps)
     up = carried(flat, state.x[:, :-1], here, highest, steps)
     z, last = (torch.cat([x, s[:, None]], 1) for x, s in ((down.x, t), (up.x, top)))
     value, grad = energy_and_grad(energy, z)
     with torch.no_grad():  # log q at the highest level, from what E is relative to it
-        forth, back = (space.relative()(y) - energy(y) for y in (first, last))
+        back = space.relative()(last) - energy(last)
     log_ratio = state.energy + back + up.log_det - (value + forth - down.log_det)
     log_uniform = log_uniform_like(log_ratio, generator=generator)
     return metropolis(state, state.jumped(z, value, grad, generator), log_ratio, log_uniform)
