@@ -215,7 +215,7 @@ class Confined(WithGradient, nn.Module):
             u = u @ whitener.T
             slope = u @ whitener
         value = free[0] + u.square().sum(1) / (2 * self.scale**2)
-        return value, free[1] + (slope / self.scale**2).reshape(x.shape)
+        return value, free[1].add(slope.view(x.shape), alpha=1 / self.scale**2)
 
     def reference(
         self, like: Tensor, count: int, *, generator: Rng = None

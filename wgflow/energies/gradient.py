@@ -1,12 +1,12 @@
-"""Energies that know their gradient in x: the formulas that autograd would follow, without a graph.
+"""Energies that know their gradient in x: the formulas that autograd follows, without a graph.
 
 Chains evaluate ``E`` and ``∇E`` at every step and nothing else, so that building a graph, and
-walking it, is most of what a step of a few chains costs. The functions called here are those of
-PyTorch's own derivatives, and round alike.
+walking it, is a good part of what a step of a few chains costs. The functions called here are
+those of PyTorch's own derivatives.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from wgflow._tensor import Points, Values
 THIN = 8
 """Columns up to which the usual matrix product is several times slower than its transpose."""
 
-NUMBERS = 2**18
+NUMBERS = 2**17
 """Numbers of a layer at a time on CPUs, so that layers stay in a cache; elsewhere `MANY`."""
 
 MANY = 2**26
@@ -46,9 +46,15 @@ def own_gradient(energy: object, x: Points) -> tuple[Values, Points] | None:
         return energy.value_and_grad(x)
 
 
-def blocks(x: Tensor, width: int) -> tuple[Tensor, ...]:
-    """Points in blocks, for layers of so many units: in the memory of one, and faster on CPUs."""
-    return x.split(max(1, (NUMBERS if x.is_cpu else MANY) // width))
+def in_blocks(
+    function: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor, width: int
+) -> tuple[Tensor, Tensor]:
+    """A function of points with layers of so many units, block by block: in the memory of one."""
+    rows = max(1, (NUMBERS if x.is_cpu else MANY) // width)
+    if len(x) <= rows:
+        return function(x)
+    values, grads = zip(*map(function, x.split(rows)), strict=True)
+    return torch.cat(values), torch.cat(grads)
 
 
 def chain(layers: Iterable[nn.Module], h: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from wgflow._check import check_choice, check_nonnegative, check_positive
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.data.moments import DataMoments
-from wgflow.energies.gradient import WithGradient, blocks, chain
+from wgflow.energies.gradient import WithGradient, chain, in_blocks
 from wgflow.energies.network import ConfinedNetwork
 
 ACTIVATIONS = {"silu": nn.SiLU, "gelu": nn.GELU, "softplus": nn.Softplus, "tanh": nn.Tanh}
@@ -98,9 +98,8 @@ class MLP(WithGradient, nn.Module):
 
     def value_and_grad(self, x: Points) -> tuple[Values, Points]:
         """``E(x)`` and ``∇E(x)``."""
-        parts = blocks(x.flatten(1), len(self.head))
-        values, grads = zip(*map(self._value_and_grad, parts), strict=True)
-        return torch.cat(values), torch.cat(grads).reshape(x.shape)
+        value, grad = in_blocks(self._value_and_grad, x.flatten(1), len(self.head))
+        return value, grad.view(x.shape)
 
     def _value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if not self.frequencies.shape[1]:
