@@ -29,7 +29,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.grad import conv2d_input
 
 from wgflow.config import build
 from wgflow.energies.base import Confined
@@ -105,13 +104,14 @@ def of_images(count: int) -> Works:
 
 def convolutions(net: nn.Module, x: Tensor) -> Work:
     """The convolutions of one gradient alone: each there and back."""
-    calls: list[Callable[[], Tensor]] = []
+    calls: list[Callable[[], object]] = []
 
     def keep(layer: nn.Module, inputs: tuple[Tensor], y: Tensor) -> None:
         assert isinstance(layer, nn.Conv2d)
-        back = partial(conv2d_input, inputs[0].shape, layer.weight, torch.randn_like(y))
+        place = (layer.stride, layer.padding, layer.dilation, False, (0, 0), layer.groups)
+        back = partial(torch.ops.aten.convolution_backward, torch.randn_like(y), inputs[0])
         calls.append(partial(layer.forward, inputs[0]))
-        calls.append(partial(back, stride=layer.stride[0], padding=layer.kernel_size[0] // 2))
+        calls.append(partial(back, layer.weight, None, *place, (True, False, False)))
 
     layers = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
     hooks = [layer.register_forward_hook(keep) for layer in layers]
