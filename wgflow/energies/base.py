@@ -19,6 +19,7 @@ from wgflow._check import check_positive
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.data.transforms import Transform
+from wgflow.energies.gradient import WithGradient, own_gradient
 from wgflow.energies.microbatch import MicroBatched
 
 Energy = Callable[[Tensor], Tensor]
@@ -87,6 +88,8 @@ def energy_and_grad(
         evaluate = partial(energy_and_grad, create_graph=create_graph)
         value, grad = energy.evaluate(evaluate, x.detach(), differentiable=create_graph)
         return value, grad
+    if not create_graph and (own := own_gradient(energy, x)) is not None:
+        return own
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         value = energy(x)
@@ -166,7 +169,7 @@ class Tempered(nn.Module):
         return energy_at(self.energy, x, level) / self.temperature
 
 
-class Confined(nn.Module):
+class Confined(WithGradient, nn.Module):
     """Confinement: ``E(x) + (x-m)ᵀ C⁻¹ (x-m)/(2s²)``, so that ``Z`` is finite from the first step.
 
     While E is zero this is the energy of ``N(m, s²C)``, which `reference` draws from.
@@ -201,6 +204,18 @@ class Confined(nn.Module):
         if self.whitener is not None:
             u = u @ self.whitener.to(x.dtype).T
         return self.energy(x) + u.square().sum(1) / (2 * self.scale**2)
+
+    def value_and_grad(self, x: Points) -> tuple[Values, Points] | None:
+        """With ``∇E(x) + C⁻¹(x-m)/s²``, if the free part knows its gradient."""
+        if (free := own_gradient(self.energy, x)) is None:
+            return None
+        u = slope = (x - self.center.to(x.dtype)).flatten(1)
+        if self.whitener is not None:
+            whitener = self.whitener.to(x.dtype)
+            u = u @ whitener.T
+            slope = u @ whitener
+        value = free[0] + u.square().sum(1) / (2 * self.scale**2)
+        return value, free[1].add(slope.view(x.shape), alpha=1 / self.scale**2)
 
     def reference(
         self, like: Tensor, count: int, *, generator: Rng = None

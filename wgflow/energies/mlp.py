@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from wgflow._check import check_choice, check_nonnegative, check_positive
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.data.moments import DataMoments
+from wgflow.energies.gradient import WithGradient, chain, in_blocks
 from wgflow.energies.network import ConfinedNetwork
 
 ACTIVATIONS = {"silu": nn.SiLU, "gelu": nn.GELU, "softplus": nn.Softplus, "tanh": nn.Tanh}
@@ -58,7 +59,7 @@ class MLPSpec(ConfinedNetwork):
         return self.confine(MLP(moments.event_shape, self, generator=generator), moments)
 
 
-class MLP(nn.Module):
+class MLP(WithGradient, nn.Module):
     """Multilayer perceptron on learned Fourier features, ``E(x) = aᵀ φ_L(… φ_1(f(x)))``.
 
     The features are ``f(x) = (x, cos Bᵀx, sin Bᵀx)`` with ``B_ij ~ N(0, σ²/d)``, trained too: on
@@ -94,6 +95,20 @@ class MLP(nn.Module):
         x = x.flatten(1)
         phase = x @ self.frequencies
         return self.hidden(torch.cat([x, phase.cos(), phase.sin()], 1)) @ self.head
+
+    def value_and_grad(self, x: Points) -> tuple[Values, Points]:
+        """``E(x)`` and ``∇E(x)``."""
+        value, grad = in_blocks(self._value_and_grad, x.flatten(1), len(self.head))
+        return value, grad.view(x.shape)
+
+    def _value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.frequencies.shape[1]:
+            return chain(self.hidden, x, self.head)
+        phase = x @ self.frequencies
+        cos, sin = phase.cos(), phase.sin()
+        value, grad = chain(self.hidden, torch.cat([x, cos, sin], 1), self.head)
+        own, of_cos, of_sin = grad.split([x.shape[1], *[sin.shape[1]] * 2], 1)
+        return value, own + (of_sin * cos - of_cos * sin) @ self.frequencies.T
 
 
 def _linear(fan_in: int, fan_out: int, generator: Rng) -> nn.Linear:
