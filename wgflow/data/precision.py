@@ -1,4 +1,4 @@
-"""Points whose numbers a precision cannot hold, refused before they are learned from."""
+"""Points whose numbers a precision cannot hold: standardised in a higher one, or refused."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,15 @@ POWER = 0.4
 """Power of the greatest number of the precision that spreads may have, since they are squared."""
 
 
+class Rounded(ValueError):
+    """Single precision rounds these points away, and double precision does not."""
+
+
 def check_varies(name: str, train: LazyPoints, columns: tuple[str, ...] | None) -> None:
-    """Raise ValueError for constant coordinates, or images that are all the same."""
+    """Raise ValueError for constant coordinates, or images that are all the same.
+
+    And `Rounded` where single precision may have made them constant.
+    """
     # Not scale == 0: the mean of equal numbers may round, and leave a tiny scale. And before the
     # noise, which would make any image vary.
     first = next(train.raw())[:1]
@@ -28,7 +35,9 @@ def check_varies(name: str, train: LazyPoints, columns: tuple[str, ...] | None) 
     labels = [columns[j] if columns else j for j in which] if train.ndim == 2 else "all"
     rounded = float(first.abs().max()) * torch.finfo(train.dtype).eps >= 1
     hint = f"; {_named(train.dtype)} may have rounded them, so subtract a constant"
-    raise ValueError(
+    # Zeros may have been smaller than any of its numbers.
+    single = not train.are_pixels and train.dtype == torch.float32
+    raise (Rounded if single else ValueError)(
         f"Train points of {name} must vary in every coordinate: constant {labels}"
         f"{hint if rounded and not train.are_pixels else ''}."
     )
@@ -37,7 +46,7 @@ def check_varies(name: str, train: LazyPoints, columns: tuple[str, ...] | None) 
 def check_precision(name: str, train: LazyPoints, columns: tuple[str, ...] | None) -> None:
     """Raise ValueError for coordinates of vectors that the precision of the points rounds away.
 
-    And for those whose squares it does not hold.
+    And for those whose squares it does not hold; `Rounded` of single precision.
     """
     if train.ndim != 2:
         return
@@ -45,27 +54,21 @@ def check_precision(name: str, train: LazyPoints, columns: tuple[str, ...] | Non
     spread, largest = part.std(0, correction=0), part.abs().amax(0)
     varied = spread > 0  # others may vary later; constants have a message of their own
     lost = varied & (largest * limits.eps > spread / STEPS)
+    error = Rounded if train.dtype == torch.float32 else ValueError
     if lost.any():
-        double = train.dtype == torch.float32 and not _lost_in_double(spread, largest)
-        hint = ', or choose dtype = "float64"'
-        raise ValueError(
+        raise error(
             f"{name} must keep its digits in {_named(train.dtype)}: got numbers near "
             f"{float(largest[lost][0]):.4g} that differ by {float(spread[lost][0]):.2g} in "
-            f"{_labels(lost, columns)}; subtract a constant"
-            f"{hint if double else ''}."
+            f"{_labels(lost, columns)}; subtract a constant."
         )
     top = limits.max**POWER
     far = (spread > top) | (varied & (spread < 1 / top))
     if far.any():
-        raise ValueError(
+        raise error(
             f"{name} must have a spread between {1 / top:.0e} and {top:.0e}, whose squares "
             f"{_named(train.dtype)} holds: got {float(spread[far][0]):.2g} in "
             f"{_labels(far, columns)}; choose another unit."
         )
-
-
-def _lost_in_double(spread: Tensor, largest: Tensor) -> bool:
-    return bool((largest * torch.finfo(torch.float64).eps > spread / STEPS).any())
 
 
 def _named(dtype: torch.dtype) -> str:

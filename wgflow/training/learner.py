@@ -116,6 +116,7 @@ class Learner:
             if self.dataset.transform is None
             else self.dataset.transform.state(),
             "event_shape": self.dataset.event_shape,
+            "double": self.dataset.precision is not None,
             "best": self.best,
         }
 
