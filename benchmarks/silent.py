@@ -9,7 +9,7 @@ divergence of ``log_prob`` on 2000 fresh points, and the sliced W2 of fresh samp
 of ``asinh`` of the standardised coordinates, so that a few points far away decide nothing.
 
 A run is wrong when its KL divergence is beyond `FAR`, or its distance is beyond `FARTHER` floors;
-it rings when its exit code is not 0 or an alarm has a grade. Rows are kept and not measured again.
+it rings when its exit code is not 0. Rows are kept and not measured again.
 """
 
 import argparse
@@ -155,7 +155,7 @@ def told(result: Any) -> dict[str, Any]:
             last = f"Traceback: {result.exception!r}"
         return {"code": result.exit_code, "line": last[:300], "alarms": [], "scored": False}
     found = json.loads(result.stdout)
-    alarms = [alarm["name"] for alarm in found["alarms"] if alarm["grade"]]
+    alarms = {alarm["name"]: alarm["grade"] for alarm in found["alarms"] if alarm["grade"]}
     return {"code": result.exit_code, "line": "", "alarms": alarms, "scored": True}
 
 
@@ -182,23 +182,24 @@ def truth(path: Path, data: str, case: str, seed: int) -> dict[str, Any]:
 
 def outcome(row: dict[str, Any]) -> str:
     """One of `OUTCOMES`."""
-    rings = row["code"] != 0 or bool(row["alarms"])
+    rings, poor = bool(row["alarms"]), row["code"] != 0
     if not row["scored"]:
         return "refused or stopped" if row["code"] in (1, 2) and row["line"] else "TRACEBACK"
     kl, distance = row.get("kl", 0.0), row["distance"]
     wrong = not (abs(kl) <= FAR and distance <= FARTHER)
     good = abs(kl) <= FAR / 2 and distance <= FARTHER / 2
     if wrong:
-        return "rings, wrong" if rings else "SILENTLY WRONG"
-    if not rings:
-        return "quiet, right"
-    return "rings, right" if good else "rings, between"
+        return "SILENTLY WRONG" if not rings else "rings, wrong" if poor else "remarks, wrong"
+    if poor:
+        return "FALSE ALARM" if good else "rings, between"
+    return "remarks, right" if rings else "quiet, right"
 
 
 OUTCOMES = (
-    *("quiet, right", "rings, wrong", "rings, between", "refused or stopped"),
-    *("rings, right", "SILENTLY WRONG", "TRACEBACK"),
+    *("quiet, right", "remarks, right", "rings, between", "rings, wrong", "refused or stopped"),
+    *("remarks, wrong", "FALSE ALARM", "SILENTLY WRONG", "TRACEBACK"),
 )
+"""Remarks are alarms of the grade fair, with which the exit code is 0."""
 
 
 def printed(rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -209,7 +210,7 @@ def printed(rows: list[dict[str, Any]]) -> Iterator[str]:
         lines = ([n, *(counts[n][o] for o in OUTCOMES), counts[n].total()] for n in names)
         yield table([key, *OUTCOMES, "runs"], lines)
     for row in rows:
-        if outcome(row) in OUTCOMES[-3:]:
+        if outcome(row) in OUTCOMES[-4:]:
             where = " · ".join(str(row[key]) for key in ("data", "case", "scheme", "seed"))
             numbers = {key: row.get(key) for key in ("kl", "distance", "alarms", "line")}
             yield f"{outcome(row)}: {where}: {numbers}"

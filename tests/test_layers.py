@@ -12,7 +12,7 @@ from wgflow.cli import app
 from wgflow.energies.mlp import MLP
 
 ROOMS = {
-    "": "_version _tensor _check _random errors",
+    "": "_version _tensor _check _random _signals errors",
     "storage": "lock folder checkpoint",
     "data": "download foreign images frames grids columns lazy transforms gaussianise tables "
     "arrays peek sources missing precision splits targets toys batches incomplete dataset "

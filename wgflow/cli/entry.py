@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from wgflow._check import shortened
+from wgflow._signals import SIGNALLED, leaves_no_more, leaving
 from wgflow._version import __version__
 from wgflow.cli import (
     compare,
@@ -21,7 +22,7 @@ from wgflow.cli import (
     score,
     train,
 )
-from wgflow.cli.stops import SIGNALLED, number_of, terminating
+from wgflow.cli.stops import number_of, terminating
 from wgflow.errors import Interrupted, WGFlowError
 
 
@@ -31,6 +32,8 @@ class Verbs(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
         try:
+            if leaves_no_more():
+                terminating()
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             kept = str(stop) or "what was written before is whole; run the command again."
@@ -104,7 +107,7 @@ def main() -> None:
     # The networks are small: a second thread gains little, and on a busy machine its barriers
     # take ten times as long. Results on a CPU are also the same bits whatever its cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    terminating()
+    leaving()
     app(prog_name="wgflow")
 
 
