@@ -1,6 +1,8 @@
 """The command line itself: its options, its verbs, and how an error ends it."""
 
 import os
+import signal
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +26,9 @@ from wgflow.cli import (
 )
 from wgflow.cli.stops import number_of, terminating
 from wgflow.errors import Interrupted, WGFlowError
+
+STOPPED = SIGNALLED + signal.SIGINT, SIGNALLED + signal.SIGTERM
+"""Exit codes of commands that a signal stopped."""
 
 
 class Verbs(TyperGroup):
@@ -108,7 +113,15 @@ def main() -> None:
     # take ten times as long. Results on a CPU are also the same bits whatever its cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     leaving()
-    app(prog_name="wgflow")
+    try:
+        app(prog_name="wgflow")
+    except SystemExit as ended:
+        if ended.code not in STOPPED:
+            raise
+        # What was open is closed; the libraries take a second more to take themselves apart.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(ended.code))
 
 
 def _version(value: bool) -> bool:

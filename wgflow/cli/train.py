@@ -19,7 +19,7 @@ from wgflow.cli.printing import (
     score_table,
     verdict_of,
 )
-from wgflow.cli.progress import progressing
+from wgflow.cli.progress import progressing, waiting
 from wgflow.cli.stops import kept
 from wgflow.runs.summaries import read_settings
 from wgflow.storage.folder import ENVIRONMENT, read_record
@@ -177,7 +177,8 @@ def completed(run: "Run", report: bool, as_json: bool) -> None:
     """Evaluate a trained run, save samples, write its report, and print all that."""
     from wgflow.report.finish import finish
 
-    with kept(f"the trained run is whole; for scores and report: wgflow resume {run.path}"):
+    goes_on = f"the trained run is whole; for scores and report: wgflow resume {run.path}"
+    with kept(goes_on), waiting("Scoring"):
         scores, page = finish(run, report=report, tell=note)
     if as_json:
         told = {"run": str(run.path)} | scores | verdict_of(scores)

@@ -18,6 +18,7 @@ from wgflow.data.download import SETS, is_fetched, local
 from wgflow.data.gaussianise import fitted
 from wgflow.data.images import SCALINGS
 from wgflow.data.lazy import LazyPoints, PointSource, in_parts, mean_of
+from wgflow.data.memory import check_memory
 from wgflow.data.missing import impute
 from wgflow.data.precision import Rounded, check_precision, check_varies
 from wgflow.data.sources import HUB, Source, open_digits, open_source, with_test
@@ -252,6 +253,8 @@ def _toy(
     name: str, size: int, dtype: torch.dtype, generator: Generator, scaling: str | None
 ) -> Dataset:
     target = TOYS[name]()
+    # Two coordinates, each read, standardised, and ordered anew at every epoch.
+    check_memory({"data (data.size)": size * 2 * (3 * torch.finfo(dtype).bits / 8 + 4)})
     # Test first, so that it does not depend on the size of train.
     test = target.sample(TOY_TEST, dtype=dtype, generator=generator)
     train = target.sample(size, dtype=dtype, generator=generator)

@@ -19,6 +19,7 @@ from wgflow.data.columns import Columns
 from wgflow.data.dataset import Dataset
 from wgflow.data.gaussian_mixture import fitted
 from wgflow.data.lazy import LazyPoints
+from wgflow.data.memory import check_memory
 from wgflow.data.tables import read_rows
 from wgflow.data.targets import GaussianMixture
 from wgflow.energies.base import Relative, Rescaled, Tilted
@@ -113,6 +114,8 @@ class Run:
             ValueError: there are no particles or no flow, or a number is out of its range.
         """
         check_choice("start", start or STARTS[0], STARTS)
+        size = 3 * self.like(1).nbytes + 8  # parts, all of them, in units of the data; their order
+        check_memory({f"{count} points": count * size})
         if start == "reference" or (start is None and self.tilt is not None and not options):
             like = self.like(1)
             u = from_reference.draw(
