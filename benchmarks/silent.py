@@ -40,7 +40,7 @@ ROWS, FRESH = 5000, 2000
 FAR = 0.5
 """Nats of KL divergence from which a density is wrong; half as much is none of a good one."""
 
-FARTHER = 3.0
+FARTHER = 4.0
 """Floors from which samples are wrong; a good density has less than half as many."""
 
 OUTLIER = 1e6
