@@ -67,6 +67,17 @@ def test_other_units_are_learned_the_same(case, transform, tmp_path):
     assert float(((back - wide.test) / (scale + size.abs())).abs().max()) < 3e-6
 
 
+@pytest.mark.parametrize("spread", [3.0, 1.0])
+def test_an_outlier_does_not_hide_that_the_others_are_rounded(spread, tmp_path):
+    x = 1e8 + spread * X
+    x[5] += 1e6
+    np.save(tmp_path / "x.npy", x)
+    assert load(tmp_path / "x.npy").precision == torch.float32
+    mostly = np.where(X > 1, 7.0, 2.0)  # a column may hold one number in most rows
+    np.save(tmp_path / "y.npy", mostly)
+    assert load(tmp_path / "y.npy").precision is None
+
+
 def test_a_constant_that_is_large_after_rounding_varies(tmp_path):
     np.save(tmp_path / "x.npy", 1e10 + X)
     assert load(tmp_path / "x.npy").learned.std(0).sub(1).abs().max() < 0.1

@@ -5,10 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from wgflow.data.gaussianise import NORMAL_QUARTILES
 from wgflow.data.lazy import LazyPoints
 
 STEPS = 100
 """Fewest steps of the precision that a standard deviation must have."""
+
+ROWS = 10_000
+"""Points at most that quartiles are taken of."""
 
 POWER = 0.4
 """Power of the greatest number of the precision that spreads may have, since they are squared."""
@@ -54,6 +58,7 @@ def check_precision(name: str, train: LazyPoints, columns: tuple[str, ...] | Non
     spread, largest = part.std(0, correction=0), part.abs().amax(0)
     varied = spread > 0  # others may vary later; constants have a message of their own
     lost = varied & (largest * limits.eps > spread / STEPS)
+    lost |= varied & _hides_its_middle(part[:ROWS], limits)
     error = Rounded if train.dtype == torch.float32 else ValueError
     if lost.any():
         raise error(
@@ -69,6 +74,15 @@ def check_precision(name: str, train: LazyPoints, columns: tuple[str, ...] | Non
             f"{_named(train.dtype)} holds: got {float(spread[far][0]):.2g} in "
             f"{_labels(far, columns)}; choose another unit."
         )
+
+
+def _hides_its_middle(x: Tensor, limits: torch.finfo) -> Tensor:
+    """Whether the middle half of each column is rounded away, whatever its tails are, (d,)."""
+    lower, middle, upper = x.quantile(x.new_tensor([0.25, 0.5, 0.75]), 0)
+    width, step = upper - lower, middle.abs() * limits.eps
+    # Half of a column may truly be one value; near a large one that is more likely rounding.
+    alike = (width == 0) & (limits.bits < 64) & (step * STEPS > 1)
+    return alike | ((width > 0) & (step > width / NORMAL_QUARTILES / STEPS))
 
 
 def _named(dtype: torch.dtype) -> str:
