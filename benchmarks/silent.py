@@ -184,7 +184,8 @@ def outcome(row: dict[str, Any]) -> str:
     """One of `OUTCOMES`."""
     rings, poor = bool(row["alarms"]), row["code"] != 0
     if not row["scored"]:
-        return "refused or stopped" if row["code"] in (1, 2) and row["line"] else "TRACEBACK"
+        said = row["line"] and not row["line"].startswith("Traceback")
+        return "refused or stopped" if row["code"] in (1, 2) and said else "TRACEBACK"
     kl, distance = row.get("kl", 0.0), row["distance"]
     wrong = not (abs(kl) <= FAR and distance <= FARTHER)
     good = abs(kl) <= FAR / 2 and distance <= FARTHER / 2
@@ -192,14 +193,14 @@ def outcome(row: dict[str, Any]) -> str:
         return "SILENTLY WRONG" if not rings else "rings, wrong" if poor else "remarks, wrong"
     if poor:
         return "FALSE ALARM" if good else "rings, between"
-    return "remarks, right" if rings else "quiet, right"
+    return "right" if good else "between"
 
 
 OUTCOMES = (
-    *("quiet, right", "remarks, right", "rings, between", "rings, wrong", "refused or stopped"),
+    *("right", "between", "rings, between", "rings, wrong", "refused or stopped"),
     *("remarks, wrong", "FALSE ALARM", "SILENTLY WRONG", "TRACEBACK"),
 )
-"""Remarks are alarms of the grade fair, with which the exit code is 0."""
+"""Without an alarm of the grade poor, and with one; remarks are alarms of the grade fair."""
 
 
 def printed(rows: list[dict[str, Any]]) -> Iterator[str]:
