@@ -12,10 +12,10 @@ from wgflow.cli import app
 from wgflow.energies.mlp import MLP
 
 ROOMS = {
-    "": "_version _tensor _check _random errors",
+    "": "_version _tensor _check _random _signals _progress errors",
     "storage": "lock folder checkpoint",
-    "data": "download foreign images frames grids columns lazy transforms gaussianise tables "
-    "arrays peek sources missing precision splits targets toys batches incomplete dataset "
+    "data": "download foreign memory images frames grids columns lazy transforms gaussianise "
+    "tables arrays peek sources missing precision splits targets toys batches incomplete dataset "
     "gaussian_mixture mixtures moments",
     "energies": "precision microbatch gradient base transformed conditional noise_levels network "
     "own_module layers principal mlp trunk unet noise_unet mixture noise_mlp joint_space inherit",
@@ -35,7 +35,7 @@ ROOMS = {
     "config": "refusals schema toml recipes",
     "machine": "doctor bench",
     "distributed": "ranks islands launch",
-    "training": "signals muon schedule loop health recorder checks binding loading learner "
+    "training": "signals muon schedule loop health recorder checks binding loading budget learner "
     "warm_start validation progress runner",
     "runs": "sampled summaries zoo run load hub fit uses trust evaluate classes compose sampling "
     "rows filling outliers judged given",

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from command_line import succeed, told
+import pytest
+from command_line import run, succeed, told
 
 from wgflow.metrics.alarms import alarms
 from wgflow.runs import evaluate as evaluation
@@ -30,3 +31,20 @@ def test_report_is_written_again(trained):
     said = told("report", trained)
     assert Path(said["path"]) == trained / "report.html"
     assert (trained / "report.html").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("scores", "verdict", "code"),
+    [
+        ({"kl": 0.01}, "healthy", 0),
+        ({"kl": 0.01, "temperature": 1.2}, "fair", 0),
+        ({"nll": 1.0, "sliced_w2": 900.0, "sliced_w2_floor": 0.1}, "poor", 3),
+    ],
+)
+@pytest.mark.parametrize("how", [(), ("--json",)])
+def test_a_poor_density_has_an_exit_code(trained, monkeypatch, scores, verdict, code, how):
+    monkeypatch.setattr(evaluation, "evaluate", lambda run, **options: scores)
+    ended = run("evaluate", trained, *how)
+    assert ended.exit_code == code
+    if how:
+        assert json.loads(ended.stdout)["verdict"] == verdict

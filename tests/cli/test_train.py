@@ -7,7 +7,7 @@ from command_line import SMALL, refused, succeed, told
 
 import wgflow
 from wgflow.config import Config, build, loads, override
-from wgflow.metrics.alarms import alarms
+from wgflow.metrics.alarms import alarms, worst
 from wgflow.schemes import DualScoreMatching, EnergyMatching, NearProximal
 
 
@@ -70,7 +70,8 @@ def test_a_run_is_not_overwritten(trained):
 
 def test_resume_of_a_finished_run_says_the_same(trained, cheap):
     scores = json.loads((trained.parent / "scores.json").read_text())
-    said = {"run": str(trained), "alarms": [alarm._asdict() for alarm in alarms(scores)]}
+    said = {"run": str(trained), "verdict": worst(scores) or "healthy"}
+    said["alarms"] = [alarm._asdict() for alarm in alarms(scores)]
     assert told("resume", trained, "--no-report") == scores | said
 
 

@@ -15,7 +15,7 @@ COLUMNS = (
     Column(),
     Column("yeo-johnson", 1.0, 0.5, 0.0),
     Column("yeo-johnson", -3.0, 2.0, 0.4),
-    Column("yeo-johnson", 0.0, 1.0, 2.0),
+    Column("asinh", -3.0, 0.5),
     Column("log", 0.0, 4.0),
     Column("logit", 0.0, 1.0),
     Column("logit", -1.0, 2.0),
@@ -105,6 +105,21 @@ def test_each_kind_of_column_gets_its_map():
     maps = fitted(table)
     assert kinds(maps) == ["identity", "log", "yeo-johnson", "logit"]
     assert kinds(fitted(table, "yeo-johnson")) == ["identity", *["yeo-johnson"] * 2, "identity"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_heavy_tails_are_no_longer_heavy(seed):
+    """Cauchy tails, and one row a million deviations away: the others keep their scale."""
+    x = normal(2000, 2)
+    x[:200, 0] = torch.tan(math.pi * (torch.rand(200, generator=seeded(seed)).double() - 0.5))
+    x[7, 1] = 1e6
+    maps = fitted(x)
+    assert kinds(maps) == ["asinh", "asinh"]
+    y = maps.forward(x)
+    deviation = y.std(0)
+    assert float(((y - y.mean(0)) / deviation).abs().max()) < 30
+    bulk = y[200:].quantile(torch.tensor([0.25, 0.75]).double(), 0)
+    assert ((bulk[1] - bulk[0]) / deviation > 0.8).all()  # of 1.35 for a Gaussian
 
 
 def test_a_gaussian_of_any_units_and_correlation_is_left_alone():

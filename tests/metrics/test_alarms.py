@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from wgflow.metrics.alarms import alarms, why_unknown
+from wgflow.metrics.alarms import alarms, why_unknown, worst
 
 GOOD = {
     "nll": 1.5,
@@ -38,6 +38,13 @@ def test_a_good_run_and_one_that_was_not_scored_have_none():
     assert alarms({"kl": 0.004, "sliced_w2": 0.05, "sliced_w2_floor": 0.04}) == []
 
 
+def test_the_gravest_grade():
+    assert worst(GOOD) == worst({}) == ""
+    assert worst(GOOD | {"temperature": 0.8}) == "fair"
+    assert worst(GOOD | {"temperature": 0.8, "kl": 0.5}) == "poor"
+    assert worst({"kl": 0.01}) == ""  # a remark alone
+
+
 UNKNOWN = ("nll", "nll_error", "log_z", "log_z_error")
 BAD = {
     "trained below": (
@@ -60,6 +67,38 @@ BAD = {
         "The share of one cluster of the data is off by −0.18 ± 0.01 in the density and +0.29 ± "
         "0.02 in held-out particles.",
         "poor",
+    ),
+    "far from the truth": (
+        GOOD | {"kl": 0.53, "kl_error": 0.02},
+        "kl",
+        "The learned density is far from the true density: KL(data‖model) is 0.53 ± 0.02 nats.",
+        "poor",
+    ),
+    "worse than a Gaussian": (
+        GOOD | {"nll_gaussian": 1.25, "nll_gaussian_error": 0.04},
+        "gaussian",
+        "The held-out negative log-likelihood is 1.5 ± 0.03 nats per point, worse than that of a "
+        "Gaussian of the same moments: 1.25 ± 0.04.",
+        "poor",
+    ),
+    "samples far away": (
+        GOOD | {"sliced_w2": 3000.0, "sliced_w2_floor": 0.05},
+        "distance",
+        "Model samples differ clearly from held-out data: their sliced W₂ is 6e+04 × that of "
+        "exact samples.",
+        "poor",
+    ),
+    "cold": (
+        GOOD | {"temperature": 0.02},
+        "temperature",
+        "The energy is too flat: its best-fitting temperature is 0.02, not 1.",
+        "poor",
+    ),
+    "a little warm": (
+        GOOD | {"temperature": 1.3},
+        "temperature",
+        "The energy is too steep: its best-fitting temperature is 1.3, not 1.",
+        "fair",
     ),
     "few draws": (
         GOOD | {"modes_density_draws": 12.3},

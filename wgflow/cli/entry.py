@@ -1,12 +1,15 @@
 """The command line itself: its options, its verbs, and how an error ends it."""
 
 import os
+import signal
+import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from wgflow._check import shortened
+from wgflow._signals import SIGNALLED, leaves_no_more, leaving
 from wgflow._version import __version__
 from wgflow.cli import (
     compare,
@@ -21,8 +24,11 @@ from wgflow.cli import (
     score,
     train,
 )
-from wgflow.cli.stops import SIGNALLED, number_of, terminating
+from wgflow.cli.stops import number_of, terminating
 from wgflow.errors import Interrupted, WGFlowError
+
+STOPPED = SIGNALLED + signal.SIGINT, SIGNALLED + signal.SIGTERM
+"""Exit codes of commands that a signal stopped."""
 
 
 class Verbs(TyperGroup):
@@ -31,6 +37,8 @@ class Verbs(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
         try:
+            if leaves_no_more():
+                terminating()
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             kept = str(stop) or "what was written before is whole; run the command again."
@@ -104,8 +112,16 @@ def main() -> None:
     # The networks are small: a second thread gains little, and on a busy machine its barriers
     # take ten times as long. Results on a CPU are also the same bits whatever its cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    terminating()
-    app(prog_name="wgflow")
+    leaving()
+    try:
+        app(prog_name="wgflow")
+    except SystemExit as ended:
+        if ended.code not in STOPPED:
+            raise
+        # What was open is closed; the libraries take a second more to take themselves apart.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(ended.code))
 
 
 def _version(value: bool) -> bool:

@@ -8,12 +8,13 @@ import typer
 from wgflow.cli.options import Folder, Json, Learned, Seed
 from wgflow.cli.printing import (
     alarm_lines,
-    alarm_records,
+    end_by,
     say,
     say_either,
     say_json,
     say_lines,
     score_table,
+    verdict_of,
 )
 from wgflow.cli.progress import waiting
 
@@ -58,9 +59,11 @@ def evaluate(
     with waiting("Evaluating"):
         scores = evaluate(load(folder), **options)
     if as_json:
-        return say_json({"run": str(folder)} | scores | {"alarms": alarm_records(scores)})
-    say(score_table({folder.name: scores}))
-    say_lines(alarm_lines(scores))
+        say_json({"run": str(folder)} | scores | verdict_of(scores))
+    else:
+        say(score_table({folder.name: scores}))
+        say_lines(alarm_lines(scores))
+    end_by(scores)
 
 
 @verbs.command(epilog="- `wgflow report runs/moons-0`")

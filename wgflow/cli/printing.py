@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from wgflow.metrics.alarms import alarms
+from wgflow.metrics.alarms import alarms, worst
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+POOR = 3
+"""The exit code of a command that did its work, on a density that its scores say is poor."""
 
 
 def score_table(runs: Mapping[str, Mapping[str, float]]) -> "Table":
@@ -71,6 +75,17 @@ def alarm_lines(scores: Mapping[str, float], run: str = "") -> list[str]:
 def alarm_records(scores: Mapping[str, float]) -> list[dict[str, str]]:
     """The same for JSON: ``name``, ``sentence`` and ``grade`` of each `Alarm`."""
     return [alarm._asdict() for alarm in alarms(scores)]
+
+
+def verdict_of(scores: Mapping[str, float]) -> dict[str, Any]:
+    """For JSON: ``verdict``, the gravest grade or ``healthy``, and ``alarms``."""
+    return {"verdict": worst(scores) or "healthy", "alarms": alarm_records(scores)}
+
+
+def end_by(scores: Mapping[str, float]) -> None:
+    """End the command with the exit code `POOR` where an alarm says that the density is poor."""
+    if worst(scores) == "poor":
+        raise typer.Exit(POOR)
 
 
 def say_lines(lines: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from wgflow._progress import Watcher, duration, watching
 from wgflow.cli.printing import note
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Progress:
         self.every = every
         self._bar: Bar | None = _bar() if sys.stderr.isatty() else None
         self._shown: dict[str, float] = {}
-        self._last = time.monotonic()
+        self._last = self._begun = time.monotonic()
+        self._first: int | None = None
 
     def __enter__(self) -> "Progress":
         if self._bar:
@@ -52,7 +54,9 @@ class Progress:
             self._bar.stop()
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Show the number of steps done and the latest value of every metric."""
+        """Show the number of steps done, the latest value of every metric, and the time left."""
+        if self._first is None:  # a run that goes on begins later than at the first step
+            self._first, self._begun = step, time.monotonic()
         self._shown.update(metrics)
         numbers = "  ".join(
             f"{label} {self._shown[name]:.3g}"
@@ -63,7 +67,14 @@ class Progress:
             self._bar.update(self._bar.task_ids[0], completed=step, numbers=numbers)
         elif step == self.steps or time.monotonic() > self._last + self.every:
             self._last = time.monotonic()
-            note(f"step {step}/{self.steps}  {numbers}")
+            left = "" if step == self.steps else f"  {self._left(step)} left"
+            note(f"step {step}/{self.steps}  {numbers}{left}")
+
+    def _left(self, step: int) -> str:
+        """The time that the other steps take, if they take as long as those that were seen."""
+        seen = step - self._first if self._first else 0
+        spent = time.monotonic() - self._begun
+        return duration(spent / max(seen, 1) * (self.steps - step))
 
 
 @contextlib.contextmanager
@@ -77,18 +88,48 @@ def progressing(steps: int, *, shown: bool) -> Iterator[Progress | None]:
 
 
 @contextlib.contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """On a terminal, what is being done and for how long; for work of unknown length."""
+def waiting(what: str, every: float = 10.0) -> Iterator[None]:
+    """What is being done and, where it is known, how long it will take.
+
+    On a terminal beside the time that has passed; elsewhere a line at intervals.
+
+    Args:
+        what: the work.
+        every: seconds between two lines.
+    """
     if not sys.stderr.isatty():
-        yield
+        with watching(_lines(every)):
+            yield
         return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        bar.add_task(what, total=None)
-        yield
+        task = bar.add_task(what, total=None)
+
+        def show(part: str, done: int, items: int, left: float) -> None:
+            bar.update(task, description=f"{what}: {_told(part, done, items, left)}")
+
+        with watching(show):
+            yield
+
+
+def _lines(every: float) -> Watcher:
+    """Notes at intervals, the first only of work that takes so long."""
+    last = time.monotonic()
+
+    def tell(part: str, done: int, items: int, left: float) -> None:
+        nonlocal last
+        if time.monotonic() >= last + every:
+            last = time.monotonic()
+            note(_told(part, done, items, left))
+
+    return tell
+
+
+def _told(part: str, done: int, items: int, left: float) -> str:
+    return f"{part} {done}/{items}, {duration(left)} left"
 
 
 def _bar() -> "Bar":

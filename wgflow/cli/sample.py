@@ -7,6 +7,7 @@ import typer
 
 from wgflow.cli.options import LEARNED, Json, Seed, output, seeded
 from wgflow.cli.printing import note, say_either
+from wgflow.cli.progress import waiting
 from wgflow.storage.folder import SAMPLES
 
 if TYPE_CHECKING:
@@ -121,16 +122,17 @@ def sample(
     options = {"time": time, "steps": steps, "langevin": langevin, "autoguidance": autoguidance}
     given = {name: value for name, value in options.items() if value is not None}
     runs = [load(path) for path in (source, *(times or []))]
-    drawn = sampling.sample(
-        runs,
-        count,
-        temperature=temperature,
-        classes=parse_classes(classes, guidance, class_guidance),
-        start=start,
-        tell=note,
-        generator=seeded(seed),
-        **given | ({"stochastic": True} if stochastic else {}),
-    )
+    with waiting("Sampling"):
+        drawn = sampling.sample(
+            runs,
+            count,
+            temperature=temperature,
+            classes=parse_classes(classes, guidance, class_guidance),
+            start=start,
+            tell=note,
+            generator=seeded(seed),
+            **given | ({"stochastic": True} if stochastic else {}),
+        )
     across = count if len(drawn.labels) > 1 else 0
     write_points(file, drawn.x, columns=runs[0].schema, across=across)
     record = {"path": str(file), "shape": list(drawn.x.shape), "seed": seed}

@@ -5,9 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-SIGNALLED = 128
-"""What shells add to the number of a signal for an exit code: 130 for Ctrl-C, 143 for SIGTERM."""
-
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM came."""

@@ -11,14 +11,15 @@ import typer
 from wgflow.cli.options import Folder, Json
 from wgflow.cli.printing import (
     alarm_lines,
-    alarm_records,
+    end_by,
     note,
     say,
     say_json,
     say_lines,
     score_table,
+    verdict_of,
 )
-from wgflow.cli.progress import progressing
+from wgflow.cli.progress import progressing, waiting
 from wgflow.cli.stops import kept
 from wgflow.runs.summaries import read_settings
 from wgflow.storage.folder import ENVIRONMENT, read_record
@@ -176,12 +177,13 @@ def completed(run: "Run", report: bool, as_json: bool) -> None:
     """Evaluate a trained run, save samples, write its report, and print all that."""
     from wgflow.report.finish import finish
 
-    with kept(f"the trained run is whole; for scores and report: wgflow resume {run.path}"):
+    goes_on = f"the trained run is whole; for scores and report: wgflow resume {run.path}"
+    with kept(goes_on), waiting("Scoring"):
         scores, page = finish(run, report=report, tell=note)
     if as_json:
-        told = {"run": str(run.path)} | scores | {"alarms": alarm_records(scores)}
+        told = {"run": str(run.path)} | scores | verdict_of(scores)
         say_json(told | ({"report": str(page)} if page else {}))
-        return
+        return end_by(scores)
     say(score_table({run.path.name: scores}))
     say_lines(alarm_lines(scores))
     if page:
@@ -190,3 +192,4 @@ def completed(run: "Run", report: bool, as_json: bool) -> None:
     following = f"train {run.config.data.name} --init {run.path}"
     usual = f"sample {run.path} -n 1000 --out points.csv"
     typer.echo(f"Next: wgflow {following if first_phase else usual}")
+    end_by(scores)

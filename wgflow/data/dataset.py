@@ -3,6 +3,7 @@
 import difflib
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from wgflow.data.download import SETS, is_fetched, local
 from wgflow.data.gaussianise import fitted
 from wgflow.data.images import SCALINGS
 from wgflow.data.lazy import LazyPoints, PointSource, in_parts, mean_of
+from wgflow.data.memory import check_memory
 from wgflow.data.missing import impute
-from wgflow.data.precision import check_precision, check_varies
+from wgflow.data.precision import Rounded, check_precision, check_varies
 from wgflow.data.sources import HUB, Source, open_digits, open_source, with_test
 from wgflow.data.splits import Fractions, split
 from wgflow.data.targets import Target
@@ -56,6 +58,8 @@ class Dataset:
         validation: points that neither train nor test has, to validate on while learning, shape
             (k, *event); None without such a split, as of toy sets and images.
         transform: monotone maps g of the columns of a table; None for none.
+        precision: of standardised points, where those of the source need a higher one to keep
+            their digits; None where it is that of the points.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Dataset:
     test_labels: Tensor | None = None
     validation: Tensor | None = None
     transform: Transform | None = None
+    precision: torch.dtype | None = None
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -85,21 +90,21 @@ class Dataset:
         """The train points in the units of learning."""
         if isinstance(self.train, LazyPoints):
             return self.train.map(self.standardise)
-        if self.transform is None:
+        if self.transform is None and self.precision is None:
             return self.standardise(self.train)
         return torch.cat([self.standardise(part) for part in in_parts(self.train)])
 
     def standardise(self, x: Points) -> Points:
         """``u = (g(x) - m)/s``: mean 0 and variance 1 over train, or images in [-1, 1]."""
-        if self.transform is None:
-            return (x - self.shift) / self.scale
-        return ((self.transform.forward(x) - self.shift) / self.scale).to(x.dtype)
+        y = x if self.transform is None else self.transform.forward(x)
+        return ((y - self.shift) / self.scale).to(self.precision or x.dtype)
 
     def unstandardise(self, u: Points) -> Points:
         """``x = m + s u``, or the x of ``g(x) = m + s u``."""
         if self.transform is None:
             return self.shift + self.scale * u
-        return self.transform.inverse(self.shift + self.scale * u.double(), u.dtype)
+        dtype = u.dtype if self.precision is None else self.shift.dtype
+        return self.transform.inverse(self.shift + self.scale * u.double(), dtype)
 
 
 def load(
@@ -136,7 +141,9 @@ def load(
         test: path of the test points, which have the shape and columns of the others; None for
             the source's own or a share of it.
         seed: of the draws of a toy set, of the noise of images, and of the split.
-        dtype: of all tensors; the numbers of a file are rounded to it.
+        dtype: of all tensors; the numbers of a file are rounded to it. Where it is single
+            precision and rounds vectors away, as 100,000,000 ± 3, they are kept in double
+            precision, and rounded once they are standardised.
         image_size: side to which images are resized, after a cut to their central square; None
             keeps their sizes, which must be one.
         scaling: ``coordinate``, by mean and standard deviation per coordinate; ``range``, images
@@ -156,50 +163,25 @@ def load(
         check_choice("transform", transform, RULES)
     if test is not None and (source in TOYS or source == "digits"):
         raise ValueError(f"`test` must be none for {source}: got {str(test)!r}.")
-    generator = torch.Generator().manual_seed(seed)
     if source in TOYS:
+        generator = torch.Generator().manual_seed(seed)
         return _toy(str(source), size or TOY_TRAIN, dtype, generator, scaling)
-    held = _open(source, dtype, image_size, missing, generator)
-    if test is not None:
-        numbers = _numpy_dtype(dtype)
-        other = open_source(test, numbers, image_size, held.schema, generator=generator)
-        held = with_test(held, other, str(test))
-    fractions = Fractions(test_fraction, validation_fraction)
-    parts = split(held, size, fractions, dtype, generator=generator)
-    train = parts.train.points
-    name = Path(source).name
-    if held.schema is not None:
-        train = impute(train, held.schema, name, generator=generator)
-    check_varies(name, train, held.columns)
-    check_precision(name, train, held.columns)
-    # Test first, so that its noise does not depend on the size of train.
-    test_points = parts.test.points
-    points = test_points.fresh(torch.arange(len(test_points)), generator=generator)
-    known: PointSource = train
-    if train.are_pixels:
-        known = replace(train, seed=int(torch.randint(2**31, (), generator=generator)))
-    elif held.schema is not None and held.schema.widths.any():
-        known = replace(train, renew=held.schema.renew)
-    elif not isinstance(train.values, np.memmap):
-        known = train[:]
-    validation = None if parts.validation is None else parts.validation.points[:]
-    maps = None
-    if transform is not None and known.ndim == 2:
-        seen = points if validation is None else torch.cat([points, validation])
-        maps = fitted(known, transform, others=[seen])
-    shift, scale = units(_mapped(known, maps), scaling)
-    return Dataset(
-        name,
-        known,
-        points,
-        shift,
-        scale,
-        held.schema,
-        train_labels=parts.train.labels,
-        test_labels=parts.test.labels,
-        validation=validation,
-        transform=maps,
+    read = partial(
+        _read,
+        source,
+        size,
+        Fractions(test_fraction, validation_fraction),
+        test=test,
+        seed=seed,
+        image_size=image_size,
+        scaling=scaling,
+        transform=transform,
+        missing=missing,
     )
+    try:
+        return read(dtype)
+    except Rounded:
+        return replace(read(torch.float64), precision=dtype)
 
 
 def available() -> dict[str, bool]:
@@ -271,10 +253,69 @@ def _toy(
     name: str, size: int, dtype: torch.dtype, generator: Generator, scaling: str | None
 ) -> Dataset:
     target = TOYS[name]()
+    # Two coordinates, each read, standardised, and ordered anew at every epoch.
+    check_memory({"data (data.size)": size * 2 * (3 * torch.finfo(dtype).bits / 8 + 4)})
     # Test first, so that it does not depend on the size of train.
     test = target.sample(TOY_TEST, dtype=dtype, generator=generator)
     train = target.sample(size, dtype=dtype, generator=generator)
     return Dataset(name, train, test, *units(train, scaling), target=target)
+
+
+def _read(
+    source: str | Path,
+    size: int | None,
+    fractions: Fractions,
+    dtype: torch.dtype,
+    *,
+    test: str | Path | None,
+    seed: int,
+    image_size: int | None,
+    scaling: str | None,
+    transform: str | None,
+    missing: str,
+) -> Dataset:
+    """`load` of a file or folder; `Rounded` where single precision does not hold its numbers."""
+    generator = torch.Generator().manual_seed(seed)
+    held = _open(source, dtype, image_size, missing, generator)
+    if test is not None:
+        numbers = _numpy_dtype(dtype)
+        other = open_source(test, numbers, image_size, held.schema, generator=generator)
+        held = with_test(held, other, str(test))
+    parts = split(held, size, fractions, dtype, generator=generator)
+    train = parts.train.points
+    name = Path(source).name
+    if held.schema is not None:
+        train = impute(train, held.schema, name, generator=generator)
+    check_varies(name, train, held.columns)
+    check_precision(name, train, held.columns)
+    # Test first, so that its noise does not depend on the size of train.
+    test_points = parts.test.points
+    points = test_points.fresh(torch.arange(len(test_points)), generator=generator)
+    known: PointSource = train
+    if train.are_pixels:
+        known = replace(train, seed=int(torch.randint(2**31, (), generator=generator)))
+    elif held.schema is not None and held.schema.widths.any():
+        known = replace(train, renew=held.schema.renew)
+    elif not isinstance(train.values, np.memmap):
+        known = train[:]
+    validation = None if parts.validation is None else parts.validation.points[:]
+    maps = None
+    if transform is not None and known.ndim == 2:
+        seen = points if validation is None else torch.cat([points, validation])
+        maps = fitted(known, transform, others=[seen])
+    shift, scale = units(_mapped(known, maps), scaling)
+    return Dataset(
+        name,
+        known,
+        points,
+        shift,
+        scale,
+        held.schema,
+        train_labels=parts.train.labels,
+        test_labels=parts.test.labels,
+        validation=validation,
+        transform=maps,
+    )
 
 
 def _open(

@@ -29,6 +29,9 @@ NORMAL_QUARTILES = 1.349
 RIDGE = 1e-3
 """On correlations, so that columns that follow from others have a likelihood."""
 
+FAR = 30.0
+"""Robust deviations from the median beyond which a column may have two heavy tails."""
+
 Seen = Sequence[tuple[Tensor, float]]
 """Of each option of a column its y in standard units, (n,), and its score alone."""
 
@@ -78,6 +81,8 @@ def _options(x: Tensor, low: float, high: float, rule: str) -> list[Column]:
     # The farthest of n Gaussian points is about so far. Within, a map could only bend modes.
     if float((x - median).abs().max()) > spread * math.sqrt(2 * math.log(len(x))):
         found.append(_fitted_power(x, median, spread))
+        if float((x - median).abs().max()) > FAR * spread:
+            found.append(Column("asinh", median, spread))
         if rule == "auto" and low > 0:
             found.append(Column("log", 0.0, median))
     for a, b in BOUNDS if rule == "auto" else ():

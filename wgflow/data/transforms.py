@@ -1,11 +1,12 @@
 """Monotone maps of the columns of a table: heavy tails and bounds, made easy to learn.
 
-Column j is learned as ``y_j = g_j(z_j)``, ``z_j = (x_j - a_j)/b_j``, with one of four maps g, each
+Column j is learned as ``y_j = g_j(z_j)``, ``z_j = (x_j - a_j)/b_j``, with one of five maps g, each
 increasing and onto the real line, so that every y is a point of the table, within its bounds:
 
 - ``identity``: ``g = z``.
 - ``yeo-johnson``: ``g = sign(z) ((1 + |z|)^κ - 1)/κ``, κ = λ above zero and 2 - λ below (Yeo and
   Johnson 2000). Outside of 0 ≤ λ ≤ 2 it is not onto, so λ stays there.
+- ``asinh``: ``g = asinh z``, the logarithm of both tails, of columns with points far out.
 - ``log``: ``g = log z``, of positive columns.
 - ``logit``: ``g = log z - log(1 - z)``, of columns between two bounds.
 
@@ -87,6 +88,11 @@ MAPS = {
         _yeo_johnson,
         _inverse_yeo_johnson,
         lambda z, power: (_kappa(z, power) - 1) * _size(z).log1p(),
+    ),
+    "asinh": Map(
+        lambda z, _: z.asinh(),
+        lambda y, _: y.sinh(),
+        lambda z, _: -z.square().log1p() / 2,
     ),
     "log": Map(
         lambda z, _: _positive(z).log(),

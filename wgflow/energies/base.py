@@ -254,28 +254,37 @@ class Rescaled(nn.Module):
         energy: ``E_u``, in standardised units.
         shift: ``m``, broadcasting over events.
         scale: ``s > 0``, of the shape of ``m``.
+        precision: of u, where x is in double precision to keep its digits; None for that of x.
     """
 
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, energy: Energy, shift: Tensor, scale: Tensor) -> None:
+    def __init__(
+        self,
+        energy: Energy,
+        shift: Tensor,
+        scale: Tensor,
+        precision: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         self.energy = _module(energy)
+        self.precision = precision
         self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float64))
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float64))
         check_positive(scale=float(self.scale.min()))
 
     def forward(self, x: Points, level: Values | None = None) -> Values:
         """``E_u((x - m)/s) + Σ log s``; a level λ = log σ² is ``λ - 2 log s`` in those units."""
-        shift, scale = self.shift.to(x.dtype), self.scale.to(x.dtype)
+        shift, scale = self.shift.to(self.outer(x)), self.scale.to(self.outer(x))
         if level is not None and scale.ndim:
             raise ValueError(
                 "`scale` must be one number for an energy with a noise level, as for images "
                 f"scaled by range: got shape {tuple(scale.shape)}."
             )
         inner = None if level is None else level - 2 * scale.log()
-        value = energy_at(self.energy, (x - shift) / scale, inner)
+        u = ((x - shift) / scale).to(self.precision or x.dtype)
+        value = energy_at(self.energy, u, inner)
         return value + scale.log().expand(x.shape[1:]).sum()
 
     @property
@@ -283,21 +292,32 @@ class Rescaled(nn.Module):
         """Maps of the columns that come before; none."""
         return None
 
+    def outer(self, points: Tensor) -> torch.dtype:
+        """The type of the x of points, standardised or not."""
+        return points.dtype if self.precision is None else torch.float64
+
     def standardise(self, x: Points) -> Points:
         """``u = (x - m)/s``."""
-        return ((x - self.shift) / self.scale).to(x)
+        return ((x - self.shift) / self.scale).to(self.precision or x.dtype)
 
     def unstandardise(self, u: Points) -> Points:
         """``x = m + s u``; leading axes may be any."""
-        return (self.shift + self.scale * u).to(u)
+        return (self.shift + self.scale * u).to(self.outer(u))
 
     def around(self, energy: Energy) -> "Rescaled":
         """Another energy of standardised points, in the same units."""
-        return Rescaled(energy, self.shift, self.scale)
+        return Rescaled(energy, self.shift, self.scale, self.precision)
 
     def undone(self, energy: Energy) -> nn.Module:
         """An energy in the units of x as one of standardised points."""
-        return Rescaled(energy, -self.shift / self.scale, 1 / self.scale)
+        if self.precision is None:
+            return Rescaled(energy, -self.shift / self.scale, 1 / self.scale)
+
+        def standardised(u: Points, level: Values | None = None) -> Values:
+            value = energy_at(energy, self.unstandardise(u), level)
+            return value.to(u.dtype) - self.scale.log().expand(u.shape[1:]).sum()
+
+        return Callback(standardised)
 
 
 class Callback(nn.Module):

@@ -52,6 +52,15 @@ class MLPSpec(ConfinedNetwork):
         check_nonnegative(features=self.features)
         check_choice("activation", self.activation, ACTIVATIONS)
 
+    def weights(self, dim: int) -> int:
+        """Of all layers."""
+        fan_in = dim + 2 * self.features + (self.depth - 1) * self.width
+        return dim * self.features + (fan_in + self.depth + 1) * self.width
+
+    def kept(self, dim: int) -> int:
+        """Features, and each layer before and after its activation."""
+        return dim + 3 * self.features + 2 * self.depth * self.width
+
     def build(
         self, moments: DataMoments, *, mixed: bool = False, generator: Rng = None
     ) -> nn.Module:

@@ -43,6 +43,14 @@ class Network(ABC):
         """The noise levels that its energy takes; None where it takes the point alone."""
         return None
 
+    def weights(self, dim: int) -> int:
+        """How many parameters it has at least, of points with ``dim`` coordinates."""
+        return 0
+
+    def kept(self, dim: int) -> int:
+        """How many numbers per point an evaluation keeps for its gradient, at least."""
+        return 0
+
     def around(self, module: nn.Module | None) -> "Network":
         """The network of a module that the caller passes; only some networks take one."""
         if module is not None:

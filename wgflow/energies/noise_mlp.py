@@ -71,6 +71,14 @@ class NoiseMLPSpec(Network):
                 "have noisy-unet."
             )
 
+    def weights(self, dim: int) -> int:
+        """Of the hidden layers."""
+        return (dim + self.features + (self.depth - 1) * self.width) * self.width
+
+    def kept(self, dim: int) -> int:
+        """Each hidden layer before and after its activation."""
+        return dim + 2 * self.depth * self.width
+
     def build(
         self, moments: DataMoments, *, mixed: bool = False, generator: Rng = None
     ) -> nn.Module:

@@ -51,7 +51,7 @@ class _Around(OwnModuleSpec):
 
     def check_data(self, dataset: Dataset) -> None:
         """Raise ValueError unless the module gives one finite energy per point."""
-        x = dataset.standardise(dataset.test[:2]).to(dataset.test.dtype)
+        x = dataset.standardise(dataset.test[:2])
         check_energy(copy.deepcopy(self.module).to(x.dtype), x)
 
     def build(

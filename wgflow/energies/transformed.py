@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from wgflow._tensor import Points, Values
@@ -20,10 +21,18 @@ class Transformed(Rescaled):
         shift: ``m``, (d,).
         scale: ``s > 0``, (d,).
         transform: g.
+        precision: as of `Rescaled`.
     """
 
-    def __init__(self, energy: Energy, shift: Tensor, scale: Tensor, transform: Transform) -> None:
-        super().__init__(energy, shift, scale)
+    def __init__(
+        self,
+        energy: Energy,
+        shift: Tensor,
+        scale: Tensor,
+        transform: Transform,
+        precision: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(energy, shift, scale, precision)
         self.maps = transform
 
     @property
@@ -35,7 +44,8 @@ class Transformed(Rescaled):
         """``E(x)``; Raises ValueError for a level, which no map keeps the same for all points."""
         if level is not None:
             raise ValueError("`level` must be none for data with maps of their columns: got one.")
-        value = energy_at(self.energy, self.standardise(x), None) + self.log_volume(x).to(x.dtype)
+        u = self.standardise(x)
+        value = energy_at(self.energy, u, None) + self.log_volume(x).to(u.dtype)
         return value.where(self.maps.contains(x), math.inf)
 
     def log_volume(self, x: Points) -> Values:
@@ -44,15 +54,15 @@ class Transformed(Rescaled):
 
     def standardise(self, x: Points) -> Points:
         """``u = (g(x) - m)/s``."""
-        return ((self.maps.forward(x) - self.shift) / self.scale).to(x)
+        return ((self.maps.forward(x) - self.shift) / self.scale).to(self.precision or x.dtype)
 
     def unstandardise(self, u: Points) -> Points:
         """The x of a u, within its bounds; leading axes may be any."""
-        return self.maps.inverse(self.shift + self.scale * u.double(), u.dtype)
+        return self.maps.inverse(self.shift + self.scale * u.double(), self.outer(u))
 
     def around(self, energy: Energy) -> "Transformed":
         """Another energy of standardised points, in the same units."""
-        return Transformed(energy, self.shift, self.scale, self.maps)
+        return Transformed(energy, self.shift, self.scale, self.maps, self.precision)
 
     def undone(self, energy: Energy) -> nn.Module:
         """An energy in the units of x as one of standardised points."""
@@ -65,9 +75,13 @@ class Transformed(Rescaled):
 
 
 def original(
-    energy: Energy, shift: Tensor, scale: Tensor, transform: Transform | None = None
+    energy: Energy,
+    shift: Tensor,
+    scale: Tensor,
+    transform: Transform | None = None,
+    precision: torch.dtype | None = None,
 ) -> Rescaled:
     """An energy of standardised points in the units of the data, with or without maps."""
     if transform is None:
-        return Rescaled(energy, shift, scale)
-    return Transformed(energy, shift, scale, transform)
+        return Rescaled(energy, shift, scale, precision)
+    return Transformed(energy, shift, scale, transform, precision)

@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from wgflow._tensor import Points
-from wgflow.config import DTYPES, Config, dumps
+from wgflow.config import Config, dumps
 from wgflow.config.recipes import configure
 from wgflow.likelihood.annealing import LogZ
 from wgflow.runs.fit import fit
@@ -113,7 +113,7 @@ class LearnedRun(BaseEstimator):
         """Rows as points of the density: values on a grid in the middles of their cells."""
         schema = self.run_.schema
         middles = 0.0 if schema is None else schema.widths / 2
-        return torch.tensor(x + middles, dtype=DTYPES[self.run_.config.dtype])
+        return torch.tensor(x + middles, dtype=self.run_.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**vars(self)}

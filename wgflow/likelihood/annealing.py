@@ -20,6 +20,7 @@ from scipy.optimize import root_scalar
 from torch import Tensor
 
 from wgflow._check import check_positive
+from wgflow._progress import watched
 from wgflow._random import Rng
 from wgflow.data.targets import Gaussian, Target
 from wgflow.energies.base import Energy, Sum, energy_and_grad
@@ -195,7 +196,7 @@ def annealed(
     """
     state = sampler.init(Sum([start, end], [1 - betas[0], betas[0]]), x, generator=generator)
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    for k, beta in enumerate(betas[1:], 1):
+    for k, beta in enumerate(watched(betas[1:], "Annealing for log Z"), 1):
         energy = Sum([start, end], [1 - beta, beta])
         fresh = changed(start, energy, state, betas[k - 1], beta)
         if step_sizes is not None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from wgflow._check import check_nonnegative, check_positive
+from wgflow._progress import watched
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.energies.base import Relative
@@ -52,7 +53,7 @@ def draw(
     check_positive(count=count)
     check_nonnegative(rounds=rounds)
     parts = []
-    for start in range(0, count, CHUNK):
+    for start in watched(range(0, count, CHUNK), "Sampling"):
         size = min(CHUNK, count - start)
         pool, _ = tilt.reference(like, POOL * max(size, 256), generator=generator)
         index = systematic_indices(-values(tilt, pool), max(size, 256), generator=generator)
@@ -97,7 +98,7 @@ def work(tilt: Relative, x: Points, betas: list[float], generator: Rng) -> Value
     """``-Σ (β' - β) s(x_β)`` of chains that follow β, (chains,), float64."""
     s = values(tilt, x)
     total = torch.zeros_like(s, dtype=torch.float64)
-    for here, there in itertools.pairwise(betas):
+    for here, there in watched(list(itertools.pairwise(betas)), "Annealing for log Z"):
         total -= (there - here) * s.double()
         x, s = jumped(tilt, x, s, there, generator)
     return total

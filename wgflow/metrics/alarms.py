@@ -34,6 +34,15 @@ COPIES = 0.05
 FEWEST = 50.0
 """Effective draws from the density below which its shares are not known."""
 
+FAR = 0.15
+"""Nats of KL divergence from the true density beyond which a density is a poor one."""
+
+APART = 2.0
+"""Distances of samples to data, over that of exact samples, beyond which they differ clearly."""
+
+COLD, MUCH_COLDER = 0.1, 2.0
+"""By how much the best-fitting temperature may be off 1, and the factor that makes it poor."""
+
 SOURCES = {
     "density": "the density",
     "samples": "model samples",
@@ -43,12 +52,17 @@ SOURCES = {
 """What has shares of clusters, and all but the first of what lies outside of the data."""
 
 
+GRADES = ("poor", "fair", "")
+"""Of alarms, the gravest first."""
+
+
 class Alarm(NamedTuple):
     """What is wrong with a run, in one sentence.
 
     Attributes:
-        name: ``log_z_gap``, ``bounds``, ``modes``, ``outside``, ``repeats``, ``sandwich``,
-            ``likelihood``, or one of `target_alarms`.
+        name: ``kl``, ``gaussian``, ``distance``, ``temperature``, ``log_z_gap``, ``bounds``,
+            ``modes``, ``outside``, ``repeats``, ``sandwich``, ``likelihood``, or one of
+            `target_alarms`.
         sentence: for people.
         grade: the best that a verdict may be: ``poor`` or ``fair``; empty for a mere remark.
     """
@@ -63,9 +77,15 @@ def alarms(scores: Mapping[str, float]) -> list[Alarm]:
     if not scores:
         return []
     found = [*_bounds(scores), *_modes(scores), *_outside(scores), *_repeats(scores)]
+    found += [*_divergence(scores), *_gaussian(scores), *_distance(scores), *_temperature(scores)]
     found += [*_gap(scores), *_sandwich(scores), *_unknown(scores)]
     found += [Alarm(*said) for said in target_alarms(scores)]
-    return sorted(found, key=lambda alarm: ("poor", "fair", "").index(alarm.grade))
+    return sorted(found, key=lambda alarm: GRADES.index(alarm.grade))
+
+
+def worst(scores: Mapping[str, float]) -> str:
+    """The gravest grade of the alarms of scores: ``poor`` or ``fair``; empty for none."""
+    return min((alarm.grade for alarm in alarms(scores)), key=GRADES.index, default="")
 
 
 def why_unknown(lower: float, upper: float) -> str:
@@ -135,6 +155,45 @@ def _repeats(scores: Mapping[str, float]) -> Iterator[Alarm]:
         )
 
 
+def _divergence(scores: Mapping[str, float]) -> Iterator[Alarm]:
+    kl = scores.get("kl", 0.0)
+    if kl > FAR:
+        sentence = "The learned density is far from the true density: KL(data‖model) is"
+        yield Alarm("kl", f"{sentence} {_within(scores, 'kl')} nats.", "poor")
+
+
+def _gaussian(scores: Mapping[str, float]) -> Iterator[Alarm]:
+    if "kl" in scores or not {"nll", "nll_gaussian"} <= set(scores):
+        return
+    worse = scores["nll"] - scores["nll_gaussian"]
+    if worse > 2 * scores.get("nll_error", 0.0):
+        yield Alarm(
+            "gaussian",
+            f"The held-out negative log-likelihood is {_within(scores, 'nll')} nats per point, "
+            "worse than that of a Gaussian of the same moments: "
+            f"{_within(scores, 'nll_gaussian')}.",
+            "poor",
+        )
+
+
+def _distance(scores: Mapping[str, float]) -> Iterator[Alarm]:
+    floor = scores.get("sliced_w2_floor", 0.0)
+    if floor > 0 and (ratio := scores.get("sliced_w2", 0.0) / floor) > APART:
+        sentence = "Model samples differ clearly from held-out data: their sliced W₂ is"
+        yield Alarm("distance", f"{sentence} {ratio:.3g} × that of exact samples.", "poor")
+
+
+def _temperature(scores: Mapping[str, float]) -> Iterator[Alarm]:
+    best = scores.get("temperature", 1.0)
+    if abs(best - 1) > COLD:
+        shape = "flat" if best < 1 else "steep"
+        yield Alarm(
+            "temperature",
+            f"The energy is too {shape}: its best-fitting temperature is {best:.2g}, not 1.",
+            "fair" if 1 / MUCH_COLDER <= best <= MUCH_COLDER else "poor",
+        )
+
+
 def _gap(scores: Mapping[str, float]) -> Iterator[Alarm]:
     trained, error = _with_error(scores, "log_z_particles")
     held_out, other = _with_error(scores, "log_z_held_out")
@@ -165,6 +224,12 @@ def _unknown(scores: Mapping[str, float]) -> Iterator[Alarm]:
 
 def _with_error(scores: Mapping[str, float], key: str) -> tuple[float, float]:
     return scores.get(key, 0.0), scores.get(f"{key}_error", 0.0)
+
+
+def _within(scores: Mapping[str, float], key: str) -> str:
+    """A score, and its error where there is one."""
+    error = f" ± {scores[f'{key}_error']:.2g}" if f"{key}_error" in scores else ""
+    return f"{_number(scores[key])}{error}"
 
 
 def _number(value: float) -> str:

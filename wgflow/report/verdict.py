@@ -2,13 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 
-from wgflow.metrics.alarms import alarms
+from wgflow.metrics.alarms import APART, FAR, alarms
 from wgflow.report.material import Material
 from wgflow.report.scores import written
 from wgflow.report.template import rounded
 
 GRADES = ("", "good", "fair", "poor")
 DIVERGED = ("rollback", "diverged")
+
+CLOSE = 0.02
+"""Nats of KL divergence up to which a density is a good one."""
+
+BESIDE = 1.3
+"""Distances of samples to data, over that of exact samples, up to which they are good."""
 
 Finding = tuple[str, str]
 """A grade, or none, and a sentence."""
@@ -19,8 +25,7 @@ def verdict(material: Material) -> Finding:
     scores = material.scores or {}
     said = [(alarm.grade, alarm.sentence) for alarm in alarms(scores)]
     findings = [*_given(scores), *_divergence(scores), *_likelihood(scores), *_distance(scores)]
-    findings += _temperature(scores)
-    findings = findings or [("", _ungraded(scores))]
+    findings = findings or ([] if any(g for g, _ in said) else [("", _ungraded(scores))])
     if rollbacks := sum(event.get("event") in DIVERGED for event in material.events):
         times = "once" if rollbacks == 1 else f"{rollbacks} times"
         findings.append(("", f"Training diverged and was rolled back {times}; see Health."))
@@ -41,49 +46,38 @@ def _given(scores: Mapping[str, float]) -> Iterator[Finding]:
 
 
 def _divergence(scores: Mapping[str, float]) -> Iterator[Finding]:
-    if "kl" in scores:
+    if "kl" in scores and scores["kl"] <= FAR:
         words = {
             "good": "is very close to the true density",
             "fair": "is close to the true density, with visible differences",
-            "poor": "is far from the true density",
         }
-        grade, value = _grade(scores["kl"], 0.02, 0.15), written(scores, "kl")
+        grade, value = _grade(scores["kl"], CLOSE), written(scores, "kl")
         yield grade, f"The learned density {words[grade]}: KL(data‖model) is {value} nats."
 
 
 def _likelihood(scores: Mapping[str, float]) -> Iterator[Finding]:
     if "kl" in scores or not {"nll", "nll_gaussian"} <= set(scores):
         return
-    gain = scores["nll_gaussian"] - scores["nll"]
-    worse = gain < -2 * scores.get("nll_error", 0.0)
+    if any(alarm.name == "gaussian" for alarm in alarms(scores)):
+        return
     yield (
-        "poor" if worse else "",
-        f"The held-out negative log-likelihood is {written(scores, 'nll')} nats per point"
-        f"{', worse than' if worse else ';'} that of a Gaussian of the same moments"
-        f"{':' if worse else ' is'} {written(scores, 'nll_gaussian')}.",
+        "",
+        f"The held-out negative log-likelihood is {written(scores, 'nll')} nats per point; that "
+        f"of a Gaussian of the same moments is {written(scores, 'nll_gaussian')}.",
     )
 
 
 def _distance(scores: Mapping[str, float]) -> Iterator[Finding]:
     if "sliced_w2" in scores and scores.get("sliced_w2_floor", 0) > 0:
         ratio = scores["sliced_w2"] / scores["sliced_w2_floor"]
+        if ratio > APART:
+            return
         words = {
             "good": "Model samples are nearly as close to held-out data as exact samples are",
             "fair": "Model samples differ slightly from held-out data",
-            "poor": "Model samples differ clearly from held-out data",
         }
-        grade = _grade(ratio, 1.3, 2.0)
+        grade = _grade(ratio, BESIDE)
         yield grade, f"{words[grade]}: their sliced W₂ is {ratio:.2f} × that of exact samples."
-
-
-def _temperature(scores: Mapping[str, float]) -> Iterator[Finding]:
-    best = scores.get("temperature", 1.0)
-    if abs(best - 1) > 0.1:
-        shape = "flat" if best < 1 else "steep"
-        yield (
-            "fair",
-            f"The energy is too {shape}: its best-fitting temperature is {best:.2f}, not 1.",
-        )
 
 
 def _ungraded(scores: Mapping[str, float]) -> str:
@@ -92,5 +86,5 @@ def _ungraded(scores: Mapping[str, float]) -> str:
     return f"The held-out negative log-likelihood is {written(scores, 'nll')} nats per point."
 
 
-def _grade(value: float, good: float, fair: float) -> str:
-    return "good" if value <= good else "fair" if value <= fair else "poor"
+def _grade(value: float, good: float) -> str:
+    return "good" if value <= good else "fair"

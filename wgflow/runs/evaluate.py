@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wgflow._progress import TooLong, limited
 from wgflow.data.dataset import Dataset
 from wgflow.data.download import data_folder
 from wgflow.data.targets import GaussianMixture
@@ -34,6 +35,9 @@ POINTS = 5_000
 
 IMAGES = 500
 """Points drawn for the scores, of convolutional energies."""
+
+LONGEST = 600.0
+"""Seconds that annealing for log Z may take, each way, where nobody asked for it."""
 
 FEWEST = 12
 """Test images that features are compared on: two halves of six, of which five are neighbours."""
@@ -117,8 +121,14 @@ def normaliser_of(run: Run, wanted: bool | None) -> LogZ | None:
         return run.normaliser if wanted else None
     if run.config.energy.is_expensive:
         return None
-    with contextlib.suppress(ValueError):  # no particles, and no flow that bounds it
-        return run.normaliser
+    try:
+        with limited(LONGEST):
+            return run.normaliser
+    except TooLong as error:
+        log.warning("%s: left out; `--likelihood` takes that time.", error)
+    except ValueError:  # no particles, and no flow that bounds it
+        return None
+    return None
 
 
 def affordable(run: Run, points: int) -> int:

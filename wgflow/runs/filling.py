@@ -9,7 +9,6 @@ from torch import Tensor
 from wgflow._check import check_positive
 from wgflow._random import Rng
 from wgflow._tensor import Points
-from wgflow.config import DTYPES
 from wgflow.data.incomplete import read_incomplete
 from wgflow.runs.run import Run
 from wgflow.runs.uses import check_points
@@ -26,7 +25,7 @@ def read_rows(run: Run, file: Path | str, *, generator: Rng = None) -> Points:
         ValueError: as `wgflow.data.incomplete.read_incomplete`, or points are no vectors.
     """
     x = read_incomplete(Path(file), run.named, generator=generator)
-    return torch.from_numpy(x).to(DTYPES[run.config.dtype])
+    return torch.from_numpy(x).to(run.dtype)
 
 
 def fill(

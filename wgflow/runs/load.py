@@ -88,6 +88,7 @@ def publish(run: Run, out: Path | str) -> None:
         "scale": run.energy.scale,
         "transform": None if run.energy.transform is None else run.energy.transform.state(),
         "event_shape": run.event_shape,
+        "double": run.energy.precision is not None,
         "steps": run.steps,
         "rollbacks": run.rollbacks,
     }
@@ -123,7 +124,8 @@ def _assembled(
     energy = network.build(DataMoments(event_shape, covariance, center)).to(DTYPES[config.dtype])
     load_state(energy, learned["energy"])
     maps = Transform.from_state(learned.get("transform"))
-    rescaled = original(energy, learned["shift"], learned["scale"], maps)
+    precision = DTYPES[config.dtype] if learned.get("double") else None
+    rescaled = original(energy, learned["shift"], learned["scale"], maps, precision)
     particles, held_out = populated
     counted = counts["steps"], counts["rollbacks"]
     schema = _columns(path / folder.COLUMNS)

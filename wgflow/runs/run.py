@@ -19,6 +19,7 @@ from wgflow.data.columns import Columns
 from wgflow.data.dataset import Dataset
 from wgflow.data.gaussian_mixture import fitted
 from wgflow.data.lazy import LazyPoints
+from wgflow.data.memory import check_memory
 from wgflow.data.tables import read_rows
 from wgflow.data.targets import GaussianMixture
 from wgflow.energies.base import Relative, Rescaled, Tilted
@@ -113,6 +114,8 @@ class Run:
             ValueError: there are no particles or no flow, or a number is out of its range.
         """
         check_choice("start", start or STARTS[0], STARTS)
+        size = 3 * self.like(1).nbytes + 8  # parts, all of them, in units of the data; their order
+        check_memory({f"{count} points": count * size})
         if start == "reference" or (start is None and self.tilt is not None and not options):
             like = self.like(1)
             u = from_reference.draw(
@@ -153,7 +156,7 @@ class Run:
             ValueError: columns are missing or there are others, values are not finite numbers or
                 not of the kind of their column, or points have another shape.
         """
-        dtype = DTYPES[self.config.dtype]
+        dtype = self.dtype
         numbers = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
         x = read_rows(source, numbers, self.schema, generator=generator)
         if x.shape[1:] != self.event_shape:
@@ -265,7 +268,7 @@ class Run:
             ValueError: points are no vectors, a column is unknown, a value is none of its
                 column, or no column or all are known.
         """
-        usual = self.dataset.test.mean(0).to(self.like(0))
+        usual = self.dataset.test.mean(0).to(self.dtype)
         return ConditionalDensity(self, *known_row(known, self.named, usual))
 
     def standardise(self, x: Points) -> Points:
@@ -281,8 +284,13 @@ class Run:
         """Standardised points in the units of the data; leading axes may be any."""
         return self.energy.unstandardise(u)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of points in the units of the data."""
+        return self.energy.outer(self.like(0))
+
     def like(self, count: int) -> Tensor:
-        """An empty tensor like ``count`` points."""
+        """An empty tensor like ``count`` standardised points."""
         return torch.empty(count, *self.event_shape, dtype=DTYPES[self.config.dtype])
 
     def mixed_precision(self) -> torch.autocast:

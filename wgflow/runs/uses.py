@@ -16,7 +16,6 @@ from torch import Tensor
 from wgflow._check import check_choice, check_positive
 from wgflow._random import Rng, noise_like, stream
 from wgflow._tensor import Points
-from wgflow.config import DTYPES
 from wgflow.data.arrays import read_array
 from wgflow.data.lazy import PointSource
 from wgflow.data.tables import TABLES
@@ -70,7 +69,7 @@ def read_points(run: Run, file: Path | str, count: int) -> Points:
     """
     if Path(file).suffix.lower() in TABLES:
         return run.read(file, generator=stream(run.config.seed, 7))[:count]
-    x = torch.from_numpy(read_array(Path(file)))[:count].to(DTYPES[run.config.dtype])
+    x = torch.from_numpy(read_array(Path(file)))[:count].to(run.dtype)
     check_points(run, x, str(file))
     return x
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from wgflow._check import check_nonnegative, check_positive
+from wgflow._progress import watched
 from wgflow._random import Rng
 from wgflow.energies.base import Energy
 from wgflow.samplers.base import Sampler
@@ -48,7 +49,8 @@ def draw(
     anchors = x[_order(len(x), generator)[:ANCHORS].to(x.device)]
     jump = Independence(anchors, silverman(anchors))
     parts = []
-    for members in _members(len(x), count, generator).to(x.device).split(chunk):
+    members_of_parts = _members(len(x), count, generator).to(x.device).split(chunk)
+    for members in watched(members_of_parts, "Sampling"):
         state = sampler.init(energy, x[members], generator=generator)
         for _ in range(rounds):
             state, _ = jump.step(energy, state, generator=generator)

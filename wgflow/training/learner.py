@@ -18,6 +18,7 @@ from wgflow.data.transforms import Transform
 from wgflow.distributed.ranks import ALONE, Ranks
 from wgflow.energies.inherit import load_state
 from wgflow.energies.microbatch import microbatched
+from wgflow.training.budget import check_budget
 from wgflow.training.checks import check_device, check_levels, check_patience
 from wgflow.training.loading import batches_of, load_data, moments_of
 from wgflow.training.loop import Step, train
@@ -61,6 +62,7 @@ class Learner:
         dataset = load_data(config)
         network.check_data(dataset)
         check_patience(training.patience, dataset, config)
+        check_budget(config, dataset)
         weights = stream(config.seed, 0)
         order = stream(config.seed, 1, rank=ranks.rank)
         u = dataset.learned
@@ -116,6 +118,7 @@ class Learner:
             if self.dataset.transform is None
             else self.dataset.transform.state(),
             "event_shape": self.dataset.event_shape,
+            "double": self.dataset.precision is not None,
             "best": self.best,
         }
 

@@ -1,0 +1,45 @@
+"""The laws that silent failures are measured on, and what a row is called."""
+
+import pytest
+import torch
+
+from benchmarks.silent import FAR, log_prob, outcome, points
+from wgflow.likelihood.quadrature import Grid, log_z
+
+
+@pytest.mark.parametrize("case", ["defaults", "Cauchy tails"])
+def test_the_density_has_mass_one_but_for_the_tails(case):
+    grid = Grid.box([-40.0, -40.0], [40.0, 40.0], 800)
+    mass = float(log_z(lambda x: -log_prob("eight-gaussians", case, x), grid).exp())
+    # Of a standard Cauchy pair (1 - 2/(pi 40))^2 lies within.
+    expected = 1 - 0.1 * (1 - (1 - 2 / (torch.pi * 40)) ** 2) if case == "Cauchy tails" else 1.0
+    assert mass == pytest.approx(expected, abs=2e-4)
+
+
+def test_a_tenth_of_the_rows_have_tails():
+    x = points("moons", "Cauchy tails", 20_000, generator=torch.Generator().manual_seed(0))
+    # P(|x| > 10 or |y| > 10) of a standard Cauchy pair is .123.
+    share = float((x.abs() > 10).any(1).double().mean())
+    assert abs(share - 0.0123) < 4 * (0.0123 / 20_000) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "right"),
+        ({"alarms": {"temperature": "fair"}}, "right"),
+        ({"kl": 0.8 * FAR}, "between"),
+        ({"kl": 2.0}, "SILENTLY WRONG"),
+        ({"kl": float("nan")}, "SILENTLY WRONG"),
+        ({"kl": 2.0, "alarms": {"temperature": "fair"}}, "remarks, wrong"),
+        ({"kl": 2.0, "alarms": {"kl": "poor"}, "code": 3}, "rings, wrong"),
+        ({"distance": 9.0}, "SILENTLY WRONG"),
+        ({"alarms": {"kl": "poor"}, "code": 3}, "FALSE ALARM"),
+        ({"scored": False, "code": 2, "line": "Error: no."}, "refused or stopped"),
+        ({"scored": False, "code": 2, "line": ""}, "TRACEBACK"),
+        ({"scored": False, "code": 1, "line": "Traceback: KeyError"}, "TRACEBACK"),
+    ],
+)
+def test_outcomes(changes, name):
+    good = {"kl": 0.01, "distance": 1.0, "code": 0, "alarms": {}, "scored": True, "line": ""}
+    assert outcome(good | changes) == name

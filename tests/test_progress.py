@@ -1,0 +1,47 @@
+"""How far work is, and that it is given up where it would take longer than it may."""
+
+import pytest
+
+from wgflow import _progress
+from wgflow._progress import TooLong, duration, limited, watched, watching
+
+
+class Clock:
+    """Seconds that pass by themselves, a second for each look."""
+
+    now = 0.0
+
+    def monotonic(self):
+        self.now += 1.0
+        return self.now
+
+
+def test_work_that_nobody_watches_is_done():
+    assert list(watched(range(3), "work")) == [0, 1, 2]
+
+
+def test_what_is_done_and_what_is_left(monkeypatch):
+    monkeypatch.setattr(_progress, "time", Clock())
+    seen = []
+    with watching(lambda *told: seen.append(told)):
+        assert list(watched("ab", "work")) == ["a", "b"]
+    assert list(watched("cd", "work")) == ["c", "d"]
+    assert seen == [("work", 1, 2, 1.0), ("work", 2, 2, 0.0)]
+
+
+def test_work_that_would_take_too_long_is_given_up(monkeypatch):
+    monkeypatch.setattr(_progress, "time", Clock())
+    with limited(99.0), pytest.raises(TooLong, match=r"work would take 2 min, more than 99 s"):
+        list(watched(range(100), "work"))
+    with limited(100.0):
+        assert len(list(watched(range(100), "work"))) == 100
+    monkeypatch.setattr(_progress, "time", Clock())
+    with limited(2.0):  # too short to be worth giving up
+        assert len(list(watched(range(4), "work"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "0 s"), (99.0, "99 s"), (150.0, "2 min"), (9000.0, "2.5 h")]
+)
+def test_durations(seconds, words):
+    assert duration(seconds) == words
