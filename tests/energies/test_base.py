@@ -9,15 +9,8 @@ from torch import nn
 from torch.autograd import gradcheck
 
 from wgflow.data.targets import Gaussian, GaussianMixture
-from wgflow.energies.base import (
-    Confined,
-    Mixture,
-    Rescaled,
-    Sum,
-    Tempered,
-    check_energy,
-    energy_and_grad,
-)
+from wgflow.energies.base import Mixture, Rescaled, Sum, Tempered, check_energy, energy_and_grad
+from wgflow.energies.confined import Confined
 from wgflow.energies.mlp import MLP, MLPSpec
 from wgflow.likelihood.quadrature import Grid, log_z
 
