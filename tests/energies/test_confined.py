@@ -1,5 +1,6 @@
 """The confinement alone is a law with a known normaliser and exact draws, far from no data."""
 
+import itertools
 import math
 
 import pytest
@@ -37,7 +38,7 @@ def radial(dim, scale, extent):
 
 
 def integral(f, breaks):
-    parts = zip(breaks, breaks[1:], strict=False)
+    parts = itertools.pairwise(breaks)
     return sum(integrate.quad(f, a, b, epsabs=0, epsrel=1e-11, limit=200)[0] for a, b in parts)
 
 
@@ -106,7 +107,8 @@ def test_draws_have_the_law_of_their_density(name):
     x, _ = energy.reference(torch.zeros(1, d, dtype=F64), count, generator=seeded(1))
     r = torch.linalg.vector_norm(x, dim=1)
     density, breaks = radial(d, scale, extent)
-    total, places = integral(density, breaks), torch.quantile(r, torch.linspace(0.05, 0.95, 7))
+    levels = torch.linspace(0.05, 0.95, 7, dtype=F64)
+    total, places = integral(density, breaks), torch.quantile(r, levels)
     for place in places.tolist():
         expected = integral(density, sorted([*(b for b in breaks if b < place), place])) / total
         error = math.sqrt(expected * (1 - expected) / count)

@@ -26,7 +26,7 @@ RIDGE = 0.01
 FARTHEST = 10
 """Points whose distances tell how fast the tail of the data falls."""
 
-NARROWEST = 0.5
+NARROWEST = 0.2
 """Width of the margin around data whose tail falls faster, such as those of bounded support."""
 
 

@@ -20,8 +20,8 @@ from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points, sum_event
 from wgflow.data.targets import GaussianMixture
 from wgflow.energies.base import Energy
-from wgflow.energies.confined import Confined
 from wgflow.energies.conditional import Conditional, Conditioned
+from wgflow.energies.confined import Confined
 from wgflow.flows.base import (
     CHUNK,
     DEFAULT_STEP,
