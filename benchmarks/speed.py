@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from wgflow.config import build
-from wgflow.energies.base import Confined
+from wgflow.energies.confined import Confined
 from wgflow.energies.mlp import MLP, MLPSpec
 from wgflow.energies.unet import ResNet, ResNetSpec
 from wgflow.machine.bench import CHAINS, STEP, Work, in_turn, perceptron, products, steps

@@ -17,8 +17,9 @@ ROOMS = {
     "data": "download foreign memory images frames grids columns lazy transforms gaussianise "
     "tables arrays peek sources missing precision splits targets toys batches incomplete dataset "
     "gaussian_mixture mixtures moments",
-    "energies": "precision microbatch gradient base transformed conditional noise_levels network "
-    "own_module layers principal mlp trunk unet noise_unet mixture noise_mlp joint_space inherit",
+    "energies": "precision microbatch gradient base radial confined transformed conditional "
+    "noise_levels network own_module layers principal mlp trunk unet noise_unet mixture noise_mlp "
+    "joint_space inherit",
     "samplers": "base langevin diffusion kinetic independence particles descent population "
     "flow_map levels",
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference",

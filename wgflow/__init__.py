@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from wgflow.data.arrays import write_points as write_points
     from wgflow.data.batches import Batches as Batches
     from wgflow.energies.base import (
-        Confined as Confined,
         Mixture as Mixture,
         Rescaled as Rescaled,
         Sum as Sum,
         Tempered as Tempered,
         energy_and_grad as energy_and_grad,
     )
+    from wgflow.energies.confined import Confined as Confined
     from wgflow.energies.mlp import MLP as MLP, MLPSpec as MLPSpec
     from wgflow.energies.noise_mlp import NoiseMLPSpec as NoiseMLPSpec
     from wgflow.energies.noise_unet import NoisyUNetSpec as NoisyUNetSpec
@@ -98,7 +98,8 @@ _NAMES = {
     "config.recipes": "configure",
     "data.arrays": "write_points",
     "data.batches": "Batches",
-    "energies.base": "Confined Mixture Rescaled Sum Tempered energy_and_grad",
+    "energies.base": "Mixture Rescaled Sum Tempered energy_and_grad",
+    "energies.confined": "Confined",
     "energies.mlp": "MLP MLPSpec",
     "energies.noise_mlp": "NoiseMLPSpec",
     "energies.noise_unet": "NoisyUNetSpec",

@@ -9,7 +9,14 @@ from problems import F64, seeded
 from wgflow.config import Config, Data, Training
 from wgflow.data import lazy, moments
 from wgflow.data.dataset import load
-from wgflow.data.moments import covariance_of, leading, spectrum_of
+from wgflow.data.moments import (
+    FARTHEST,
+    NARROWEST,
+    covariance_of,
+    extent_of,
+    leading,
+    spectrum_of,
+)
 from wgflow.energies.noise_unet import NoisyUNetSpec
 from wgflow.energies.principal import Principal, knows_moments, principal_of
 from wgflow.schemes import DualScoreMatching
@@ -76,3 +83,66 @@ def full(u):
     """The covariance with its ridge, whatever the number of coordinates."""
     covariance = u[:].flatten(1).double().T.cov(correction=0)
     return covariance + 0.01 * covariance.diagonal().mean() * torch.eye(64, dtype=F64)
+
+
+def by_the_others(u):
+    """Distance of each point from the mean of all others, by their covariance."""
+    kept = ~torch.eye(len(u), dtype=torch.bool)
+    others = [u[k] for k in kept]
+    gaps = [(x - o.mean(0), o.T.cov(correction=0)) for x, o in zip(u, others, strict=True)]
+    return torch.stack([(a @ torch.linalg.solve(c, a)).sqrt() for a, c in gaps])
+
+
+@pytest.mark.parametrize("count", [12, 200])
+def test_the_extent_is_that_by_the_moments_of_the_others(monkeypatch, count):
+    monkeypatch.setattr(lazy, "NUMBERS", 7 * 3)
+    u = torch.randn(count, 3, dtype=F64, generator=seeded(1)) @ torch.randn(3, 3, dtype=F64)
+    u = u - u.mean(0)
+    found = extent_of(u, u.T.cov(correction=0))
+    largest = by_the_others(u).topk(FARTHEST).values
+    assert found.radius == pytest.approx(float(largest[0]))
+    assert found.width == pytest.approx(max(NARROWEST, float(largest[0] - largest[-1])))
+
+
+def test_no_point_is_beyond_the_extent_and_a_heavy_tail_may_go_on():
+    u = torch.tan(math.pi * (torch.rand(1000, 2, dtype=F64, generator=seeded(2)) - 0.5))
+    u = (u - u.mean(0)) / u.std(0)
+    covariance = covariance_of(u)
+    found = extent_of(u, covariance)
+    white = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), u.T, upper=False)
+    assert found.radius >= float(white.square().sum(0).max().sqrt())
+    assert found.width > found.radius / 2  # one as far again costs at most two nats
+
+
+def test_a_bounded_support_has_the_narrowest_margin():
+    u = torch.rand(5000, 2, dtype=F64, generator=seeded(3)) - 0.5
+    assert extent_of(u, covariance_of(u)).width == NARROWEST
+
+
+def test_fewer_points_than_coordinates_bound_nothing():
+    """By the covariance of them all every point is as far as any other, and fresh ones farther."""
+    u, fresh = (torch.randn(20, 60, dtype=F64, generator=seeded(k)) for k in (4, 5))
+    covariance = covariance_of(u)
+    white = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), fresh.T, upper=False)
+    found = extent_of(u, covariance)
+    assert found.radius > float(white.square().sum(0).max().sqrt())
+
+
+def test_the_extent_is_of_mirror_images_and_of_what_is_learned_with_noise():
+    u = torch.randn(400, 1, 2, 2, dtype=F64, generator=seeded(6))
+    u[0, 0, 0, 1] = 9.0
+    covariance = torch.diag(torch.tensor([0.5, 4.0, 1.0, 1.0], dtype=F64))
+    plain = extent_of(u, covariance)
+    assert extent_of(u, covariance, flips=True).radius > plain.radius + 1
+    assert extent_of(u, covariance, noise=3.0).radius > plain.radius + 1
+    center = torch.tensor([[[0.0, 9.0], [0.0, 0.0]]], dtype=F64)
+    assert extent_of(u, covariance, center).radius != plain.radius
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.5])
+def test_a_run_is_confined_to_the_extent_of_its_data(smoothing):
+    config = Config(data=Data("moons", size=500, smoothing=smoothing))
+    learner = Learner.build(config)
+    u = learner.dataset.learned
+    expected = extent_of(u, covariance_of(u), noise=smoothing)
+    assert learner.energy.extent.tolist() == pytest.approx(list(expected))

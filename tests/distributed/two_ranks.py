@@ -10,7 +10,7 @@ from small_runs import CONFIG, Killed, killer
 
 from wgflow.distributed.launch import launched
 from wgflow.distributed.ranks import ALONE, Apart
-from wgflow.energies.base import Confined
+from wgflow.energies.confined import Confined
 from wgflow.errors import Led
 from wgflow.runs.fit import fit, resume
 from wgflow.samplers import MALA

@@ -9,15 +9,8 @@ from torch import nn
 from torch.autograd import gradcheck
 
 from wgflow.data.targets import Gaussian, GaussianMixture
-from wgflow.energies.base import (
-    Confined,
-    Mixture,
-    Rescaled,
-    Sum,
-    Tempered,
-    check_energy,
-    energy_and_grad,
-)
+from wgflow.energies.base import Mixture, Rescaled, Sum, Tempered, check_energy, energy_and_grad
+from wgflow.energies.confined import Confined
 from wgflow.energies.mlp import MLP, MLPSpec
 from wgflow.likelihood.quadrature import Grid, log_z
 
@@ -249,41 +242,3 @@ def test_errors_name_rule_expected_and_got(call, match):
 
 def test_a_good_energy_passes_its_check():
     assert check_energy(quartic, X) is None
-
-
-def covariance(d):
-    a = torch.randn(d, d, generator=torch.Generator().manual_seed(d), dtype=torch.float64)
-    return a @ a.T + 0.1 * torch.eye(d, dtype=torch.float64)
-
-
-@pytest.mark.parametrize("d", [1, 3])
-def test_a_correlated_confinement_is_its_quadratic_form(d):
-    center, scale, c = torch.arange(float(d), dtype=torch.float64), 1.5, covariance(d)
-    energy = Confined(lambda x: x.new_zeros(len(x)), scale, center, c)
-    law = torch.distributions.MultivariateNormal(center, scale**2 * c)
-    x = torch.randn(5, d, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    log_z = d / 2 * math.log(2 * math.pi * scale**2) + float(c.logdet()) / 2
-    torch.testing.assert_close(-energy(x) - log_z, law.log_prob(x))
-
-
-@pytest.mark.parametrize("correlated", [False, True])
-def test_the_reference_of_a_confinement_is_its_law(correlated):
-    count, c = 40_000, covariance(4) if correlated else torch.eye(4, dtype=torch.float64)
-    given = c if correlated else None
-    energy = Confined(lambda x: x.new_zeros(len(x)), 0.7, 2.0, given)
-    like = torch.zeros(1, 1, 2, 2, dtype=torch.float64)
-    x, log_q = energy.reference(like, count, generator=torch.Generator().manual_seed(0))
-    law = torch.distributions.MultivariateNormal(torch.full((4,), 2.0).double(), 0.49 * c)
-    assert x.shape == (count, 1, 2, 2)
-    torch.testing.assert_close(log_q, law.log_prob(x.flatten(1)))
-    u = torch.linalg.solve_triangular(
-        torch.linalg.cholesky(0.49 * c), (x.flatten(1) - 2).T, upper=False
-    )
-    assert (u.mean(1).abs() * math.sqrt(count)).max() < 4
-    second = u @ u.T / count - torch.eye(4)
-    assert (second.abs() * math.sqrt(count / 2)).max() < 4
-
-
-def test_a_confinement_refuses_what_is_not_a_covariance():
-    with pytest.raises(ValueError, match="`covariance` must be a positive definite matrix"):
-        Confined(lambda x: x.sum(1), 1.0, 0.0, -torch.eye(2))

@@ -5,8 +5,10 @@ import torch
 from problems import seeded
 from torch import nn
 
+from wgflow.data.moments import Extent
 from wgflow.energies import gradient
-from wgflow.energies.base import Confined, energy_and_grad
+from wgflow.energies.base import energy_and_grad
+from wgflow.energies.confined import Confined
 from wgflow.energies.gradient import own_gradient, product, pulled_back
 from wgflow.energies.mlp import ACTIVATIONS, MLP, MLPSpec
 
@@ -37,7 +39,9 @@ def test_they_are_those_of_autograd(activation, features, shape):
     covariance = torch.eye(dim, dtype=torch.float64) + 0.3
     x = points(*shape).double()
     center = torch.full(shape, 0.2)
-    for energy in (net, Confined(net, 1.3), Confined(net, 1.3, center, covariance)):
+    # Some of the points are beyond the extent, and others within it.
+    narrow = Confined(net, 1.3, center, covariance, Extent(float(dim) ** 0.5, 0.4))
+    for energy in (net, Confined(net, 1.3), Confined(net, 1.3, center, covariance), narrow):
         own = own_gradient(energy, x)
         assert own is not None
         for got, expected in zip(own, by_autograd(energy, x), strict=True):

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from wgflow.config import to_table
 from wgflow.data.moments import DataMoments
-from wgflow.energies.base import Confined, check_energy, energy_and_grad
+from wgflow.energies.base import check_energy, energy_and_grad
+from wgflow.energies.confined import Confined
 from wgflow.energies.layers import BOUND, Block, Convolutions, bounded, pad, squash
 from wgflow.energies.noise_levels import derivatives
 from wgflow.energies.noise_unet import NoisyUNet, NoisyUNetSpec, clipped

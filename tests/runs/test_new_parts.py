@@ -10,7 +10,8 @@ from problems import seeded
 from torch import Tensor, nn
 
 from wgflow.config import KINDS, Config, Data, Training, dumps, loads
-from wgflow.energies.base import Confined, energy_and_grad
+from wgflow.energies.base import energy_and_grad
+from wgflow.energies.confined import Confined
 from wgflow.energies.network import Network
 from wgflow.metrics.samples import DISTANCES
 from wgflow.report import write_report

@@ -21,7 +21,7 @@ from torch import nn
 from wgflow.config import Data, loads
 from wgflow.data.dataset import TOYS, load as load_data
 from wgflow.data.moments import DataMoments
-from wgflow.energies.base import Confined
+from wgflow.energies.confined import Confined
 from wgflow.energies.mlp import MLPSpec
 from wgflow.errors import Diverged, Interrupted
 from wgflow.likelihood.quadrature import kl, log_density

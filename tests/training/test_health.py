@@ -8,7 +8,7 @@ import torch
 
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import load
-from wgflow.energies.base import Confined
+from wgflow.energies.confined import Confined
 from wgflow.energies.mlp import MLP, MLPSpec
 from wgflow.samplers.langevin import LangevinState
 from wgflow.samplers.particles import Particles

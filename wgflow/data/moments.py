@@ -23,6 +23,12 @@ MORE, PASSES = 10, 3
 RIDGE = 0.01
 """Of the mean variance, added to every direction so that none has nothing."""
 
+FARTHEST = 10
+"""Points whose distances tell how fast the tail of the data falls."""
+
+NARROWEST = 0.2
+"""Width of the margin around data whose tail falls faster, such as those of bounded support."""
+
 
 class Spectrum(NamedTuple):
     """What of a covariance can be kept for little.
@@ -38,6 +44,18 @@ class Spectrum(NamedTuple):
     rest: Tensor
 
 
+class Extent(NamedTuple):
+    """How far points reach, as distances from their mean in whitened coordinates.
+
+    Attributes:
+        radius: R, that of the farthest point.
+        width: w, of the margin beyond it in which more points may be expected.
+    """
+
+    radius: float
+    width: float
+
+
 class DataMoments(NamedTuple):
     """What a network is built for: the shape of standardised points, and moments if known.
 
@@ -46,12 +64,14 @@ class DataMoments(NamedTuple):
         covariance: of flattened points, (d, d), or its leading axes in its place.
         center: mean, (*event).
         families: of a mixture of Gaussians fitted to flattened points; none if it is not known.
+        extent: how far the points reach by that covariance.
     """
 
     event_shape: tuple[int, ...]
     covariance: Tensor | Spectrum | None = None
     center: Tensor | None = None
     families: tuple[Gaussians, ...] = ()
+    extent: Extent | None = None
 
 
 def center_of(dataset: Dataset, u: PointSource, *, flips: bool = False) -> Tensor | None:
@@ -89,6 +109,41 @@ def covariance_of(u: PointSource, *, flips: bool = False) -> Tensor | None:
     covariance = second - mean[:, None] * mean
     ridge = RIDGE * covariance.diagonal().mean()
     return covariance + ridge * torch.eye(d, dtype=torch.float64)
+
+
+def extent_of(
+    u: PointSource,
+    covariance: Tensor,
+    center: Tensor | None = None,
+    *,
+    flips: bool = False,
+    noise: float = 0.0,
+) -> Extent:
+    """How far points reach by their own moments, covariance (d, d) and center (*event) or zero.
+
+    The distance of each point is that by the moments of all others: where n points have about as
+    many coordinates, fresh ones lie far outside of the ellipsoid of these n, and one that alone
+    makes the covariance lies far outside of the rest. Removing one of n points turns r² into
+    ``n r²/(n-1-r²)`` (Sherman and Morrison). The width is the difference between the largest
+    distance and the `FARTHEST`-th largest: a heavy tail goes on far beyond the data.
+
+    Args:
+        flips: whether the points are images and their mirror images.
+        noise: σ of the Gaussian noise with which they are learned.
+    """
+    factor = torch.linalg.cholesky(covariance)
+    mean = factor.new_zeros(()) if center is None else center.double()
+    generator, largest = torch.Generator().manual_seed(0), factor.new_zeros(0)
+    for part in seen(u, torch.arange(len(u)), flips):
+        x = part.double() - mean
+        x = x + noise * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        white = torch.linalg.solve_triangular(factor, x.flatten(1).T, upper=False)
+        largest = torch.cat([largest, white.square().sum(0)])
+        largest = largest.topk(min(FARTHEST, len(largest))).values
+    n = len(u)
+    left = (n - 1 - largest).clamp(min=1 / n)  # what rounding, a ridge or noise may take
+    radii = (n * largest / left).sqrt()
+    return Extent(float(radii[0]), max(NARROWEST, float(radii[0] - radii[-1])))
 
 
 def spectrum_of(covariance: Tensor, count: int) -> Spectrum:

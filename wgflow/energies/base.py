@@ -7,7 +7,6 @@ modules, so that the parameters of their parts are found by an optimiser and fol
 Their constants are kept in double precision and follow the dtype of x.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -19,7 +18,7 @@ from wgflow._check import check_positive
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.data.transforms import Transform
-from wgflow.energies.gradient import WithGradient, own_gradient
+from wgflow.energies.gradient import own_gradient
 from wgflow.energies.microbatch import MicroBatched
 
 Energy = Callable[[Tensor], Tensor]
@@ -161,88 +160,12 @@ class Tempered(nn.Module):
     def __init__(self, energy: Energy, temperature: float) -> None:
         super().__init__()
         check_positive(temperature=temperature)
-        self.energy = _module(energy)
+        self.energy = as_module(energy)
         self.temperature = temperature
 
     def forward(self, x: Points, level: Values | None = None) -> Values:
         """``E(x)/T``."""
         return energy_at(self.energy, x, level) / self.temperature
-
-
-class Confined(WithGradient, nn.Module):
-    """Confinement: ``E(x) + (x-m)ᵀ C⁻¹ (x-m)/(2s²)``, so that ``Z`` is finite from the first step.
-
-    While E is zero this is the energy of ``N(m, s²C)``, which `reference` draws from.
-
-    Args:
-        energy: the free part, growing slower than quadratically.
-        scale: ``s``, in the units of x, or a pure number with ``covariance``.
-        center: ``m``, default the origin.
-        covariance: ``C`` of flattened events, (d, d), positive definite; default the identity.
-    """
-
-    center: Tensor
-    whitener: Tensor | None
-
-    def __init__(
-        self,
-        energy: Energy,
-        scale: float,
-        center: Tensor | float = 0.0,
-        covariance: Tensor | None = None,
-    ) -> None:
-        super().__init__()
-        check_positive(scale=scale)
-        self.energy = _module(energy)
-        self.scale = scale
-        self.register_buffer("center", torch.as_tensor(center, dtype=torch.float64))
-        self.register_buffer("whitener", None if covariance is None else _whitener(covariance))
-
-    def forward(self, x: Points) -> Values:
-        """``E(x) + (x-m)ᵀ C⁻¹ (x-m)/(2s²)``."""
-        u = (x - self.center.to(x.dtype)).flatten(1)
-        if self.whitener is not None:
-            u = u @ self.whitener.to(x.dtype).T
-        return self.energy(x) + u.square().sum(1) / (2 * self.scale**2)
-
-    def value_and_grad(self, x: Points) -> tuple[Values, Points] | None:
-        """With ``∇E(x) + C⁻¹(x-m)/s²``, if the free part knows its gradient."""
-        if (free := own_gradient(self.energy, x)) is None:
-            return None
-        u = slope = (x - self.center.to(x.dtype)).flatten(1)
-        if self.whitener is not None:
-            whitener = self.whitener.to(x.dtype)
-            u = u @ whitener.T
-            slope = u @ whitener
-        value = free[0] + u.square().sum(1) / (2 * self.scale**2)
-        return value, free[1].add(slope.view(x.shape), alpha=1 / self.scale**2)
-
-    def reference(
-        self, like: Tensor, count: int, *, generator: Rng = None
-    ) -> tuple[Points, Values]:
-        """``count`` draws of ``N(m, s²C)`` shaped like the points of ``like``, and its log."""
-        d = like[0].numel()
-        u = torch.randn(count, d, generator=generator, device=like.device, dtype=like.dtype)
-        log_norm = d * math.log(self.scale * math.sqrt(2 * math.pi))
-        noise = u
-        if self.whitener is not None:
-            w = self.whitener.double()
-            noise = torch.linalg.solve_triangular(w, u.T.double(), upper=False).T.to(u)
-            log_norm -= float(w.diagonal().log().sum())
-        x = self.center.to(like.dtype) + self.scale * noise.reshape(count, *like.shape[1:])
-        return x, -u.square().sum(1) / 2 - log_norm
-
-
-def _whitener(covariance: Tensor) -> Tensor:
-    """Lower triangular W with ``WᵀW = C⁻¹``; ValueError unless C is positive definite."""
-    factor, info = torch.linalg.cholesky_ex(torch.as_tensor(covariance, dtype=torch.float64))
-    if int(info) or covariance.ndim != 2:
-        raise ValueError(
-            "`covariance` must be a positive definite matrix: "
-            f"got one of shape {tuple(covariance.shape)} that is not."
-        )
-    eye = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
-    return torch.linalg.solve_triangular(factor, eye, upper=False)
 
 
 class Rescaled(nn.Module):
@@ -268,7 +191,7 @@ class Rescaled(nn.Module):
         precision: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.energy = _module(energy)
+        self.energy = as_module(energy)
         self.precision = precision
         self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float64))
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float64))
@@ -332,11 +255,12 @@ class Callback(nn.Module):
         return energy_at(self.function, x, level)
 
 
-def _module(energy: Energy) -> nn.Module:
+def as_module(energy: Energy) -> nn.Module:
+    """An energy as a module."""
     return energy if isinstance(energy, nn.Module) else Callback(energy)
 
 
 def _parts(energies: Sequence[Energy]) -> nn.ModuleList:
     if not energies:
         raise ValueError("`energies` must be at least one: got none.")
-    return nn.ModuleList(_module(energy) for energy in energies)
+    return nn.ModuleList(as_module(energy) for energy in energies)

@@ -20,7 +20,7 @@ ACTIVATIONS = {"silu": nn.SiLU, "gelu": nn.GELU, "softplus": nn.Softplus, "tanh"
 
 @dataclass(frozen=True)
 class MLPSpec(ConfinedNetwork):
-    """An `MLP`, confined with the covariance C of the standardised data.
+    """An `MLP`, confined by the covariance C and the extent of the standardised data.
 
     With ``s = 1 + √(2/d)`` the confinement is wider than a Gaussian of that covariance by 0.6
     (d = 2) to 2 nats of relative entropy, so the start does not move away from the data as the
@@ -39,6 +39,7 @@ class MLPSpec(ConfinedNetwork):
     """
 
     needs_moments: ClassVar[bool] = True
+    needs_extent: ClassVar[bool] = True
 
     width: int = 128
     depth: int = 2
@@ -64,7 +65,7 @@ class MLPSpec(ConfinedNetwork):
     def build(
         self, moments: DataMoments, *, mixed: bool = False, generator: Rng = None
     ) -> nn.Module:
-        """``E(u) + (u-m)ᵀC⁻¹(u-m)/(2s²)``."""
+        """``E(u)`` and its confinement."""
         return self.confine(MLP(moments.event_shape, self, generator=generator), moments)
 
 

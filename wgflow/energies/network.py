@@ -11,7 +11,7 @@ from wgflow._check import check_positive
 from wgflow._random import Rng
 from wgflow.data.dataset import Dataset
 from wgflow.data.moments import DataMoments
-from wgflow.energies.base import Confined
+from wgflow.energies.confined import Confined
 from wgflow.energies.noise_levels import NoiseLevels
 
 
@@ -21,6 +21,9 @@ class Network(ABC):
 
     needs_moments: ClassVar[bool] = False
     """Whether `build` wants the mean and the covariance of the data."""
+
+    needs_extent: ClassVar[bool] = False
+    """Whether it wants to know how far the data reach too."""
 
     needs_mixture: ClassVar[bool] = False
     """Whether it wants a mixture of Gaussians of the data too."""
@@ -78,7 +81,7 @@ class Network(ABC):
 
 @dataclass(frozen=True)
 class ConfinedNetwork(Network):
-    """A free part, zero at first, plus a confinement ``uᵀC⁻¹u/(2s²)``.
+    """A free part, zero at first, plus a confinement, `wgflow.energies.confined.Confined`.
 
     Args:
         confinement: s; None for the network's own.
@@ -96,13 +99,13 @@ class ConfinedNetwork(Network):
             check_positive(confinement=self.confinement)
 
     def confine(self, free: nn.Module, moments: DataMoments) -> nn.Module:
-        """The free part with the confinement ``(u-m)ᵀC⁻¹(u-m)/(2s²)``, unless unconfined.
+        """The free part with the confinement of the moments and the extent, unless unconfined.
 
         By default ``s = 1 + √(2/d)``. With leading axes in place of C, C is the identity.
         """
         if not self.confined:
             return free
-        shape, covariance, center, _ = moments
+        shape, covariance, center, _, extent = moments
         scale = self.confinement or 1 + math.sqrt(2 / math.prod(shape))
         full = covariance if isinstance(covariance, Tensor) else None
-        return Confined(free, scale, 0.0 if center is None else center, full)
+        return Confined(free, scale, 0.0 if center is None else center, full, extent)

@@ -28,6 +28,7 @@ class OwnModuleSpec(ConfinedNetwork):
     """
 
     needs_moments: ClassVar[bool] = True
+    needs_extent: ClassVar[bool] = True
 
     def around(self, module: nn.Module | None) -> Network:
         """The network with a copy of the module. Raises ValueError without one."""
@@ -57,5 +58,5 @@ class _Around(OwnModuleSpec):
     def build(
         self, moments: DataMoments, *, mixed: bool = False, generator: Rng = None
     ) -> nn.Module:
-        """``E(u) + (u-m)ᵀC⁻¹(u-m)/(2s²)``, or the module alone."""
+        """The module with its confinement, or the module alone."""
         return self.confine(self.module, moments)

@@ -20,7 +20,8 @@ from wgflow._check import check_choice, check_positive
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.data.moments import DataMoments
-from wgflow.energies.base import Confined, Tempered, energy_at
+from wgflow.energies.base import Tempered, energy_at
+from wgflow.energies.confined import Confined
 from wgflow.energies.layers import (
     Attention,
     Convolutions,

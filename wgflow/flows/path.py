@@ -19,8 +19,9 @@ from wgflow._check import check_nonnegative, check_positive
 from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points, sum_event
 from wgflow.data.targets import GaussianMixture
-from wgflow.energies.base import Confined, Energy
+from wgflow.energies.base import Energy
 from wgflow.energies.conditional import Conditional, Conditioned
+from wgflow.energies.confined import Confined
 from wgflow.flows.base import (
     CHUNK,
     DEFAULT_STEP,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wgflow.config import DTYPES, Config, dumps, loads
 from wgflow.data.columns import Columns
-from wgflow.data.moments import LARGEST, DataMoments
+from wgflow.data.moments import LARGEST, DataMoments, Extent
 from wgflow.data.transforms import Transform
 from wgflow.distributed.islands import carries, join
 from wgflow.energies.inherit import load_state
@@ -121,7 +121,9 @@ def _assembled(
     center = None if learned["shift"].ndim else torch.zeros(event_shape)
     # In full precision, whatever it was trained in: log Z and acceptance need the digits.
     network = config.energy.around(module)
-    energy = network.build(DataMoments(event_shape, covariance, center)).to(DTYPES[config.dtype])
+    extent = Extent(1.0, 1.0) if network.needs_extent and covariance is not None else None
+    moments = DataMoments(event_shape, covariance, center, extent=extent)
+    energy = network.build(moments).to(DTYPES[config.dtype])
     load_state(energy, learned["energy"])
     maps = Transform.from_state(learned.get("transform"))
     precision = DTYPES[config.dtype] if learned.get("double") else None

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from wgflow._random import Rng
-from wgflow.energies.base import Confined, Energy, HasReference
+from wgflow.energies.base import Energy, HasReference
+from wgflow.energies.confined import Confined
 from wgflow.energies.microbatch import full_batch
 from wgflow.samplers import Sampler
 from wgflow.samplers.particles import Particles

@@ -66,7 +66,7 @@ class Learner:
         weights = stream(config.seed, 0)
         order = stream(config.seed, 1, rank=ranks.rank)
         u = dataset.learned
-        moments = moments_of(network, dataset, u, flips=config.data.flips)
+        moments = moments_of(network, dataset, u, config.data)
         energy = network.build(moments, mixed=config.dtype == MIXED, generator=weights)
         energy = energy.to(device, DTYPES[config.dtype])
         optimizer = optimizer_of(energy, training)

@@ -2,17 +2,17 @@
 
 from dataclasses import replace
 
-from torch import Generator
+from torch import Generator, Tensor
 
 from wgflow._random import noise_like, stream
 from wgflow._tensor import Points
-from wgflow.config import DTYPES, Config
+from wgflow.config import DTYPES, Config, Data
 from wgflow.data import dataset as data
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import Dataset
 from wgflow.data.lazy import PointSource
 from wgflow.data.mixtures import stacked
-from wgflow.data.moments import DataMoments, center_of, covariance_of, leading
+from wgflow.data.moments import DataMoments, center_of, covariance_of, extent_of, leading
 from wgflow.energies.network import Network
 
 
@@ -49,11 +49,12 @@ def _smoothed(dataset: Dataset, x: Points, config: Config, number: int) -> Point
     return dataset.unstandardise(dataset.standardise(x) + sigma * noise)
 
 
-def moments_of(network: Network, dataset: Dataset, u: PointSource, *, flips: bool) -> DataMoments:
+def moments_of(network: Network, dataset: Dataset, u: PointSource, data: Data) -> DataMoments:
     """Shape and, if a network needs them, moments of the standardised points u.
 
     With flips, of images and their mirror images.
     """
+    flips = data.flips
     if not network.needs_moments:
         return DataMoments(dataset.event_shape)
     covariance = covariance_of(u, flips=flips)
@@ -65,7 +66,10 @@ def moments_of(network: Network, dataset: Dataset, u: PointSource, *, flips: boo
         held = dataset.validation
         unseen = None if held is None else dataset.standardise(held)
         families = tuple(stacked(u, unseen))
-    return DataMoments(dataset.event_shape, covariance, center, families)
+    extent = None
+    if network.needs_extent and isinstance(covariance, Tensor):
+        extent = extent_of(u, covariance, center, flips=flips, noise=data.smoothing)
+    return DataMoments(dataset.event_shape, covariance, center, families, extent)
 
 
 def batches_of(
