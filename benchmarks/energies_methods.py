@@ -87,7 +87,8 @@ class AnnealedChains:
         chains = chains_at(problem, drawn(problem, particles, generator))
         step = chains.x.new_tensor(first_step(chains.x.shape[1]))
         frozen = len(betas) - max(1, round(len(betas) * self.rest / 2))
-        moves = Moves(step, factor_of(chains.start_grad, chains.start.new_zeros(particles)))
+        equal = chains.start.new_zeros(particles)
+        moves = Moves(step, factor_of(chains.x, chains.start_grad, equal), self.leapfrog)
         for k, beta in enumerate(betas):
             chains, moves = self._moved(problem, chains, beta, moves, k < frozen, generator)
         return Sampled(chains.x, UNKNOWN, math.nan)
@@ -109,11 +110,9 @@ class AnnealedChains:
     ) -> tuple[Chains, Moves]:
         if adapt:
             equal = torch.zeros(len(chains.x), dtype=torch.float64)
-            moves = moves._replace(factor=factor_of(chains.grad(beta), equal))
+            moves = moves._replace(factor=factor_of(chains.x, chains.grad(beta), equal))
         for _ in range(self.moves):
-            chains, acceptance = moved(
-                problem, chains, beta, moves, leapfrog=self.leapfrog, generator=generator
-            )
+            chains, acceptance = moved(problem, chains, beta, moves, generator=generator)
             if adapt:
                 change = torch.exp(RATE * (acceptance.mean() - ACCEPTANCE))
                 moves = moves._replace(step=moves.step * change)

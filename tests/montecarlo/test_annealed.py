@@ -2,26 +2,17 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 from problems import F64, double, seeded, z_score
 
 from wgflow.data.targets import Gaussian, GaussianMixture
-from wgflow.montecarlo.annealed import (
-    AnnealedSMC,
-    Schedule,
-    at,
-    both_ways,
-    drawn,
-    halves,
-    log_mean,
-    resampled,
-    reverse,
-    works,
-)
+from wgflow.montecarlo.annealed import AnnealedSMC, halves, resampled
 from wgflow.montecarlo.base import Counted, Problem, run
-from wgflow.montecarlo.bridge import Moves, chains_at, factor_of, log_weights
+from wgflow.montecarlo.both_ways import at, log_mean
+from wgflow.montecarlo.bridge import chains_at, factor_of, log_weights
 from wgflow.storage.checkpoint import load, save
 
 START = Gaussian(torch.zeros(2), 9 * torch.eye(2))
@@ -132,91 +123,39 @@ def test_chains_on_record_moved_by_the_gradients_of_the_other_half():
     new = after.schedule.betas[-1]
     weights = log_weights(before.chains, 0.0, new)
     second = slice(150, 300)
-    expected = factor_of(before.chains.grad(new)[second], weights[second])
+    chains = before.chains
+    expected = factor_of(chains.x[second], chains.grad(new)[second], weights[second])
     torch.testing.assert_close(after.schedule.moves[-1].factor, expected)
     torch.testing.assert_close(after.log_weight, weights)
 
 
 def test_steps_settle_at_the_acceptance():
-    path = list(states(AnnealedSMC(300, 0.95, 2), problem(), seeded(0)))
+    path = list(states(AnnealedSMC(300, 0.95, 2, rounds=1), problem(), seeded(0)))
     late = [float(s.acceptance) for s in path[len(path) // 2 :]]
     assert sum(late) / len(late) == pytest.approx(0.6, abs=0.1)
 
 
-def narrow(scale):
-    """``N(m, s²I)`` unnormalised, from which exact draws begin the way back."""
-    return Gaussian(double([0.5, 0.0]), scale**2 * torch.eye(2))
+def ring(x):
+    """A thin ring, along which energies are forgotten slowly by short moves."""
+    return 200 * (x.square().sum(1) - 4).square() + x[:, 0]
 
 
-PATH = Schedule(
-    [0.0, 0.03, 0.2, 1.0],
-    [Moves(double(s), double([1.0, 1.0]), n) for s, n in ((9.0, 9), (2.0, 1), (1.0, 3), (9.0, 9))],
-)
-END = narrow(0.8)
+def test_trajectories_grow_where_energies_are_not_forgotten_and_shrink_back():
+    method = AnnealedSMC(200, 0.8, 1, rounds=1, longest=4)
+    path = [s.leapfrog for s in states(method, problem(ring), seeded(0))]
+    assert max(path) > 1
+    assert max(path) <= 4
+    assert all(abs(a - b) <= 1 for a, b in pairwise(path))
+    easy = [s.leapfrog for s in states(AnnealedSMC(200, 0.8, 9), problem(GAUSSIAN), seeded(0))]
+    assert easy[-1] == 1
 
 
-def ends(p, model, count, seed):
-    """Works down and up of exact draws of both ends."""
-    g = seeded(seed)
-    start = chains_at(p, drawn(p, count, g))
-    x = model.sample(count, dtype=F64, generator=g)
-    down = works(p, start, PATH, leapfrog=2, generator=g)
-    up = works(p, chains_at(p, x), reverse(PATH), leapfrog=2, generator=g)
-    return down, up
-
-
-def test_works_obey_jarzynski_both_ways():
-    """``E[e^W] = Z/Z_0`` down and ``E[e^W'] = Z_0/Z`` up."""
-    down, up = ends(problem(END), END, 20_000, 0)
-    gap = END.log_z - START.log_z
-    assert abs(float(z_score((down - gap).exp(), 1.0))) < 4
-    assert abs(float(z_score((up + gap).exp(), 1.0))) < 4
-    assert float(down.std()) > 0.3
-
-
-def test_works_obey_crooks():
-    """``E[f(W) e^W] = Z/Z_0 E'[f(-W')]``, so for every window of works."""
-    down, up = ends(problem(END), END, 20_000, 1)
-    gap = END.log_z - START.log_z
-    for low, high in [(-9, -1), (-1, -0.3), (-0.3, 0), (0, 0.5), (0.5, 9)]:
-        forth, back = down - gap, -up - gap
-        one = forth.exp() * ((forth > low) & (forth < high))
-        other = ((back > low) & (back < high)).double()
-        error = math.sqrt(float(one.var() + other.var()) / 20_000)
-        assert abs(float(one.mean() - other.mean())) < 4 * error
-
-
-def test_both_ways_brackets_the_known_ratio():
-    p, g = problem(END), seeded(3)
-    model = chains_at(p, END.sample(2000, dtype=F64, generator=g))
-    found = both_ways(p, model, PATH, generator=g)
-    assert abs(found.value - END.log_z) < 4 * found.error < 0.2
-    assert found.lower < found.value + found.error
-    assert found.upper > found.value - found.error
-
-
-def test_a_start_outside_the_support_is_told():
-    def far(x):
-        return torch.where((x > 50).all(1), 0 * x.sum(1), math.inf)
-
-    p = problem(far)
-    with pytest.raises(ValueError, match="`start` must cover the support of the energy"):
-        both_ways(p, chains_at(p, double([[51.0, 51.0]] * 3)), PATH, generator=seeded(0))
-
-
-def test_the_way_back_mirrors_the_way_there():
-    back = reverse(PATH)
-    assert back.betas == [1.0, 0.2, 0.03, 0.0]
-    assert [float(m.step) for m in back.moves] == [9.0, 1.0, 2.0, 9.0]
-    assert reverse(back) == PATH
-
-
-def test_works_of_one_change_are_its_weights():
-    """Nothing moves: importance sampling."""
-    p = problem()
-    chains = chains_at(p, START.sample(9, dtype=F64, generator=seeded(0)))
-    total = works(p, chains, Schedule([0.0, 1.0], PATH.moves[:2]))
-    torch.testing.assert_close(total, START(chains.x) - MODES(chains.x))
+def test_moves_on_record_are_those_that_were_made():
+    """Each evaluates V at all particles once a leapfrog step."""
+    p = problem(ring)
+    *_, end = states(AnnealedSMC(200, 0.8, 3, rounds=4, longest=5), p, seeded(0))
+    moves = end.schedule.moves
+    assert p.energy.evaluations == 200 * (1 + sum(m.made * m.leapfrog for m in moves))
 
 
 def test_resumed_equals_uninterrupted(tmp_path):
@@ -275,6 +214,7 @@ REFUSED = [
     ({"particles": 0}, "`particles` must be > 0 and finite: got 0"),
     ({"particles": 3}, "`particles` must be ≥ 4: got 3"),
     ({"moves": 0}, "`moves` must be > 0 and finite: got 0"),
+    ({"longest": 0}, "`longest` must be > 0 and finite: got 0"),
     ({"leapfrog": 0}, "`leapfrog` must be > 0 and finite: got 0"),
     ({"relative_ess": 1.0}, r"`relative_ess` must be in \(0, 1\): got 1.0"),
     ({"whole": 1.5}, "`whole` must be between 0 and 1: got 1.5"),

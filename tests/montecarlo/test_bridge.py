@@ -47,11 +47,11 @@ def box(x):
     return torch.where(outside, math.inf, 0 * (1 - x.square()).sqrt().sum(1))
 
 
-def after(p, x, beta, moves, times, **options):
+def after(p, x, beta, moves, times):
     """Positions after some moves, and acceptance probabilities of the last."""
     chains, g = chains_at(p, x), seeded(1)
     for _ in range(times):
-        chains, acceptance = moved(p, chains, beta, moves, generator=g, **options)
+        chains, acceptance = moved(p, chains, beta, moves, generator=g)
     return chains, acceptance
 
 
@@ -66,8 +66,8 @@ def standard(u):
 def test_moves_leave_the_law_at_every_beta(beta, factor, leapfrog):
     law = between(beta)
     x = law.sample(20_000, dtype=F64, generator=seeded(0))
-    moves = Moves(double(0.8), factor)
-    chains, acceptance = after(problem(), x, beta, moves, 10, leapfrog=leapfrog)
+    moves = Moves(double(0.8), factor, leapfrog)
+    chains, acceptance = after(problem(), x, beta, moves, 10)
     u = (chains.x - law.mean) @ law.whiten.T
     assert z_score(standard(u), 0).abs().max() < 4
     assert 0.3 < float(acceptance.mean()) < 0.995
@@ -77,8 +77,8 @@ def test_moves_leave_the_law_at_every_beta(beta, factor, leapfrog):
 @pytest.mark.parametrize("leapfrog", [1, 3])
 def test_a_law_on_a_box_stays_uniform(leapfrog):
     x = 2 * torch.rand(20_000, 2, dtype=F64, generator=seeded(0)) - 1
-    moves = Moves(double(0.7), double([1.0, 1.0]))
-    chains, acceptance = after(problem(box), x, 1.0, moves, 10, leapfrog=leapfrog)
+    moves = Moves(double(0.7), double([1.0, 1.0]), leapfrog)
+    chains, acceptance = after(problem(box), x, 1.0, moves, 10)
     y = chains.x
     assert z_score(torch.cat([y, y**2 - 1 / 3, y**4 - 1 / 5], 1), 0).abs().max() < 4
     assert 0.1 < float(acceptance.mean()) < 0.9
@@ -115,7 +115,7 @@ def test_long_forces_are_cut_and_others_are_not():
 def test_what_is_known_of_moved_chains_is_right_and_was_evaluated_once():
     p = problem()
     start = chains_at(p, START.sample(50, dtype=F64, generator=seeded(0)))
-    chains, _ = moved(p, start, 0.3, Moves(double(1.0), FULL), leapfrog=3, generator=seeded(1))
+    chains, _ = moved(p, start, 0.3, Moves(double(1.0), FULL, 3), generator=seeded(1))
     assert p.energy.evaluations == 50 * (1 + 3)
     for found, again in zip(chains, chains_at(p, chains.x), strict=True):
         torch.testing.assert_close(found, again)
@@ -145,7 +145,7 @@ def relative(factor, covariance):
 def test_the_factor_of_a_gaussian_is_that_of_its_covariance():
     law = Gaussian(double([1.0, 2.0, 3.0]), COVARIANCE)
     x = law.sample(20_000, dtype=F64, generator=seeded(0))
-    found = relative(factor_of(evaluated(law, x)[1], NONE), COVARIANCE)
+    found = relative(factor_of(x, evaluated(law, x)[1], NONE), COVARIANCE)
     assert float((found - torch.eye(3)).abs().max()) < 4 * math.sqrt(2 / 20_000)
 
 
@@ -153,28 +153,28 @@ def test_weights_count_in_the_factor():
     wide = Gaussian(torch.zeros(3), 1.7 * COVARIANCE)
     law = Gaussian(torch.zeros(3), COVARIANCE)
     x = wide.sample(20_000, dtype=F64, generator=seeded(0))
-    found = relative(factor_of(evaluated(law, x)[1], wide(x) - law(x)), COVARIANCE)
+    found = relative(factor_of(x, evaluated(law, x)[1], wide(x) - law(x)), COVARIANCE)
     assert float((found - torch.eye(3)).abs().max()) < 0.07
 
 
 def test_of_separate_modes_the_factor_is_that_of_the_covariance_within():
     law = GaussianMixture(double([[-9.0, 0.0], [9.0, 5.0]]), 0.5, weights=[0.3, 0.7])
     x = law.sample(20_000, dtype=F64, generator=seeded(0))
-    found = relative(factor_of(evaluated(law, x)[1], NONE), 0.25 * torch.eye(2, dtype=F64))
+    found = relative(factor_of(x, evaluated(law, x)[1], NONE), 0.25 * torch.eye(2, dtype=F64))
     assert float((found - torch.eye(2)).abs().max()) < 0.05
 
 
 def test_one_steep_place_does_not_hold_all_chains():
     grad = torch.randn(2000, 2, dtype=F64, generator=seeded(0))
     grad[0] = 1e9
-    factor = factor_of(grad, torch.zeros(2000, dtype=F64))
+    factor = factor_of(9 * grad, grad, torch.zeros(2000, dtype=F64))
     assert float((factor @ factor.T).diagonal().min()) > 0.85
 
 
 def test_above_a_thousand_coordinates_the_factor_is_a_diagonal():
     scale = torch.linspace(0.1, 10, 1001, dtype=F64)
     grad = torch.randn(400, 1001, dtype=F64, generator=seeded(0)) / scale
-    factor = factor_of(grad, torch.zeros(400, dtype=F64))
+    factor = factor_of(9 * scale**2 * grad, grad, torch.zeros(400, dtype=F64))
     assert factor.shape == (1001,)
     torch.testing.assert_close(factor, scale, rtol=0.25, atol=0)
     assert float((factor / scale).mean()) == pytest.approx(1, abs=0.01)
@@ -182,9 +182,17 @@ def test_above_a_thousand_coordinates_the_factor_is_a_diagonal():
 
 @pytest.mark.parametrize("grad", [torch.randn(10, 50, generator=seeded(0)), torch.zeros(10, 3)])
 def test_the_factor_exists_with_few_particles_and_without_forces(grad):
-    factor = factor_of(grad, torch.zeros(10, dtype=F64))
-    assert factor.isfinite().all()
-    assert (torch.linalg.eigvalsh(factor.double() @ factor.double().T) > 0).all()
+    for x in (torch.randn(grad.shape, generator=seeded(1)), torch.ones(grad.shape)):
+        factor = factor_of(x, grad, torch.zeros(10, dtype=F64))
+        assert factor.isfinite().all()
+        assert (torch.linalg.eigvalsh(factor.double() @ factor.double().T) > 0).all()
+
+
+def test_where_the_energy_is_level_moves_are_of_the_width_of_the_space():
+    """On ``[-2, 2] × [-1/2, 1/2]`` a coordinate has no force, and so the variance for ``F⁻¹``."""
+    x = (torch.rand(20_000, 2, dtype=F64, generator=seeded(0)) - 0.5) * double([4.0, 1.0])
+    found = factor_of(x, torch.zeros_like(x), NONE)
+    torch.testing.assert_close(found.square(), torch.diag(x.var(0)), rtol=1e-3, atol=1e-12)
 
 
 def fraction_at(chains, log_weight, old, new):

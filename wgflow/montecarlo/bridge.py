@@ -66,12 +66,14 @@ class Moves(NamedTuple):
     Attributes:
         step: the step size η of Hamiltonian dynamics in whitened units, a scalar.
         factor: L of `factor_of`, (d, d), or (d,) for a diagonal.
-        rounds: how often so many moves were made.
+        leapfrog: leapfrog steps of a move.
+        made: number of moves that were made.
     """
 
     step: Tensor
     factor: Tensor
-    rounds: int = 1
+    leapfrog: int = 1
+    made: int = 1
 
     def whiten(self, grad: Points) -> Points:
         """``Lᵀg``."""
@@ -108,13 +110,7 @@ def point(x: Tensor) -> str:
 
 
 def moved(
-    problem: Problem,
-    chains: Chains,
-    beta: float,
-    moves: Moves,
-    *,
-    leapfrog: int = 1,
-    generator: Rng = None,
+    problem: Problem, chains: Chains, beta: float, moves: Moves, *, generator: Rng = None
 ) -> tuple[Chains, Values]:
     """One Hamiltonian move of every chain, exact for ``e^{-E_β}``; and acceptance probabilities.
 
@@ -127,7 +123,7 @@ def moved(
     step = moves.step * torch.exp(SPREAD * (2 * uniform.to(chains.x) - 1))
     first = momentum = noise_like(chains.x, generator=generator)
     here, force = chains, tamed(moves.whiten(chains.grad(beta)), step)
-    for _ in range(leapfrog):
+    for _ in range(moves.leapfrog):
         momentum = momentum - step / 2 * force
         here = chains_at(problem, here.x + step * moves.colour(momentum))
         force = tamed(moves.whiten(here.grad(beta)), step)
@@ -176,29 +172,42 @@ def next_beta(
     return max(low, math.nextafter(old, 1.0)) if low > old else high
 
 
-def factor_of(grad: Points, log_weight: Tensor) -> Tensor:
+def factor_of(x: Points, grad: Points, log_weight: Tensor) -> Tensor:
     """L with ``LLᵀ = F⁻¹``, ``F = Σ w ∇E ∇Eᵀ`` of a weighted population, (d, d).
 
     F is the mean curvature of E: on a Gaussian its inverse covariance, as the covariance would
     be, but on separate modes that *within* them (Titsias 2023). F is shrunk towards its diagonal
     by ``d/(d + n_eff)``, the order of its error; above a thousand coordinates it is the diagonal,
     (d,). Long gradients are cut at `OUTLYING` times the median length.
+
+    By the inequality of Cramér and Rao ``F_ii`` is not below one over the variance of ``x_i`` in
+    laws of a smooth density. What is missing there is added: between walls, where E is level, F
+    is zero, and moves are of the width of the space.
     """
     w, d = log_weight.double().softmax(0), grad.shape[1]
     length = grad.double().norm(dim=1, keepdim=True)
     longest = (OUTLYING * length.median()).clamp(min=1e-30)
     g = grad.double() * (longest / length.clamp(min=1e-30)).clamp(max=1)
     diagonal = w @ g.square()
-    diagonal = diagonal + 1e-9 * diagonal.mean() + 1e-30
+    missing = (_precision(x, w) - diagonal).clamp(min=0)
+    diagonal = diagonal + missing + 1e-9 * diagonal.mean() + 1e-30
     if d > 1000:
         return diagonal.rsqrt().to(grad)
     share = d / (d + float(effective_fraction(log_weight.double())) * len(w))
-    fisher = (1 - share) * (w[:, None] * g).T @ g + torch.diag(share * diagonal)
+    fisher = (1 - share) * ((w[:, None] * g).T @ g + torch.diag(missing))
+    fisher = fisher + torch.diag(share * diagonal)
     fisher = fisher + 1e-9 * torch.diag(diagonal)
     # F = M Mᵀ, so that L = M^{-T}.
     root = torch.linalg.cholesky(fisher)
     eye = torch.eye(d, dtype=root.dtype, device=root.device)
     return torch.linalg.solve_triangular(root.mT, eye, upper=True).to(grad)
+
+
+def _precision(x: Points, w: Tensor) -> Tensor:
+    """One over the variance of each coordinate, (d,), float64; 0 where all points are copies."""
+    x = x.double()
+    variance = w @ (x - w @ x).square()
+    return torch.where(variance > 1e-24 * (w @ x.square()), 1 / variance, 0.0)
 
 
 def first_step(d: int) -> float:
