@@ -263,7 +263,11 @@ def test_frames_go_from_disorder_to_the_last_particles(run):
     assert frames["step"].tolist() == list(range(STEPS + 1))
     assert frames["x"].shape == (STEPS + 1, 128, 2)
     u = data.standardise(torch.from_numpy(frames["x"]))
-    assert float(u[0].std()) == pytest.approx(SMALL.scale, rel=0.15)
+    law, _ = run.energy.energy.reference(u[0], 20_000, generator=torch.Generator().manual_seed(0))
+    for share in (0.25, 0.5, 0.75):
+        radius = torch.linalg.vector_norm(law, dim=1).quantile(share)
+        inside = float((torch.linalg.vector_norm(u[0], dim=1) < radius).double().mean())
+        assert inside == pytest.approx(share, abs=4 * (share * (1 - share) / 128) ** 0.5)
     assert np.array_equal(frames["x"][-1], snapshot(run.particles, data, STEPS))
 
 
