@@ -22,8 +22,7 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 - `wgflow flow energies.py:banana --dim 2`: a function of tensors (batch, dim) in a file, whose
 code is run
 - `wgflow flow dw4 --method parallel-tempering --particles 10000`
-- `wgflow flow lj13 --set method.moves=4 --set method.leapfrog=6`: longer moves, where bounds of
-log Z are wide
+- `wgflow flow lj13 --set method.rounds=24`: more moves, where bounds of log Z are wide
 - `wgflow flow energies.py:posterior --dim 30 --scale 1`: particles start from N(0, 1)
 - `wgflow flow german-credit --data german.data-numeric`
 
