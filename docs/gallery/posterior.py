@@ -1,50 +1,45 @@
-"""Does a predictor matter? Two logistic regressions, with a column and without, by their evidence."""
+"""Does a predictor matter? Evidences of logistic regressions, between bounds, and coefficients."""
 
+import torch
 from matplotlib.figure import Figure
 from sklearn.datasets import load_breast_cancer
 
 import wgflow
 
-PARTICLES = 4000
-STEPS = 100
+STEPS = 40
 
 table = load_breast_cancer(as_frame=True)
-malignant = 1 - table.target
-candidates = ("mean concavity", "mean symmetry")
-base = ["mean texture", "mean area"]
+known = ["mean texture", "mean area", "mean concavity"]
+candidates = ["mean smoothness", "mean fractal dimension"]
 
 
 def posterior(columns):
-    """Samples of the coefficients and log Z; the start is the prior, N(0, 4 I)."""
-    target = wgflow.logistic_regression(table.data[columns], malignant, prior_scale=2.0)
-    run = wgflow.fit_energy(
-        target,
-        out=f"run-{len(columns)}-{columns[-1].replace(' ', '-')}",
-        method="annealed-smc",
-        particles=PARTICLES,
-        settings=[f"training.steps={STEPS}"],
-    )
-    log_z = run.target.normaliser
-    evidence = [bound - target.start.log_z for bound in (log_z.value, log_z.lower, log_z.upper)]
-    return run.target.samples.numpy(), evidence
+    """Samples of the coefficients, and the log evidence of the labels between its bounds."""
+    target = wgflow.logistic_regression(table.data[columns], table.target, prior_scale=2.0)
+    settings = [f"training.steps={STEPS}"]
+    run = wgflow.fit_energy(target, method="annealed-smc", particles=2000, settings=settings)
+    value, _, lower, upper = run.target.normaliser
+    return run.target.samples, torch.tensor([value, lower, upper]) - target.start.log_z
 
 
-_, (without, lower, upper) = posterior(base)
-draws = {}
-for column in candidates:
-    draws[column], (value, low, high) = posterior([*base, column])
-    factor = value - without
-    print(
-        f"Log Bayes factor of {column}: {factor:.2f}, from {low - upper:.2f} to {high - lower:.2f}"
-    )
-    w = draws[column][:, -1]
-    print(f"Its coefficient: {w.mean():.2f}, deviation {w.std():.2f}")
+_, without = posterior(known)
+print(f"Log evidence without: {without[0]:.2f}")
 
-figure = Figure(figsize=(7, 3), layout="constrained")
-axes = figure.subplots(1, 2, sharey=True)
-for ax, (column, w) in zip(axes, draws.items(), strict=True):
-    ax.hexbin(w[:, 2], w[:, 3], gridsize=40, mincnt=1, cmap="Blues")
-    ax.axhline(0, color="black", linewidth=0.8)
-    ax.set(title=f"with {column}", xlabel="coefficient of mean area")
-axes[0].set_ylabel("coefficient of the column")
+figure = Figure(figsize=(9, 3.2), layout="constrained")
+grid = torch.linspace(-4, 4, 200)
+prior = torch.distributions.Normal(0.0, 2.0).log_prob(grid).exp()
+for ax, name in zip(figure.subplots(1, 2, sharex=True, sharey=True), candidates, strict=True):
+    w, having = posterior([*known, name])
+    factor = having - without[[0, 2, 1]]  # a lower bound less an upper one is a lower one
+    print(f"Log Bayes factor of {name}: {factor[0]:.2f} in [{factor[1]:.2f}, {factor[2]:.2f}]")
+    low, high = w.quantile(w.new_tensor([0.05, 0.95]), 0)
+    for row, label in enumerate(["intercept", *known, name]):
+        print(f"  {label}: {w[:, row].mean():.2f}, 90% in [{low[row]:.2f}, {high[row]:.2f}]")
+
+    ax.hist(w[:, -1].numpy(), bins=30, density=True, alpha=0.6, label="posterior")
+    ax.plot(grid.numpy(), prior.numpy(), label="prior")
+    ax.axvline(0, color="k", lw=0.8)
+    ax.set(title=f"{name}: log Bayes factor {factor[0]:.1f}", xlabel="coefficient")
+figure.axes[0].set_ylabel("density")
+figure.axes[1].legend()
 figure.savefig("posterior.png", dpi=110)
