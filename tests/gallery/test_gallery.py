@@ -8,12 +8,13 @@ import pytest
 
 GALLERY = Path(__file__).parents[2] / "docs" / "gallery"
 SCRIPTS = sorted(path for path in GALLERY.glob("*.py") if path.stem != "write")
-SHORT = {"images": 2, "anomalies": 2, "conditionals": 2}
+SHORT = {"images": 2, "anomalies": 2, "conditionals": 2, "posterior": 1}
 """Steps in the tests, where they are not four."""
 
 SMALLER = {
     "plane": [("samples=2000", "samples=200, likelihood=False"), ("scores['kl']", "0.0")],
     "conditionals": [("p.sample(500", "p.sample(20")],
+    "posterior": [("particles=2000", "particles=100")],
     "images": [("run.sample(4", "run.sample(1"), ("subplots(4", "subplots(1")],
 }
 """What else is smaller in the tests than on a page."""
