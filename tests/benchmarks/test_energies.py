@@ -67,7 +67,7 @@ def test_published_energy_distances_are_half_of_the_biased_statistic(tmp_path):
     floor = float(floor - torch.cdist(second, second).mean() / 2)
     ours = found["energy_distance_floor"] / 2 + found["energy_distance_floor_published"]
     assert ours == pytest.approx(floor, rel=0.02)
-    assert found["log_z_lower"] < found["log_z_upper"]
+    assert abs(found["log_z_lower"] - found["log_z_upper"]) < 1
     assert abs(found["log_z_off"]) < 5 * found["log_z_error"]
     assert target.known is not None
     assert f"{found['ess']:.0%}" in shown([row(found)])

@@ -352,7 +352,8 @@ def test_a_passing_nan_costs_one_rollback(tmp_path, monkeypatch, run, kind, call
     assert back in (0, 5, 10)
     assert back < event["step"] <= back + 6
     assert [line["step"] for line in after] == list(range(1, STEPS + 1))
-    assert after[:back] == healthy[:back]
+    # A module around a perceptron has its gradient by autograd, which rounds in its own way.
+    assert after[:back] == [pytest.approx(line, abs=1e-9) for line in healthy[:back]]
     for line, other in zip(after[back:], healthy[back:], strict=True):
         assert line["learning_rate"] == pytest.approx(other["learning_rate"] / 2)
 
