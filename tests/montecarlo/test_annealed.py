@@ -135,6 +135,14 @@ def test_steps_settle_at_the_acceptance():
     assert sum(late) / len(late) == pytest.approx(0.6, abs=0.1)
 
 
+def test_a_support_that_no_particle_of_a_half_has_found_is_told():
+    def small(x):
+        return torch.where((x - 2).abs().amax(1) > 1e-3, math.inf, 0 * x.sum(1))
+
+    with pytest.raises(ValueError, match="`start` must cover the support of the energy: got 0 of"):
+        run(QUICK, problem(small), generator=seeded(0))
+
+
 def ring(x):
     """A thin ring, along which energies are forgotten slowly by short moves."""
     return 200 * (x.square().sum(1) - 4).square() + x[:, 0]

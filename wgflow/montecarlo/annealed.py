@@ -123,6 +123,7 @@ class AnnealedSMC(Method[AnnealedState]):
         old = betas[-1]
         new = next_beta(chains, state.log_weight, old, self.relative_ess, self.whole)
         weights = state.log_weight + log_weights(chains, old, new)
+        _check_inside(weights)
         if effective_fraction(weights) < ENOUGH:
             chains, weights = resampled(chains, weights, generator)
         grad, parts = chains.grad(new), halves(len(weights))
@@ -196,6 +197,16 @@ def resampled(chains: Chains, log_weight: Tensor, generator: Rng) -> tuple[Chain
         index.append(half.start + systematic_indices(own, len(own), generator=generator))
         weights.append(log_mean(own).expand(len(own)))
     return at(chains, torch.cat(index)), torch.cat(weights)
+
+
+def _check_inside(weights: Tensor) -> None:
+    """Raise ValueError unless particles of either half are in the support of the energy."""
+    inside = [int(weights[half].isfinite().sum()) for half in halves(len(weights))]
+    if not min(inside):
+        raise ValueError(
+            f"`start` must cover the support of the energy: got {sum(inside)} of {len(weights)} "
+            "particles inside; choose a narrower start, or more particles."
+        )
 
 
 def _moved(
