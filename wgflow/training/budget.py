@@ -14,7 +14,7 @@ WEIGHTS = 6
 """Copies of a network: weights, gradient, two moments, running average, and the best of these."""
 
 POINTS = 4
-"""Copies of particles: positions, gradients, and both of a proposal."""
+"""Copies of particles that are held, of positions, gradients, and both of a proposal."""
 
 COUNTS = ("size", "held_out")
 """Settings of dynamics that count particles."""
