@@ -96,7 +96,8 @@ class Restriction:
     def _annealed(self, chains: int, generator: Rng) -> Sampled:
         like = self.like.new_empty(0, self.dim)
         problem = Problem(Counted(self.energy_of_z), self.reference, like)
-        return run(AnnealedSMC(chains, KEPT, MOVES, around=0.5), problem, generator=generator)
+        method = AnnealedSMC(chains, KEPT, MOVES, rounds=1, around=0.5, longest=1)
+        return run(method, problem, generator=generator)
 
     def _drawn_from_grid(self, n: int, generator: Rng) -> Tensor:
         """Uniform in cells drawn by their mass; exact steps smooth what they are wide."""
