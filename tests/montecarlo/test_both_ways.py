@@ -87,15 +87,15 @@ def test_errors_are_those_over_repetitions():
     assert float(low.mean()) < END.log_z < float(high.mean())
 
 
-def way(log_ratio, works):
-    """One change of β, two islands, weights equal."""
+def way(works):
+    """One change of β, islands in columns, weights equal."""
     works = double(works)[None]
-    return Way(double(log_ratio), torch.zeros_like(works), works)
+    return Way(torch.zeros_like(works), works)
 
 
 def test_bounds_that_contradict_each_other_leave_no_value():
-    works = [[1.0, 1.0], [1.0, 1.0]]
-    found = between(way([9.0, 9.5], works), way([9.0, 9.5], works))
+    works = [[9.0, 9.5], [9.0, 9.5]]
+    found = between(way(works), way(works))
     assert math.isnan(found.value)
     assert math.isinf(found.error)
 
@@ -104,9 +104,18 @@ def test_the_value_of_one_change_is_bennetts():
     g = seeded(7)
     forth = torch.randn(50, 2, dtype=F64, generator=g) - 0.5
     back = -torch.randn(50, 2, dtype=F64, generator=g) - 0.5
-    found = between(way([0.0, 0.0], forth.tolist()), way([0.0, 0.0], back.tolist()), base=3.0)
+    found = between(way(forth.tolist()), way(back.tolist()), base=3.0)
     value, _ = bennett(forth.flatten(), -back.flatten())
     assert found.value == pytest.approx(3 + value, abs=1e-9)
+
+
+def test_the_error_is_that_of_the_mean_of_islands():
+    """Of small works Bennett's ratio is ``(mean W - mean W')/2``, whose jackknife is exact."""
+    forth, back = 1e-3 * torch.randn(2, 5, 8, dtype=F64, generator=seeded(8))
+    found = between(way(forth.tolist()), way(back.tolist()))
+    islands = (forth.mean(0) - back.mean(0)) / 2
+    assert found.value == pytest.approx(float(islands.mean()), rel=1e-2)
+    assert found.error == pytest.approx(float(islands.std()) / math.sqrt(8), rel=1e-2)
 
 
 def test_weights_count_as_copies():
@@ -121,7 +130,7 @@ def test_weights_count_as_copies():
 def test_points_outside_the_support_are_works_of_minus_infinity():
     """Half of the start is outside, and inside V is E_0: ``Z/Z_0`` is a half."""
     outside = [[-math.inf, -math.inf], [0.0, 0.0]]
-    found = between(way([math.log(0.5)] * 2, outside), way([math.log(1.0)] * 2, [[0.0, 0.0]] * 2))
+    found = between(way(outside), way([[0.0, 0.0]] * 2))
     assert found.lower == pytest.approx(math.log(0.5))
     # σ(c)/2 + 1/2 = σ(-c): Bennett's equation of three kinds of works.
     assert 0.5 / (1 + math.exp(-found.value)) + 0.5 == pytest.approx(

@@ -47,14 +47,17 @@ class Way(NamedTuple):
     """Particles of one way, particle i in island i modulo their number.
 
     Attributes:
-        log_ratio: ``log R`` of each island, (islands,), float64.
-        log_weight: before each change of β, relative to all of the way, (changes, n, islands).
+        log_weight: before each change of β, (changes, n, islands), float64.
         change: of the log-weight by it, (changes, n, islands).
     """
 
-    log_ratio: Tensor
     log_weight: Tensor
     change: Tensor
+
+    @property
+    def log_ratio(self) -> Tensor:
+        """``log R`` of each island, (islands,)."""
+        return log_mean(self.log_weight[-1] + self.change[-1])
 
 
 def drawn(problem: Problem, count: int, generator: Rng) -> Points:
@@ -99,8 +102,8 @@ def between(down: Way, up: Way, base: float = 0.0) -> LogZ:
     lower, upper = sandwich(down.log_ratio, -up.log_ratio)
     islands = torch.arange(len(down.log_ratio))
     without = [float(_ladder(down, up, islands != island)) for island in islands]
-    spread = torch.tensor(without, dtype=torch.float64).var(correction=0)
-    value, error = float(_ladder(down, up, islands >= 0)), math.sqrt(float(spread) * len(islands))
+    spread = float(torch.tensor(without, dtype=torch.float64).var(correction=0))
+    value, error = float(_ladder(down, up, islands >= 0)), math.sqrt(spread * (len(islands) - 1))
     if not math.isfinite(value) or refuted(value, error, lower, upper):
         value, error = math.nan, math.inf
     return LogZ(base + value, error, base + lower, base + upper)
@@ -156,7 +159,7 @@ def annealed(
         before.append(weights)
         changes.append(log_weights(chains, betas[k], betas[k + 1]).view_as(weights))
         weights = weights + changes[-1]
-    return Way(log_mean(weights), torch.stack(before), torch.stack(changes))
+    return Way(torch.stack(before), torch.stack(changes))
 
 
 def _resampled(chains: Chains, weights: Tensor, generator: Rng) -> tuple[Chains, Tensor]:
