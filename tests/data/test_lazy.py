@@ -217,7 +217,8 @@ MEASURE = """
 import resource, sys
 from dataclasses import replace
 from wgflow.data.batches import Batches
-from wgflow.data.dataset import load, units
+from wgflow.data.dataset import load
+from wgflow.data.units import units
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 before = peak()

@@ -1,7 +1,6 @@
 """Data sets by name or from disk."""
 
 import difflib
-import math
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,21 +16,19 @@ from wgflow.data.columns import Columns
 from wgflow.data.download import SETS, is_fetched, local
 from wgflow.data.gaussianise import fitted
 from wgflow.data.images import SCALINGS
-from wgflow.data.lazy import LazyPoints, PointSource, in_parts, mean_of
+from wgflow.data.lazy import LazyPoints, PointSource, in_parts
 from wgflow.data.memory import check_memory
 from wgflow.data.missing import impute
-from wgflow.data.precision import Rounded, check_precision, check_varies
+from wgflow.data.precision import Rounded, check_precision, check_varies, numpy_dtype
 from wgflow.data.sources import HUB, Source, open_digits, open_source, with_test
 from wgflow.data.splits import Fractions, split
 from wgflow.data.targets import Target
 from wgflow.data.toys import TOYS
 from wgflow.data.transforms import RULES, Transform
+from wgflow.data.units import mapped, units
 
 TOY_TRAIN = 500_000  # enough for a toy set to behave like an endless source
 TOY_TEST = 10_000
-PIXEL_FLOOR = 0.1
-SMALL_SIDE = 8
-"""Pixels of a side up to which images are scaled per pixel by default."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,48 +193,6 @@ def are_images(source: str | Path) -> bool:
     return source in SETS or str(source).startswith(HUB) or Path(source).is_dir()
 
 
-def units(train: PointSource, scaling: str | None = None) -> tuple[Tensor, Tensor]:
-    """Shift and scale of points (n, *event): see `Dataset`, and ``scaling`` of `load`."""
-    images = train.ndim == 4 and train.shape[1] in (1, 3)
-    low, high = _span(train) if images or scaling == "range" else (-math.inf, math.inf)
-    fits = images and 0 <= low <= high <= 1
-    if scaling == "range" and not fits:
-        raise ValueError(
-            "`scaling` by range needs images (1 or 3, height, width) in [0, 1]: got shape "
-            f"{tuple(train.shape[1:])} in [{low:.3g}, {high:.3g}]."
-        )
-    if scaling == "range" or (scaling is None and fits and max(train.shape[2:]) > SMALL_SIDE):
-        return torch.tensor(0.5, dtype=train.dtype), torch.tensor(0.5, dtype=train.dtype)
-    shift = mean_of(in_parts(train), len(train)).to(train.dtype)
-    square = mean_of(((x - shift).square_() for x in in_parts(train)), len(train))
-    scale = square.sqrt().to(train.dtype)
-    if train.ndim > 2:
-        # A pixel that hardly varies is not blown up, so that the noise on it stays small.
-        scale = scale.clamp(min=PIXEL_FLOOR * scale.square().mean().sqrt())
-    return shift, scale
-
-
-def _mapped(x: PointSource, maps: Transform | None) -> PointSource:
-    """Points after their maps, in their own precision."""
-    if maps is None:
-        return x
-
-    def mapped(part: Tensor) -> Tensor:
-        return maps.forward(part).to(part.dtype)
-
-    if isinstance(x, LazyPoints):
-        return x.map(mapped)
-    return torch.cat([mapped(part) for part in in_parts(x)])  # doubles need memory
-
-
-def _span(x: PointSource) -> tuple[float, float]:
-    """The least and the greatest number; for pixels the whole range."""
-    if isinstance(x, LazyPoints) and x.are_pixels:
-        return 0.0, 1.0
-    ends = [torch.stack(part.aminmax()) for part in in_parts(x)]
-    return float(torch.stack(ends).min()), float(torch.stack(ends).max())
-
-
 def _check_options(
     source: str | Path, size: int | None, image_size: int | None, scaling: str | None
 ) -> None:
@@ -278,7 +233,7 @@ def _read(
     generator = torch.Generator().manual_seed(seed)
     held = _open(source, dtype, image_size, missing, generator)
     if test is not None:
-        numbers = _numpy_dtype(dtype)
+        numbers = numpy_dtype(dtype)
         other = open_source(test, numbers, image_size, held.schema, generator=generator)
         held = with_test(held, other, str(test))
     parts = split(held, size, fractions, dtype, generator=generator)
@@ -303,7 +258,7 @@ def _read(
     if transform is not None and known.ndim == 2:
         seen = points if validation is None else torch.cat([points, validation])
         maps = fitted(known, transform, others=[seen])
-    shift, scale = units(_mapped(known, maps), scaling)
+    shift, scale = units(mapped(known, maps), scaling)
     return Dataset(
         name,
         known,
@@ -328,7 +283,7 @@ def _open(
     if source == "digits":
         return open_digits(dtype, generator)
     options: dict[str, Any] = {"missing": missing, "generator": generator}
-    return open_source(_existing(source), _numpy_dtype(dtype), image_size, **options)
+    return open_source(_existing(source), numpy_dtype(dtype), image_size, **options)
 
 
 def _existing(source: str | Path) -> str | Path:
@@ -341,9 +296,3 @@ def _existing(source: str | Path) -> str | Path:
     near = difflib.get_close_matches(str(source), names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(names)}."
     raise ValueError(f"`source` must be a known name or a path: got {shown(str(source))}; {hint}")
-
-
-def _numpy_dtype(dtype: torch.dtype) -> np.dtype:
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"`dtype` must be float32 or float64: got {dtype}.")
-    return np.dtype(np.float32 if dtype == torch.float32 else np.float64)

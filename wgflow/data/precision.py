@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -83,6 +84,13 @@ def _hides_its_middle(x: Tensor, limits: torch.finfo) -> Tensor:
     # Half of a column may truly be one value; near a large one that is more likely rounding.
     alike = (width == 0) & (limits.bits < 64) & (step * STEPS > 1)
     return alike | ((width > 0) & (step > width / NORMAL_QUARTILES / STEPS))
+
+
+def numpy_dtype(dtype: torch.dtype) -> np.dtype:
+    """That of files read for a dtype; ValueError for one that no file is read for."""
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"`dtype` must be float32 or float64: got {dtype}.")
+    return np.dtype(np.float32 if dtype == torch.float32 else np.float64)
 
 
 def _named(dtype: torch.dtype) -> str:
