@@ -6,7 +6,7 @@ original units.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -24,6 +24,13 @@ CELLS = 144  # along each axis: about 0.1 s per validation of the default networ
 MARGIN = 0.25  # of the data's range, on both sides; with it cells end where a checkerboard's do
 POINTS = 2000  # at most, of those validated on
 DRAWS = 16_384  # of a reference
+
+FEWEST = 0.1
+"""Effective share of draws of a reference, below which log Z from their weights is not believed.
+
+Where it is less, a few draws carry the estimate: what the reference hardly ever visits may hold most
+of the mass unseen, and then log Z is too small and the likelihood of any point too large.
+"""
 
 Validator = Callable[[nn.Module, nn.Module, Particles | None], dict[str, float]]
 """(energy, its running average, held-out particles) -> metrics; draws no random numbers."""
@@ -104,6 +111,11 @@ def tilted(dataset: Dataset, energy: Tilted, device: torch.device) -> Validator:
         return found | {"reference_ess": float(effective_fraction(log_weight))}
 
     return validate
+
+
+def is_trusted(found: Mapping[str, float]) -> bool:
+    """Whether a validation can be believed: see `FEWEST`."""
+    return found.get("reference_ess", 1.0) >= FEWEST
 
 
 def held_points(dataset: Dataset, device: torch.device) -> tuple[Tensor, float]:
