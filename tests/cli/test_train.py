@@ -40,7 +40,7 @@ def test_data_choose_their_recipe():
     assert kinds == {"moons": NearProximal, "mnist": EnergyMatching}
     assert isinstance(shown("mnist", "--init", "runs/mnist-0").scheme, DualScoreMatching)
     assert shown("faces/", "--config", "images").energy == shown("mnist").energy
-    assert shown("mnist", "--config", "digits").scheme.dynamics.size == 1024
+    assert shown("mnist", "--config", "tables").energy == shown("digits").energy
     assert shown("mnist", "--set", "energy=mlp").energy == Config().energy
 
 

@@ -12,7 +12,7 @@ def read(name):
 
 
 def test_the_recipes():
-    assert names() == ["digits", "images", "images-density", "images-equilibrium", "tables"]
+    assert names() == ["images", "images-density", "images-equilibrium", "tables"]
 
 
 @pytest.mark.parametrize("name", names())
@@ -21,7 +21,7 @@ def test_a_recipe_is_a_configuration_of_no_data(name):
 
 
 def test_an_unknown_recipe_is_refused():
-    with pytest.raises(ValueError, match=r"one of digits, images, images-density, .* got 'imgs'"):
+    with pytest.raises(ValueError, match=r"one of images, images-density, .* got 'imgs'"):
         recipe("imgs")
 
 
@@ -30,7 +30,7 @@ def test_an_unknown_recipe_is_refused():
     [
         ("moons", None),
         ("points.csv", None),
-        ("digits", "digits"),
+        ("digits", "tables"),
         ("mnist", "images"),
         ("fashion-mnist", "images"),
         ("hf:cifar10", "images"),
@@ -49,7 +49,7 @@ def test_a_folder_does_not_hide_a_known_name(tmp_path, monkeypatch):
     for name in ("moons", "digits"):
         (tmp_path / name).mkdir()
     assert usual("moons") is None
-    assert usual("digits") == "digits"
+    assert usual("digits") == "tables"
 
 
 def test_images_that_begin_with_an_energy_are_in_the_second_phase():

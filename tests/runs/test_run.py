@@ -381,6 +381,17 @@ def test_a_run_that_rolled_back_resumes_bit_for_bit(tmp_path, monkeypatch):
     assert lines(whole.path, folder.EVENTS) == lines(resumed.path, folder.EVENTS)
 
 
+@pytest.mark.parametrize(("ess", "steps"), [(0.09, 12), (0.11, 40)])
+def test_a_likelihood_that_few_draws_carry_is_no_improvement(tmp_path, monkeypatch, ess, steps):
+    nll = itertools.count(0, -1)
+    monkeypatch.setattr(
+        "wgflow.training.runner.validator",
+        lambda *args: lambda *args: {"nll": float(next(nll)), "reference_ess": ess},
+    )
+    run = fit(training(patience=3, steps=40), tmp_path / "r")
+    assert run.steps == steps
+
+
 def test_patience_stops_early_and_keeps_what_it_has(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "wgflow.training.runner.validator", lambda *args: lambda *args: {"kl": 1.0}

@@ -44,9 +44,9 @@ SMALLEST = 1e-6
 def trust_scores(
     run: Run, samples: Points, *, density: bool = True, seed: int = 0
 ) -> dict[str, float]:
-    """Numbers that `wgflow.metrics.alarms.alarms` reads, of a run of vectors.
+    """Numbers that `wgflow.metrics.alarms.alarms` reads.
 
-    ``repeats`` of the samples; ``log_z_particles`` and ``log_z_held_out`` where particles carry
+    ``repeats`` of the samples; and of vectors ``log_z_particles`` and ``log_z_held_out`` where particles carry
     weights; ``modes_<source>`` of the samples, the particles that train, those held out and the
     ``density``; and ``outside_<source>`` of all but the last.
 
@@ -57,10 +57,10 @@ def trust_scores(
         seed: of all draws.
     """
     data, generator = run.dataset, torch.Generator().manual_seed(seed)
+    scores = {"repeats": repeats(samples), "repeats_floor": repeats(data.test)}
     if not _is_table(data):
-        return {}
-    scores = particle_log_z(run)
-    scores |= {"repeats": repeats(samples), "repeats_floor": repeats(data.test)}
+        return scores
+    scores |= particle_log_z(run)
     u = run.standardise(rows(data.train, MOST_ROWS, generator))
     test = run.standardise(data.test)
     points = {"samples": (run.standardise(samples), None)} | populations(run)

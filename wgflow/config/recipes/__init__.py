@@ -63,13 +63,11 @@ def usual(source: str, *, begun: bool = False) -> str | None:
     """The recipe for data, by their name or path; None where the defaults will do.
 
     Images are learned in two phases; the second begins with the energy of the first. Vectors of
-    a file, beyond the plane, are tables.
+    a file, beyond the plane, are tables, and so are the 64 pixels of a digit.
     """
     if are_images(source):
         return "images-density" if begun else "images"
-    if source not in names() and (width(source) or 0) > PLANE:
-        return "tables"
-    return source if source in names() else None
+    return "tables" if source == "digits" or (width(source) or 0) > PLANE else None
 
 
 def _text(file: Path) -> str:
