@@ -46,9 +46,9 @@ def trust_scores(
 ) -> dict[str, float]:
     """Numbers that `wgflow.metrics.alarms.alarms` reads.
 
-    ``repeats`` of the samples; and of vectors ``log_z_particles`` and ``log_z_held_out`` where particles carry
-    weights; ``modes_<source>`` of the samples, the particles that train, those held out and the
-    ``density``; and ``outside_<source>`` of all but the last.
+    ``repeats`` of the samples; and of vectors ``log_z_particles`` and ``log_z_held_out`` where
+    particles carry weights; ``modes_<source>`` of the samples, the particles that train, those
+    held out and the ``density``; and ``outside_<source>`` of all but the last.
 
     Args:
         run: the run.

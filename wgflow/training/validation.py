@@ -28,8 +28,8 @@ DRAWS = 16_384  # of a reference
 FEWEST = 0.1
 """Effective share of draws of a reference, below which log Z from their weights is not believed.
 
-Where it is less, a few draws carry the estimate: what the reference hardly ever visits may hold most
-of the mass unseen, and then log Z is too small and the likelihood of any point too large.
+Where it is less, a few draws carry the estimate: what the reference hardly ever visits may hold
+most of the mass unseen, and then log Z is too small and the likelihood of any point too large.
 """
 
 Validator = Callable[[nn.Module, nn.Module, Particles | None], dict[str, float]]
