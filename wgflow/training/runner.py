@@ -191,7 +191,7 @@ class Runner:
         trouble = risen(Limits(), progress.step, name, value, progress.best, dim)
         if trouble is not None:
             return progress, trouble
-        if value < progress.best and is_trusted(found):
+        if value < progress.best and is_trusted(self.scheme, found):
             self.learner.keep()
             return progress._replace(best=value, stale=0), None
         return progress._replace(stale=progress.stale + 1), None

@@ -8,6 +8,7 @@ original units.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,8 @@ POINTS = 2000  # at most, of those validated on
 DRAWS = 16_384  # of a reference
 
 FEWEST = 0.1
-"""Effective share of draws of a reference, below which log Z from their weights is not believed.
+"""Effective share of draws of a reference, below which log Z from their weights is not believed of
+an energy that learns from such draws.
 
 Where it is less, a few draws carry the estimate: what the reference hardly ever visits may hold
 most of the mass unseen, and then log Z is too small and the likelihood of any point too large.
@@ -113,9 +115,14 @@ def tilted(dataset: Dataset, energy: Tilted, device: torch.device) -> Validator:
     return validate
 
 
-def is_trusted(found: Mapping[str, float]) -> bool:
-    """Whether a validation can be believed: see `FEWEST`."""
-    return found.get("reference_ess", 1.0) >= FEWEST
+def is_trusted(scheme: Scheme[Any], found: Mapping[str, float]) -> bool:
+    """Whether an energy may be kept for its validation: see `FEWEST`.
+
+    It may, however far it is from its reference, where its own particles follow it, or where it
+    learns without any.
+    """
+    follows = scheme.keeps_population or not scheme.is_weighted
+    return follows or found.get("reference_ess", 1.0) >= FEWEST
 
 
 def held_points(dataset: Dataset, device: torch.device) -> tuple[Tensor, float]:
