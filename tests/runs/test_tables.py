@@ -121,7 +121,9 @@ def test_other_columns_are_refused(run, tmp_path):
     TABLE.assign(more=1).to_csv(tmp_path / "o.csv", index=False)
     message = "o.csv must have the columns 'length', 'count', 'flag', 'colour': extra 'more'."
     assert message in refused("ood", run.path, tmp_path / "o.csv")
-    assert "known name or a path: got 'none.csv'" in refused("ood", run.path, "none.csv")
+    assert "a path that exists: got 'none.csv'; there is no such file" in refused(
+        "ood", run.path, "none.csv"
+    )
 
 
 def test_all_rows_of_another_file_are_compared(run, tmp_path, caplog):

@@ -91,9 +91,13 @@ def contours(
 
 
 def inner_box(x: np.ndarray, margin: float = 0.15) -> Box:
-    """A box around all but the outermost hundredths of (n, d), wider by a share of its width."""
+    """A box around all but the outermost hundredths of (n, d), wider by a share of its width.
+
+    A coordinate of one value, as of a single point, has a width that its digits hold.
+    """
     low, high = np.quantile(x, [0.01, 0.99], axis=0)
-    wider = margin * np.maximum(high - low, 1e-12)
+    size = np.maximum(np.abs(low), np.abs(high))
+    wider = margin * np.maximum(high - low, np.where(size > 0, 1e-3 * size, 1e-3))
     return Box(low - wider, high + wider)
 
 

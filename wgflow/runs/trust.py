@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from wgflow._random import Rng
-from wgflow._tensor import Points
+from wgflow._tensor import Points, standard_error
 from wgflow.data.dataset import Dataset
 from wgflow.data.lazy import PointSource
 from wgflow.data.moments import LARGEST
@@ -119,7 +119,7 @@ def gaussian_nll(data: Dataset, *, seed: int = 0) -> dict[str, float]:
     covariance = covariance + SMALLEST * torch.eye(len(scale), dtype=torch.float64)
     gaussian = Gaussian(torch.zeros(len(scale)), covariance)
     nll = scale.log().sum() - gaussian.log_prob((data.test.double() - mean) / scale)
-    error = float(nll.std()) / math.sqrt(len(nll))
+    error = standard_error(nll)
     return {"nll_gaussian": float(nll.mean()), "nll_gaussian_error": error}
 
 
