@@ -13,6 +13,7 @@ from torch import Tensor
 from wgflow._random import Rng
 from wgflow._tensor import Points, standard_error
 from wgflow.data.dataset import Dataset
+from wgflow.data.grids import ATOM, atom_of
 from wgflow.data.lazy import PointSource
 from wgflow.data.moments import LARGEST
 from wgflow.data.targets import Gaussian
@@ -46,7 +47,7 @@ def trust_scores(
 ) -> dict[str, float]:
     """Numbers that `wgflow.metrics.alarms.alarms` reads, of a run of vectors.
 
-    ``repeats`` of the samples; ``log_z_particles`` and ``log_z_held_out`` where particles carry
+    ``repeats`` of the samples; ``atom`` where many rows share one value of a column; ``log_z_particles`` and ``log_z_held_out`` where particles carry
     weights; ``modes_<source>`` of the samples, the particles that train, those held out and the
     ``density``; and ``outside_<source>`` of all but the last.
 
@@ -61,7 +62,10 @@ def trust_scores(
         return {}
     scores = particle_log_z(run)
     scores |= {"repeats": repeats(samples), "repeats_floor": repeats(data.test)}
-    u = run.standardise(rows(data.train, MOST_ROWS, generator))
+    known = rows(data.train, MOST_ROWS, generator)
+    if (share := max(atom_of(column)[1] for column in known.T.cpu().numpy())) > ATOM:
+        scores["atom"] = share
+    u = run.standardise(known)
     test = run.standardise(data.test)
     points = {"samples": (run.standardise(samples), None)} | populations(run)
     reach = Reach(u, test)
@@ -72,7 +76,7 @@ def trust_scores(
     clusters = Clusters(u[:ROWS], seed=seed)
     if len(clusters) == 1:  # all of which every source has
         return scores
-    known = clusters.shares(torch.cat([u[:ROWS], test]))
+    true = clusters.shares(torch.cat([u[:ROWS], test]))
     shares = {name: clusters.shares(*each) for name, each in points.items()}
     if density:
         if run.tilt is not None:
@@ -84,7 +88,7 @@ def trust_scores(
             shares["density"] = found
         scores["modes_density_draws"] = shares["density"].points
     for name, each in shares.items():
-        off = largest_difference(each, known)
+        off = largest_difference(each, true)
         scores |= {f"modes_{name}": off.value, f"modes_{name}_error": off.error}
     return scores
 
