@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -135,6 +136,16 @@ def test_vectors_of_a_file_and_frames_are_tables(table, tmp_path):
     assert type(wgflow.configure("moons").energy).__name__ == "MLPSpec"
     with pytest.raises(ValueError, match="`data` must be a data frame, of pandas"):
         wgflow.configure(3)
+
+
+def test_settings_of_toy_sets_are_told_where_data_are_a_table(table, tmp_path, caplog):
+    config = wgflow.Config(data=wgflow.Data(str(table)), training=wgflow.Training(steps=1))
+    wgflow.fit(config, tmp_path / "toy")
+    assert "x.npy is learned with the settings of toy sets" in caplog.text
+    caplog.clear()
+    smaller = wgflow.NearProximal(dynamics=wgflow.Population(size=64, held_out=64))
+    wgflow.fit(replace(config, scheme=smaller), tmp_path / "chosen")
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("d", [1, 2])

@@ -1,6 +1,7 @@
 """Learn from a configuration into a folder, and go on after a stop."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import nn
 
 from wgflow.config import Config, dumps
 from wgflow.data.dataset import Dataset, available
+from wgflow.data.peek import width
 from wgflow.data.tables import write_frame
 from wgflow.distributed.islands import share
 from wgflow.distributed.ranks import ALONE, Ranks
@@ -27,6 +29,8 @@ from wgflow.training.progress import Progress, read_state
 from wgflow.training.recorder import Clock, environment, update_environment
 from wgflow.training.runner import Listener, Runner
 from wgflow.training.warm_start import initialise
+
+log = logging.getLogger(__name__)
 
 
 def fit(
@@ -63,6 +67,7 @@ def fit(
         ranks.lead(lambda: folder.check_no_run(path))  # another may have learned one since
         check_device(share(config, ranks).device)
         config = _anchored(_sourced(config, path, data)).settled()
+        ranks.lead(lambda: _tell_recipe(config))
         _learn(path, config, energy, listener, ranks)
     return load(path, energy=energy)
 
@@ -195,6 +200,17 @@ def _sourced(config: Config, path: Path, data: Any) -> Config:
     if data is None:
         return config
     return replace(config, data=replace(config.data, name=str(path / folder.TABLE)))
+
+
+def _tell_recipe(config: Config) -> None:
+    """Say it where vectors of a file are learned with the very settings of toy sets."""
+    toys = Config()
+    if (config.energy, config.scheme) == (toys.energy, toys.scheme) and width(config.data.name):
+        log.warning(
+            "%s is learned with the settings of toy sets, which overfit few rows: "
+            "`wgflow.configure` makes those of tables.",
+            Path(config.data.name).name,
+        )
 
 
 def _anchored(config: Config) -> Config:

@@ -47,9 +47,10 @@ def trust_scores(
 ) -> dict[str, float]:
     """Numbers that `wgflow.metrics.alarms.alarms` reads, of a run of vectors.
 
-    ``repeats`` of the samples; ``atom`` where many rows share one value of a column; ``log_z_particles`` and ``log_z_held_out`` where particles carry
-    weights; ``modes_<source>`` of the samples, the particles that train, those held out and the
-    ``density``; and ``outside_<source>`` of all but the last.
+    ``repeats`` of the samples; ``atom`` where many rows share one value of a column;
+    ``log_z_particles`` and ``log_z_held_out`` where particles carry weights; ``modes_<source>`` of
+    the samples, the particles that train, those held out and the ``density``; and
+    ``outside_<source>`` of all but the last.
 
     Args:
         run: the run.
