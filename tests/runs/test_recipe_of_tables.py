@@ -138,19 +138,22 @@ def test_vectors_of_a_file_and_frames_are_tables(table, tmp_path):
         wgflow.configure(3)
 
 
-def test_settings_of_toy_sets_are_told_where_data_are_a_table(table, tmp_path, caplog):
-    config = wgflow.Config(data=wgflow.Data(str(table)), training=wgflow.Training(steps=1))
+def test_settings_of_toy_sets_are_told_for_a_table(table, run, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("wgflow.runs.fit._learn", lambda *_: None)
+    monkeypatch.setattr("wgflow.runs.fit.load", lambda *_, **__: run)
+    config = wgflow.Config(data=wgflow.Data(str(table)))
     wgflow.fit(config, tmp_path / "toy")
     assert "x.npy is learned with the settings of toy sets" in caplog.text
     caplog.clear()
     smaller = wgflow.NearProximal(dynamics=wgflow.Population(size=64, held_out=64))
-    wgflow.fit(replace(config, scheme=smaller), tmp_path / "chosen")
+    for chosen in (replace(config, scheme=smaller), wgflow.configure(table), wgflow.Config()):
+        wgflow.fit(chosen, tmp_path / "chosen")
     assert not caplog.text
 
 
 @pytest.mark.parametrize("d", [1, 2])
 def test_few_rows_of_few_columns_are_no_worse_than_their_gaussian(d, tmp_path):
-    truth = Gaussian([1.0] * d, np.eye(d) + 0.9 * (1 - np.eye(d)))
+    truth = Gaussian([1.0] * d, [[1.0 if i == j else 0.9 for i in range(d)] for j in range(d)])
     np.save(tmp_path / "x.npy", truth.sample(25, dtype=torch.float32, generator=seeded()).numpy())
     run = wgflow.fit(wgflow.configure(tmp_path / "x.npy", None, *SMALL), tmp_path / "run")
     x = truth.sample(2000, dtype=torch.float64, generator=seeded(5))
