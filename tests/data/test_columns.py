@@ -56,13 +56,6 @@ def test_every_kind_comes_back_and_continuous_values_are_the_same_bits():
         assert np.array_equal(back[name], values), name
 
 
-def test_a_value_that_many_rows_share_is_told(caplog):
-    rain = np.where(np.arange(ROWS) % 5 < 3, 0.0, RNG.gamma(2, size=ROWS))
-    Columns.of(pd.DataFrame({"rain": rain, "v": TABLE["length"], "n": rain > 0}))
-    (record,) = caplog.records
-    assert "'rain' 60 % of the rows are exactly 0" in record.getMessage()
-
-
 def test_noise_is_uniform_in_the_cell_of_its_value():
     table = pd.DataFrame(TABLE)
     codes = np.stack([c.codes(pd_series(table, c.name), "t") for c in COLUMNS.columns], 1)

@@ -19,7 +19,7 @@ from torch import Tensor
 from wgflow._check import check_choice
 from wgflow._random import Rng
 from wgflow.data.frames import by_frequency, finite_values, is_text, numbers_of, table_of
-from wgflow.data.grids import ATOM, atom_of, on_grid, step_of, uniform_noise
+from wgflow.data.grids import on_grid, step_of, uniform_noise
 
 BACKENDS = ("pandas", "polars", "pyarrow")
 """Libraries of the frames that are made; frames of others are read too."""
@@ -75,10 +75,7 @@ class Column:
             raise ValueError(f"Columns must be numbers, booleans or text: {got}.")
         values = finite_values(known)
         kind = "integer" if dtype.is_integer() else "continuous"
-        step = step_of(values)
-        if step is None and len(np.unique(values)) > 1:
-            _tell_atom(name, values)
-        return cls(name, kind, step, float(values.min()), float(values.max()))
+        return cls(name, kind, step_of(values), float(values.min()), float(values.max()))
 
     def codes(self, series: nw.Series[Any], source: str) -> np.ndarray:
         """Values as numbers (n,), float64; NaN where they are missing.
@@ -281,16 +278,3 @@ class Columns:
         library: Any = backend
         values = {name: column.tolist() for name, column in self.decode(points).items()}
         return nw.from_dict(values, backend=library).to_native()
-
-
-def _tell_atom(name: str, values: np.ndarray) -> None:
-    """Say which single value many rows have, since no density gives it a probability."""
-    value, share = atom_of(values)
-    if share > ATOM:
-        log.warning(
-            "In column %r %.0f %% of the rows are exactly %.6g: a single value has a probability "
-            "but no density. Learn the other rows alone, or round the column.",
-            name,
-            100 * share,
-            value,
-        )

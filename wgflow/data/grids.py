@@ -47,6 +47,11 @@ def atom_of(values: np.ndarray) -> tuple[float, float]:
     return float(levels[most]), float(share)
 
 
+def atoms(rows: torch.Tensor) -> list[tuple[float, float]]:
+    """`atom_of` each column of (n, d), whose values on a grid have their noise."""
+    return [atom_of(column) for column in rows.T.cpu().numpy()]
+
+
 def uniform_noise(rows: int, columns: int, *, generator: Rng = None) -> np.ndarray:
     """``u ~ U(0, 1)`` of 16 bits, (rows, columns), float64; that of a row not of later ones."""
     drawn = torch.randint(NOISE, (rows, columns), generator=generator)

@@ -12,6 +12,7 @@ from torch import nn
 
 from wgflow.config import Config, dumps
 from wgflow.data.dataset import Dataset, available
+from wgflow.data.grids import ATOM, atoms
 from wgflow.data.peek import width
 from wgflow.data.tables import write_frame
 from wgflow.distributed.islands import share
@@ -29,6 +30,9 @@ from wgflow.training.progress import Progress, read_state
 from wgflow.training.recorder import Clock, environment, update_environment
 from wgflow.training.runner import Listener, Runner
 from wgflow.training.warm_start import initialise
+
+ROWS = 100_000
+"""Train rows at most in which values that repeat are looked for."""
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +137,7 @@ def _learn(
         ranks.spread_(list(network.state_dict().values()))
     carry = learner.start()  # what fails here leaves no folder
     ranks.lead(lambda: _begin(path, config, learner.dataset, ranks))
+    ranks.lead(lambda: _tell_atoms(learner.dataset))
     Runner.open(path, learner, clock, listener).run(Progress(), carry)
 
 
@@ -211,6 +216,22 @@ def _tell_recipe(config: Config) -> None:
             "`wgflow.configure` makes those of tables.",
             Path(config.data.name).name,
         )
+
+
+def _tell_atoms(data: Dataset) -> None:
+    """Say which single value many rows have, since no density gives it a probability."""
+    if len(data.event_shape) != 1 or data.target is not None:
+        return
+    names = data.columns or range(*data.event_shape)
+    for name, (value, part) in zip(names, atoms(data.train[:ROWS]), strict=True):
+        if part > ATOM:
+            log.warning(
+                "In column %r %.0f %% of the rows are exactly %.6g: a single value has a "
+                "probability but no density. Learn the other rows alone, or round the column.",
+                name,
+                100 * part,
+                value,
+            )
 
 
 def _anchored(config: Config) -> Config:

@@ -13,7 +13,7 @@ from torch import Tensor
 from wgflow._random import Rng
 from wgflow._tensor import Points, standard_error
 from wgflow.data.dataset import Dataset
-from wgflow.data.grids import ATOM, atom_of
+from wgflow.data.grids import ATOM, atoms
 from wgflow.data.lazy import PointSource
 from wgflow.data.moments import LARGEST
 from wgflow.data.targets import Gaussian
@@ -64,7 +64,7 @@ def trust_scores(
     scores = particle_log_z(run)
     scores |= {"repeats": repeats(samples), "repeats_floor": repeats(data.test)}
     known = rows(data.train, MOST_ROWS, generator)
-    if (share := max(atom_of(column)[1] for column in known.T.cpu().numpy())) > ATOM:
+    if (share := max(share for _, share in atoms(known))) > ATOM:
         scores["atom"] = share
     u = run.standardise(known)
     test = run.standardise(data.test)
