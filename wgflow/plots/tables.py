@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
 from wgflow.plots.axes import histograms
-from wgflow.plots.charts import Box, Chart
+from wgflow.plots.charts import Box, Chart, around
 from wgflow.plots.style import DENSITY, INK, MODEL, PAPER, STYLE, legend, panels
 
 COLUMNS = 24
@@ -91,14 +91,8 @@ def contours(
 
 
 def inner_box(x: np.ndarray, margin: float = 0.15) -> Box:
-    """A box around all but the outermost hundredths of (n, d), wider by a share of its width.
-
-    A coordinate of one value, as of a single point, has a width that its digits hold.
-    """
-    low, high = np.quantile(x, [0.01, 0.99], axis=0)
-    size = np.maximum(np.abs(low), np.abs(high))
-    wider = margin * np.maximum(high - low, np.where(size > 0, 1e-3 * size, 1e-3))
-    return Box(low - wider, high + wider)
+    """A box around all but the outermost hundredths of (n, d), wider by a share of its width."""
+    return around(*np.quantile(x, [0.01, 0.99], axis=0), margin)
 
 
 def smoothed(x: np.ndarray, box: Box) -> Chart:
