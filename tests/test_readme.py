@@ -65,6 +65,7 @@ SMALLER = {
     "distributed.md": [("launched(2, 1,", "launched(1, 1,")],
     "README.md": [("samples=500", "samples=500, likelihood=False")],
     "start.md": [("samples=500", "samples=500, likelihood=False")],
+    "points.md": [("steps=20", "steps=2"), ("2000", "600")],
     "results.md": [("run.sample(1000,", "run.sample(12,")],
 }
 """What is smaller in the tests than on a page."""

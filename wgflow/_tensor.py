@@ -1,5 +1,7 @@
 """Names of shapes, and the one home of batch-layout helpers."""
 
+import math
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,3 +19,9 @@ def per_point(values: Tensor, x: Tensor) -> Tensor:
 def sum_event(x: Tensor) -> Tensor:
     """Sum over everything but the batch: ``(batch, *event) -> (batch,)``."""
     return x.flatten(1).sum(1)
+
+
+def standard_error(values: Values) -> float:
+    """That of the mean of independent values; NaN of a single one, which does not tell it."""
+    n = len(values)
+    return float(values.std()) / math.sqrt(n) if n > 1 else math.nan

@@ -2,8 +2,8 @@
 
 import pytest
 
-from wgflow.config import loads
-from wgflow.config.recipes import names, recipe, usual
+from wgflow.config import Config, loads
+from wgflow.config.recipes import configure, names, recipe, usual
 from wgflow.schemes import DetailedBalance, DualScoreMatching, Joint
 
 
@@ -12,7 +12,8 @@ def read(name):
 
 
 def test_the_recipes():
-    assert names() == ["images", "images-density", "images-equilibrium", "tables"]
+    assert names() == ["images", "images-density", "images-equilibrium", "plane", "tables"]
+    assert configure(None, "plane") == Config()
 
 
 @pytest.mark.parametrize("name", names())

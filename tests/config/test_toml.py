@@ -227,6 +227,11 @@ def test_an_argument_of_a_bare_name():
 
 
 REFUSED = {
+    "key of a section without its name": (
+        {"steps": 3},
+        "No such key of the configuration",
+        "got 'steps'. Did you mean 'training.steps'?",
+    ),
     "unknown section": ({"trainning": {}}, "No such key of the configuration", "'training'"),
     "unknown key": (
         {"training": {"step": 1}},

@@ -242,6 +242,11 @@ HOLE = np.where(np.arange(12).reshape(6, 2) == 7, np.nan, TABLE[:6, :2])
 
 REFUSED = {
     "unknown name": (lambda _: "moon", "got 'moon'; did you mean 'moons'?"),
+    "path with a slip": (
+        lambda f: write("points.csv", "a,b")(f).parent / "pionts.csv",
+        r"a path that exists: got '.*pionts.csv'; did you mean '.*points.csv'",
+    ),
+    "path to nothing": (lambda f: f / "none" / "t.csv", "there is no such file or folder"),
     "strange name": (lambda _: "zzzz", "the names are moons, eight-gaussians"),
     "suffix": (write("t.txt", "1"), r"got '.*t.txt'"),
     "not an array": (write("t.npy", "hello"), "t.npy must hold an array of numbers"),
@@ -266,7 +271,7 @@ REFUSED = {
     "constant flag": (write_parquet(a=[1, 2, 3], b=[True] * 3), r"constant \['b'\]"),
     "hint": (write("t.csv", "a,b\n1,2\n3,\n"), 'data.missing = "impute" fills them in'),
     "not parquet": (write("t.parquet", "hello"), "t.parquet must hold a table"),
-    "constant": (write_parquet(a=[1, 2, 3, 4], b=[0.1] * 4), r"constant \['b'\]"),
+    "constant": (write_parquet(a=[1, 2, 3, 4], b=[0.1] * 4), r"constant \['b'\]; leave them out"),
     "constant array": (write_array(np.full((9, 2), 0.1)), r"constant \[0, 1\]"),
     "constant images": (write_images(*[(3, 3)] * 4), "constant all"),
     "one row": (write_parquet(a=[1]), "`size` must be 2 to 0, 1 points less 1: got 0"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from wgflow.data.grids import on_grid, step_of, uniform_noise
+from wgflow.data.grids import atom_of, on_grid, step_of, uniform_noise
 
 RNG = np.random.default_rng(0)
 INTEGERS = RNG.integers(-5, 6, 500)
@@ -43,6 +43,13 @@ def test_the_step_is_the_greatest_that_all_values_are_multiples_of(values, step)
 )
 def test_measurements_have_no_grid(values):
     assert step_of(values) is None
+
+
+def test_an_atom_is_the_share_of_the_most_frequent_value():
+    x = RNG.normal(size=100)
+    assert atom_of(np.where(np.arange(100) < 37, 2.5, x)) == (2.5, 0.37)
+    assert atom_of(x)[1] == 0
+    assert atom_of(np.append(x, x[:50]))[1] == 0  # pairs, as of rows drawn twice
 
 
 @pytest.mark.parametrize("step", [1.0, 0.1, 0.25, 1 / 7, 100.0])

@@ -150,6 +150,13 @@ BAD = {
         "points, and log Z may be too small.",
         "poor",
     ),
+    "atom": (
+        GOOD | {"atom": 0.6},
+        "atom",
+        "In one column 60 % of the rows have the very same value, which has a probability but no "
+        "density: the likelihood is that of an arbitrarily narrow peak.",
+        "fair",
+    ),
     "sandwich": (
         GOOD | {"log_z_upper": 12.0},
         "sandwich",

@@ -12,7 +12,7 @@ from wgflow import plots
 from wgflow.data.targets import Gaussian
 from wgflow.plots import Box, Chart
 from wgflow.plots.style import MODEL
-from wgflow.plots.tables import enclosing, smoothed
+from wgflow.plots.tables import enclosing, inner_box, smoothed
 
 LINE, PLANE = Gaussian([0.5], [[0.25]]), Gaussian([1.0, -1.0], [[1.0, 0.3], [0.3, 0.5]])
 BOXES = {
@@ -139,6 +139,17 @@ def test_smoothed_points_are_a_density_with_the_mean_of_the_points():
     assert mass.sum() == pytest.approx(1, abs=1e-3)
     means = [(mass.sum(1 - k) * axis).sum() for k, axis in enumerate(chart.axes)]
     np.testing.assert_allclose(means, x.mean(0), atol=0.02)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -3e6])
+def test_one_held_out_row_has_a_box_of_a_width(value):
+    row = np.full((1, 2), value, np.float32)
+    box = inner_box(row)
+    assert (box.low < value).all()
+    assert (value < box.high).all()
+    x = np.linspace(0, 1, 40, dtype=np.float32)[:, None] + row
+    assert pixels(plots.columns(x, row, "ab", np.zeros(2), 0.1)).std() > 5
+    assert pixels(plots.contours(x, row, "ab", [(0, 1)])).std() > 5
 
 
 def test_contours_stand_side_by_side_on_the_same_axes():

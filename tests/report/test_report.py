@@ -25,7 +25,8 @@ from wgflow.report import (
     render_comparison,
     write_report,
 )
-from wgflow.report.film import packed
+from wgflow.report.film import motion, packed
+from wgflow.report.material import Film
 from wgflow.report.scores import rank, score_keys, written
 from wgflow.report.template import fill
 from wgflow.report.verdict import verdict
@@ -238,6 +239,16 @@ def test_the_film_on_the_page_is_the_film_of_the_run(runs, pages):
     inside = (shown != -32768).all(-1)
     back = box.low + (shown / 32767 + 1) / 2 * (box.high - box.low)
     np.testing.assert_allclose(back[inside], saved["x"][inside], atol=1e-3)
+
+
+@pytest.mark.parametrize("d", [1, 2, 4])
+def test_one_held_out_row_has_a_film(d):
+    film = Film(np.array([0, 1]), RNG.normal(size=(2, 30, d)) + 5)
+    row = np.full((1, d), 5.0)
+    shown = motion(material(names=tuple("abcd"[:d]), reference=row, film=film))
+    points = unpacked(shown["film"]["frames"])
+    assert (points != -32768).mean() > 0.9  # within the box
+    assert len(np.unique(points, axis=0)) > 50
 
 
 def test_the_densities_are_those_of_the_run(runs):

@@ -107,6 +107,14 @@ def test_twice_the_energy_of_a_gaussian_by_hand(variance):
     assert scores["nll_error"] == pytest.approx(2 / math.sqrt(len(data.test)), rel=0.1)
 
 
+def test_one_test_point_has_a_likelihood_without_an_error():
+    test = torch.ones(1, 3)
+    data = Dataset("one", test, test, torch.zeros(3), torch.ones(3))
+    scores = density_scores(lambda x: x[:, 0], data, LogZ(0.5, 2.0, 0.1, 0.7))
+    assert scores["nll"] == 1.5
+    assert math.isnan(scores["nll_error"])
+
+
 def test_errors_of_the_mean_and_of_the_normaliser_add_in_squares():
     test = torch.tensor([[1.0] * 3, [3.0] * 3])
     data = Dataset("three", test, test, test.mean(0), test.std(0))

@@ -5,13 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import wgflow
-from wgflow.data.targets import GaussianMixture
+from wgflow.data.targets import Gaussian, GaussianMixture
 from wgflow.flows import HeatFlow
 
 SMALL = (
@@ -124,7 +126,38 @@ def test_killed_and_resumed_it_is_the_same(table, run, tmp_path):
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_a_table_is_recognised(table, tmp_path):
-    assert type(wgflow.configure(str(table)).energy).__name__ == "NoiseMLPSpec"
-    (tmp_path / "plane.csv").write_text("a,b\n1,2\n")
-    assert type(wgflow.configure(str(tmp_path / "plane.csv")).energy).__name__ == "MLPSpec"
+def test_vectors_of_a_file_and_frames_are_tables(table, tmp_path):
+    plane = tmp_path / "plane.csv"
+    plane.write_text("a,b\n1,2\n")
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": [0.5, 3.0]})
+    for data in (table, str(table), plane, frame):
+        assert type(wgflow.configure(data).energy).__name__ == "NoiseMLPSpec"
+    assert wgflow.configure(plane).data.name == str(plane)
+    assert type(wgflow.configure("moons").energy).__name__ == "MLPSpec"
+    with pytest.raises(ValueError, match="`data` must be a data frame, of pandas"):
+        wgflow.configure(3)
+
+
+def test_settings_of_toy_sets_are_told_for_a_table(table, run, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("wgflow.runs.fit._learn", lambda *_: None)
+    monkeypatch.setattr("wgflow.runs.fit.load", lambda *_, **__: run)
+    config = wgflow.Config(data=wgflow.Data(str(table)))
+    wgflow.fit(config, tmp_path / "toy")
+    assert "x.npy is learned with the settings of toy sets" in caplog.text
+    caplog.clear()
+    smaller = wgflow.NearProximal(dynamics=wgflow.Population(size=64, held_out=64))
+    for chosen in (replace(config, scheme=smaller), wgflow.configure(table), wgflow.Config()):
+        wgflow.fit(chosen, tmp_path / "chosen")
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_few_rows_of_few_columns_are_no_worse_than_their_gaussian(d, tmp_path):
+    truth = Gaussian([1.0] * d, [[1.0 if i == j else 0.9 for i in range(d)] for j in range(d)])
+    np.save(tmp_path / "x.npy", truth.sample(25, dtype=torch.float32, generator=seeded()).numpy())
+    run = wgflow.fit(wgflow.configure(tmp_path / "x.npy", None, *SMALL), tmp_path / "run")
+    x = truth.sample(2000, dtype=torch.float64, generator=seeded(5))
+    rows = run.dataset.train[:].double()
+    covariance = torch.cov(rows.T).reshape(d, d)
+    gaussian = Gaussian(rows.mean(0), covariance).log_prob(x)
+    assert float(run.log_prob(x.float()).mean()) > float(gaussian.mean()) - 0.05

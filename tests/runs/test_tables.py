@@ -113,6 +113,21 @@ def test_a_frame_that_cannot_be_learned_leaves_no_folder(run, tmp_path):
         assert not (tmp_path / "none").exists()
 
 
+def test_a_value_that_many_rows_share_is_told_once(tmp_path, caplog):
+    rng = np.random.default_rng(0)
+    wet = np.arange(300) % 5 < 2
+    rain = np.where(wet, rng.gamma(2, size=300), 0.0)
+    data = pd.DataFrame({"rain": rain, "heat": rng.normal(size=300), "wet": wet})
+    run = wgflow.fit(build(override({}, *SMALL)), tmp_path / "atom", data=data)
+    said = [r.getMessage() for r in caplog.records if "no density" in r.getMessage()]
+    assert len(said) == 1
+    assert said[0].startswith("In column 'rain' ")
+    assert "rows are exactly 0: a single value" in said[0]
+    caplog.clear()
+    assert run.read(data).shape == (300, 3)
+    assert not caplog.records
+
+
 def test_other_columns_are_refused(run, tmp_path):
     with pytest.raises(ValueError, match=r"`frame` must have the columns .*: missing 'count'"):
         run.read(TABLE.drop(columns="count"))
@@ -121,7 +136,9 @@ def test_other_columns_are_refused(run, tmp_path):
     TABLE.assign(more=1).to_csv(tmp_path / "o.csv", index=False)
     message = "o.csv must have the columns 'length', 'count', 'flag', 'colour': extra 'more'."
     assert message in refused("ood", run.path, tmp_path / "o.csv")
-    assert "known name or a path: got 'none.csv'" in refused("ood", run.path, "none.csv")
+    assert "a path that exists: got 'none.csv'; there is no such file" in refused(
+        "ood", run.path, "none.csv"
+    )
 
 
 def test_all_rows_of_another_file_are_compared(run, tmp_path, caplog):

@@ -99,6 +99,15 @@ def test_particles_and_samples_without_the_shares_of_the_data_are_seen(run):
     assert rung(replace(run, held_out=particles(run, x, log_weight.float()))) == []
 
 
+def test_rows_that_share_one_value_are_seen(run):
+    train = run.dataset.train[:].clone()
+    train[::4, 1] = 0.0
+    atomic = replace(run)
+    atomic.__dict__["dataset"] = replace(run.dataset, train=train)
+    assert scored(atomic)["atom"] == pytest.approx(0.25, abs=0.01)
+    assert "25 % of the rows have the very same value" in dict(rung(atomic))["atom"]
+
+
 def test_mass_outside_the_data_is_seen(run):
     x = draw(2000, 7, *WEIGHTS)
     x[:100] += 50

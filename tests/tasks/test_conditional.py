@@ -8,7 +8,7 @@ import torch
 from problems import F64, double, seeded, z_score
 from torch import nn
 
-from wgflow.data.columns import Columns
+from wgflow.data.columns import Column, Columns
 from wgflow.data.gaussian_mixture import moments
 from wgflow.data.targets import GaussianMixture
 from wgflow.tasks.conditional import ConditionalDensity, known_row
@@ -215,6 +215,17 @@ def test_names_and_whole_rows():
     assert p.columns == ("b",)
     assert p.known == {"a": -1.0, "c": 1.5}
     assert p.complete(double([[7.0], [8.0]])).tolist() == [[-1, 7, 1.5], [-1, 8, 1.5]]
+
+
+def test_a_value_beyond_all_rows_is_told(caplog):
+    a, b = Column("a", "continuous", None, -1.0, 2.0), Column("b", "integer", 1.0, 0.0, 5.0)
+    columns = Columns((a, b))
+    for fine in ({"a": -1.0}, {"a": 2.0}, {"b": 5}, {"b": 0}):
+        known_row(fine, columns, torch.zeros(2, dtype=F64))
+    assert not caplog.records
+    known_row({"a": 2.5}, columns, torch.zeros(2, dtype=F64))
+    (record,) = caplog.records
+    assert "'a' = 2.5 lies beyond the rows that were learned from, -1 to 2" in record.getMessage()
 
 
 def test_draws_depend_on_the_generator_alone():

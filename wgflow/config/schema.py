@@ -1,7 +1,7 @@
 """The settings of a run: frozen records whose constructors are the schema."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -218,9 +218,14 @@ class Config:
         return replace(self, dtype=MIXED if fast_bfloat16(self.device) else "float32")
 
 
-def unknown(what: str, got: str, known: Iterable[str], path: str = "") -> ValueError:
-    """The error of a name that is none of the known ones; ``path`` is its dotted key."""
-    near = difflib.get_close_matches(got[:LONGEST], list(known), n=1)
+def unknown(
+    what: str, got: str, known: Iterable[str], path: str = "", *, deeper: Sequence[str] = ()
+) -> ValueError:
+    """The error of a name that is none of the known ones; ``path`` is its dotted key.
+
+    ``deeper`` are keys of this very name in tables below.
+    """
+    near = deeper or difflib.get_close_matches(got[:LONGEST], list(known), n=1)
     hint = f" Did you mean {join(path, near[0])!r}?" if near else ""
     expected = f"expected one of {', '.join(known)}" if known else "expected none"
     return ValueError(f"No such {what}: {expected}, got {shown(join(path, got))}.{hint}")

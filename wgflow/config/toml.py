@@ -294,4 +294,6 @@ def _alternatives(name: str) -> str:
 
 def _unknown_key(record: Any, key: str, path: str) -> ValueError:
     owner = _kind(record) or path or "the configuration"
-    return unknown(f"key of {owner}", key, [f.name for f in fields(record)], path)
+    inner = {f.name: getattr(record, f.name) for f in fields(record)}
+    deeper = [join(n, key) for n, r in inner.items() if is_dataclass(r) and key in vars(r)]
+    return unknown(f"key of {owner}", key, list(inner), path, deeper=deeper)

@@ -70,7 +70,9 @@ class Column:
             varies = known.n_unique() > 1
             return cls(name, kind, 1.0 if varies else None, 0.0, float(last), categories)
         if not dtype.is_numeric():
-            raise ValueError(f"Columns must be numbers, booleans or text: got {name!r} ({dtype}).")
+            hint = "make it a number, such as days, or leave it out"
+            got = f"got {name!r} ({dtype}); {hint}"
+            raise ValueError(f"Columns must be numbers, booleans or text: {got}.")
         values = finite_values(known)
         kind = "integer" if dtype.is_integer() else "continuous"
         return cls(name, kind, step_of(values), float(values.min()), float(values.max()))

@@ -1,6 +1,5 @@
 """Data sets by name or from disk."""
 
-import difflib
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from wgflow._check import check_choice, shown
+from wgflow._check import check_choice
 from wgflow._tensor import Points
 from wgflow.data.columns import Columns
 from wgflow.data.download import SETS, is_fetched, local
@@ -20,7 +19,7 @@ from wgflow.data.lazy import LazyPoints, PointSource, in_parts
 from wgflow.data.memory import check_memory
 from wgflow.data.missing import impute
 from wgflow.data.precision import Rounded, check_precision, check_varies, numpy_dtype
-from wgflow.data.sources import HUB, Source, open_digits, open_source, with_test
+from wgflow.data.sources import HUB, Source, open_digits, open_source, unknown_source, with_test
 from wgflow.data.splits import Fractions, split
 from wgflow.data.targets import Target
 from wgflow.data.toys import TOYS
@@ -292,7 +291,4 @@ def _existing(source: str | Path) -> str | Path:
     path = local(str(source)) if source in SETS else Path(source)
     if path.exists():
         return path
-    names = [*TOYS, "digits", *SETS]
-    near = difflib.get_close_matches(str(source), names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(names)}."
-    raise ValueError(f"`source` must be a known name or a path: got {shown(str(source))}; {hint}")
+    raise ValueError(unknown_source(path, str(source), [*TOYS, "digits", *SETS]))

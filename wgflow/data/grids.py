@@ -14,6 +14,9 @@ CELLS = 10**6
 CLOSE = 1e-4
 """How far values may be from such a grid, in steps: they were rounded."""
 
+ATOM = 0.05
+"""Share of values on no grid that are one and the same, beyond which a density is ill-defined."""
+
 NOISE = 2**16
 """Values of the noise, all inside the cell, so that rounding cannot move a value out of it."""
 
@@ -34,6 +37,19 @@ def step_of(values: np.ndarray) -> float | None:
     if 2 * len(levels) >= len(values):
         return None
     return _decimal_step(levels) or _even_step(levels.astype(np.float64))
+
+
+def atom_of(values: np.ndarray) -> tuple[float, float]:
+    """The most frequent value of (n,), and the share that has it; 0 where it is one of a pair."""
+    levels, counts = np.unique(values, return_counts=True)
+    most = int(counts.argmax())
+    share = counts[most] / len(values) if counts[most] > 2 else 0.0
+    return float(levels[most]), float(share)
+
+
+def atoms(rows: torch.Tensor) -> list[tuple[float, float]]:
+    """`atom_of` each column of (n, d), whose values on a grid have their noise."""
+    return [atom_of(column) for column in rows.T.cpu().numpy()]
 
 
 def uniform_noise(rows: int, columns: int, *, generator: Rng = None) -> np.ndarray:

@@ -42,9 +42,10 @@ def check_varies(name: str, train: LazyPoints, columns: tuple[str, ...] | None) 
     hint = f"; {_named(train.dtype)} may have rounded them, so subtract a constant"
     # Zeros may have been smaller than any of its numbers.
     single = not train.are_pixels and train.dtype == torch.float32
+    if not rounded or train.are_pixels:
+        hint = "; leave them out, as they have no density" if columns else ""
     raise (Rounded if single else ValueError)(
-        f"Train points of {name} must vary in every coordinate: constant {labels}"
-        f"{hint if rounded and not train.are_pixels else ''}."
+        f"Train points of {name} must vary in every coordinate: constant {labels}{hint}."
     )
 
 

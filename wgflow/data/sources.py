@@ -1,11 +1,12 @@
 """What a path holds, as it lies there: points or pixels of images, labels, its own test split."""
 
+import difflib
 import gzip
 import importlib
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from wgflow._check import shown
 from wgflow._random import Rng
 from wgflow.data.columns import Columns
 from wgflow.data.foreign import SHARE, bytes_of, check_fits, check_regular, free_memory, reading
@@ -96,6 +98,21 @@ def open_source(
         x, known = read_points(path, dtype, schema, missing=missing, generator=generator)
         found = Source(x, schema=known)
     return _resized(found, side, path.name)
+
+
+def unknown_source(path: Path, got: str, names: Sequence[str]) -> str:
+    """What to say of data that are neither a known name nor a path that exists."""
+    is_path = bool(path.suffix) or len(path.parts) > 1
+    here = path.parent if is_path and path.parent.is_dir() else None
+    beside = names if not is_path else [p.name for p in here.iterdir()] if here else []
+    near = difflib.get_close_matches(path.name, beside, n=1)
+    if near:
+        hint = f"did you mean {str(path.parent / near[0])!r}?"
+    elif is_path:
+        hint = "there is no such file or folder."
+    else:
+        hint = f"the names are {', '.join(names)}."
+    return f"Data must be a known name or a path that exists: got {shown(got)}; {hint}"
 
 
 def with_test(held: Source, other: Source, name: str) -> Source:

@@ -61,7 +61,7 @@ class Alarm(NamedTuple):
 
     Attributes:
         name: ``kl``, ``gaussian``, ``distance``, ``temperature``, ``log_z_gap``, ``bounds``,
-            ``modes``, ``outside``, ``repeats``, ``sandwich``, ``likelihood``, or one of
+            ``modes``, ``outside``, ``repeats``, ``atom``, ``sandwich``, ``likelihood``, or one of
             `target_alarms`.
         sentence: for people.
         grade: the best that a verdict may be: ``poor`` or ``fair``; empty for a mere remark.
@@ -78,7 +78,7 @@ def alarms(scores: Mapping[str, float]) -> list[Alarm]:
         return []
     found = [*_bounds(scores), *_modes(scores), *_outside(scores), *_repeats(scores)]
     found += [*_divergence(scores), *_gaussian(scores), *_distance(scores), *_temperature(scores)]
-    found += [*_gap(scores), *_sandwich(scores), *_unknown(scores)]
+    found += [*_gap(scores), *_sandwich(scores), *_atom(scores), *_unknown(scores)]
     found += [Alarm(*said) for said in target_alarms(scores)]
     return sorted(found, key=lambda alarm: GRADES.index(alarm.grade))
 
@@ -211,6 +211,17 @@ def _sandwich(scores: Mapping[str, float]) -> Iterator[Alarm]:
     width = scores.get("log_z_upper", 0.0) - scores.get("log_z_lower", 0.0)
     if "log_z" in scores and width > WIDE:
         yield Alarm("sandwich", f"log Z is known to within {width:.1f} nats only.", "fair")
+
+
+def _atom(scores: Mapping[str, float]) -> Iterator[Alarm]:
+    if "atom" in scores:
+        yield Alarm(
+            "atom",
+            f"In one column {100 * scores['atom']:.0f} % of the rows have the very same value, "
+            "which has a probability but no density: the likelihood is that of an arbitrarily "
+            "narrow peak.",
+            "fair",
+        )
 
 
 def _unknown(scores: Mapping[str, float]) -> Iterator[Alarm]:

@@ -45,8 +45,16 @@ class Chart:
 
 def box_of(x: np.ndarray, margin: float = 0.2) -> Box:
     """A box around all but the outermost points of (n, d), wider by a share of its width."""
-    low, high = np.quantile(x, [0.001, 0.999], axis=0)
-    wider = margin * np.maximum(high - low, 1e-12)
+    return around(*np.quantile(x, [0.001, 0.999], axis=0), margin)
+
+
+def around(low: np.ndarray, high: np.ndarray, margin: float) -> Box:
+    """A box wider than from low to high, (d,) each, by a share of its width.
+
+    Where they are the same, as of a single point, it has a width that its digits hold.
+    """
+    size = np.maximum(np.abs(low), np.abs(high))
+    wider = margin * np.maximum(high - low, np.where(size > 0, 1e-3 * size, 1e-3))
     return Box(low - wider, high + wider)
 
 

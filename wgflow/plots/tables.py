@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
 from wgflow.plots.axes import histograms
-from wgflow.plots.charts import Box, Chart
+from wgflow.plots.charts import Box, Chart, around
 from wgflow.plots.style import DENSITY, INK, MODEL, PAPER, STYLE, legend, panels
 
 COLUMNS = 24
@@ -92,9 +92,7 @@ def contours(
 
 def inner_box(x: np.ndarray, margin: float = 0.15) -> Box:
     """A box around all but the outermost hundredths of (n, d), wider by a share of its width."""
-    low, high = np.quantile(x, [0.01, 0.99], axis=0)
-    wider = margin * np.maximum(high - low, 1e-12)
-    return Box(low - wider, high + wider)
+    return around(*np.quantile(x, [0.01, 0.99], axis=0), margin)
 
 
 def smoothed(x: np.ndarray, box: Box) -> Chart:

@@ -12,6 +12,9 @@ from wgflow.plots import Box, Chart
 from wgflow.report.material import Film, Material, View, vectors
 from wgflow.report.template import data_uri
 
+FEW = 2
+"""Rows that neither span a plane nor show where the particles are."""
+
 
 class Projection(NamedTuple):
     """Points of the plane that stand for the particles and the data, and the box shown."""
@@ -42,19 +45,21 @@ def motion(material: Material) -> dict[str, Any]:
 def _project(material: Material, film: Film) -> Projection:
     """Points of a line get random heights; many dimensions are seen in their widest plane."""
     frames, data = film.x.reshape(*film.x.shape[:2], -1), vectors(material.reference)[:600]
+    cloud = data if len(data) > FEW else frames[-1]
     if material.dimension == 1:
         heights = np.random.default_rng(0).random(frames.shape[1])
         lifted = np.concatenate([frames, np.tile(heights[:, None], (len(frames), 1, 1))], 2)
-        low, high = plots.box_of(vectors(material.reference))
+        low, high = plots.box_of(cloud)
         box = Box(np.array([low[0], 0.0]), np.array([high[0], 1.0]))
         return Projection(lifted, np.zeros((0, 2)), box)
     if material.dimension == 2:
-        box = material.view.learned.box if material.view else plots.box_of(data)
+        box = material.view.learned.box if material.view else plots.box_of(cloud)
         return Projection(frames, data[:0] if material.view else data, box)
-    center, scale = data.mean(0), data.std(0)
-    plane = np.linalg.svd((data - center) / scale, full_matrices=False)[2][:2].T
-    flat = ((data - center) / scale) @ plane
-    return Projection(((frames - center) / scale) @ plane, flat, plots.box_of(flat))
+    center, scale = cloud.mean(0), cloud.std(0)
+    scale = np.where(scale > 0, scale, 1.0)
+    plane = np.linalg.svd((cloud - center) / scale, full_matrices=False)[2][:2].T
+    flat, around, moving = ((x - center) / scale @ plane for x in (data, cloud, frames))
+    return Projection(moving, flat, plots.box_of(around))
 
 
 def _player(steps: np.ndarray, shown: Projection, view: View | None) -> dict[str, Any]:

@@ -83,6 +83,7 @@ SCORES = {
         "Learned density as a proposal", "effective fraction of importance weights", "high"
     ),
     "repeats": Score("Copies among samples", "share of samples that others equal"),
+    "atom": Score("Rows of one value", "largest share in a column that is on no grid", "none"),
     "outside_samples": Score("Samples outside the data", FARTHER),
     "outside_particles": Score("Training particles outside the data", FARTHER),
     "outside_held_out": Score("Held-out particles outside the data", FARTHER),

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from wgflow._progress import TooLong, limited
+from wgflow._tensor import standard_error
 from wgflow.data.dataset import Dataset
 from wgflow.data.download import data_folder
 from wgflow.data.targets import GaussianMixture
@@ -163,7 +164,7 @@ def density_scores(
     """
     grid = plane(dataset)
     values = tabulate(energy, dataset.test, chunk)
-    spread = float(values.std()) / math.sqrt(len(values))
+    spread = standard_error(values)
     scores = {
         "nll": float(values.mean()) + normaliser.value,
         "nll_error": math.hypot(spread, normaliser.error),

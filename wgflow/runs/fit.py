@@ -1,6 +1,7 @@
 """Learn from a configuration into a folder, and go on after a stop."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from torch import nn
 
 from wgflow.config import Config, dumps
 from wgflow.data.dataset import Dataset, available
+from wgflow.data.grids import ATOM, atoms
+from wgflow.data.peek import width
 from wgflow.data.tables import write_frame
 from wgflow.distributed.islands import share
 from wgflow.distributed.ranks import ALONE, Ranks
@@ -27,6 +30,11 @@ from wgflow.training.progress import Progress, read_state
 from wgflow.training.recorder import Clock, environment, update_environment
 from wgflow.training.runner import Listener, Runner
 from wgflow.training.warm_start import initialise
+
+ROWS = 100_000
+"""Train rows at most in which values that repeat are looked for."""
+
+log = logging.getLogger(__name__)
 
 
 def fit(
@@ -63,6 +71,7 @@ def fit(
         ranks.lead(lambda: folder.check_no_run(path))  # another may have learned one since
         check_device(share(config, ranks).device)
         config = _anchored(_sourced(config, path, data)).settled()
+        ranks.lead(lambda: _tell_recipe(config))
         _learn(path, config, energy, listener, ranks)
     return load(path, energy=energy)
 
@@ -128,6 +137,7 @@ def _learn(
         ranks.spread_(list(network.state_dict().values()))
     carry = learner.start()  # what fails here leaves no folder
     ranks.lead(lambda: _begin(path, config, learner.dataset, ranks))
+    ranks.lead(lambda: _tell_atoms(learner.dataset))
     Runner.open(path, learner, clock, listener).run(Progress(), carry)
 
 
@@ -195,6 +205,33 @@ def _sourced(config: Config, path: Path, data: Any) -> Config:
     if data is None:
         return config
     return replace(config, data=replace(config.data, name=str(path / folder.TABLE)))
+
+
+def _tell_recipe(config: Config) -> None:
+    """Say it where vectors of a file are learned with the very settings of toy sets."""
+    toys = Config()
+    if (config.energy, config.scheme) == (toys.energy, toys.scheme) and width(config.data.name):
+        log.warning(
+            "%s is learned with the settings of toy sets, which overfit few rows: "
+            "`wgflow.configure` makes those of tables.",
+            Path(config.data.name).name,
+        )
+
+
+def _tell_atoms(data: Dataset) -> None:
+    """Say which single value many rows have, since no density gives it a probability."""
+    if len(data.event_shape) != 1 or data.target is not None:
+        return
+    names = data.columns or range(*data.event_shape)
+    for name, (value, part) in zip(names, atoms(data.train[:ROWS]), strict=True):
+        if part > ATOM:
+            log.warning(
+                "In column %r %.0f %% of the rows are exactly %.6g: a single value has a "
+                "probability but no density. Learn the other rows alone, or round the column.",
+                name,
+                100 * part,
+                value,
+            )
 
 
 def _anchored(config: Config) -> Config:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wgflow._random import Rng, noise_like, stream
 from wgflow._tensor import Points
+from wgflow.data.sources import unknown_source
 from wgflow.data.tables import ARRAYS, TABLES
 from wgflow.energies.base import Energy
 from wgflow.likelihood.quadrature import tabulate
@@ -85,7 +86,7 @@ def other_points(run: Run, name: str) -> Points:
 
 def _existing(name: str) -> Path:
     if not Path(name).is_file():
-        raise ValueError(f"`other` must be a known name or a path: got {name!r}.")
+        raise ValueError(unknown_source(Path(name), name, ()))
     return Path(name)
 
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from wgflow._random import Rng
-from wgflow._tensor import Points
+from wgflow._tensor import Points, standard_error
 from wgflow.data.dataset import Dataset
+from wgflow.data.grids import ATOM, atoms
 from wgflow.data.lazy import PointSource
 from wgflow.data.moments import LARGEST
 from wgflow.data.targets import Gaussian
@@ -46,9 +47,10 @@ def trust_scores(
 ) -> dict[str, float]:
     """Numbers that `wgflow.metrics.alarms.alarms` reads.
 
-    ``repeats`` of the samples; and of vectors ``log_z_particles`` and ``log_z_held_out`` where
-    particles carry weights; ``modes_<source>`` of the samples, the particles that train, those
-    held out and the ``density``; and ``outside_<source>`` of all but the last.
+    ``repeats`` of the samples; and of vectors ``atom`` where many rows share one value of a
+    column; ``log_z_particles`` and ``log_z_held_out`` where particles carry weights;
+    ``modes_<source>`` of the samples, the particles that train, those held out and the ``density``;
+    and ``outside_<source>`` of all but the last.
 
     Args:
         run: the run.
@@ -61,7 +63,10 @@ def trust_scores(
     if not _is_table(data):
         return scores
     scores |= particle_log_z(run)
-    u = run.standardise(rows(data.train, MOST_ROWS, generator))
+    known = rows(data.train, MOST_ROWS, generator)
+    if (share := max(share for _, share in atoms(known))) > ATOM:
+        scores["atom"] = share
+    u = run.standardise(known)
     test = run.standardise(data.test)
     points = {"samples": (run.standardise(samples), None)} | populations(run)
     reach = Reach(u, test)
@@ -72,7 +77,7 @@ def trust_scores(
     clusters = Clusters(u[:ROWS], seed=seed)
     if len(clusters) == 1:  # all of which every source has
         return scores
-    known = clusters.shares(torch.cat([u[:ROWS], test]))
+    true = clusters.shares(torch.cat([u[:ROWS], test]))
     shares = {name: clusters.shares(*each) for name, each in points.items()}
     if density:
         if run.tilt is not None:
@@ -84,7 +89,7 @@ def trust_scores(
             shares["density"] = found
         scores["modes_density_draws"] = shares["density"].points
     for name, each in shares.items():
-        off = largest_difference(each, known)
+        off = largest_difference(each, true)
         scores |= {f"modes_{name}": off.value, f"modes_{name}_error": off.error}
     return scores
 
@@ -119,7 +124,7 @@ def gaussian_nll(data: Dataset, *, seed: int = 0) -> dict[str, float]:
     covariance = covariance + SMALLEST * torch.eye(len(scale), dtype=torch.float64)
     gaussian = Gaussian(torch.zeros(len(scale)), covariance)
     nll = scale.log().sum() - gaussian.log_prob((data.test.double() - mean) / scale)
-    error = float(nll.std()) / math.sqrt(len(nll))
+    error = standard_error(nll)
     return {"nll_gaussian": float(nll.mean()), "nll_gaussian_error": error}
 
 

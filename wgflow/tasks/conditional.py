@@ -10,6 +10,7 @@ Z_B is enclosed by works both ways.
 """
 
 import difflib
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +23,13 @@ from torch import Tensor
 from wgflow._check import check_positive
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
-from wgflow.data.columns import Columns
+from wgflow.data.columns import Column, Columns
 from wgflow.data.incomplete import point_of
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.quadrature import tabulate
 from wgflow.tasks.restriction import Restriction, restricted
+
+log = logging.getLogger(__name__)
 
 CHAINS = 1000
 """Annealed for draws, and each way for a normaliser."""
@@ -196,10 +199,24 @@ def known_row(
         if not hidden[j]:
             raise ValueError(f"`known` must have each column once: got {names[j]!r} twice.")
         x[j], hidden[j] = point_of(columns.columns[j], value), False
+        _tell_range(columns.columns[j], float(x[j]))
     if hidden.all() or not hidden.any():
         got = "none" if hidden.all() else "all"
         raise ValueError(f"`known` must have some of the columns {_listed(names)}: got {got}.")
     return x, hidden
+
+
+def _tell_range(column: Column, x: float) -> None:
+    """Say it where a coordinate lies beyond all rows, so that the density there is a guess."""
+    if not column.low <= x <= column.high + (column.resolution or 0.0):
+        log.warning(
+            "%r = %.6g lies beyond the rows that were learned from, %.6g to %.6g: the density of "
+            "the other columns is extrapolated.",
+            column.name,
+            x,
+            column.low,
+            column.high,
+        )
 
 
 def _place(key: Any, names: Sequence[str]) -> int:

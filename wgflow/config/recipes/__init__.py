@@ -3,22 +3,24 @@
 import json
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from wgflow._check import shown
 from wgflow.config.schema import Config
 from wgflow.config.toml import build, override, parse
 from wgflow.data.dataset import are_images
+from wgflow.data.frames import table_of
 from wgflow.data.peek import width
 
 HOME = Path(str(files("wgflow.config"))) / "recipes"
 """One TOML file per recipe."""
 
-PLANE = 2
-"""Coordinates up to which the defaults are made for."""
+TABLES = "tables"
+"""The recipe of vectors of a file, and of data frames."""
 
 
 def configure(
-    data: str | None = None,
+    data: Any = None,
     source: str | None = None,
     *settings: str,
     init: Path | str | None = None,
@@ -26,20 +28,25 @@ def configure(
     """The configuration of a run. Later ones win: defaults, source, data, settings, init.
 
     Args:
-        data: name or path of the data.
+        data: name or path of the data; or a data frame that `wgflow.fit` will learn from, which
+            has the settings of a table.
         source: a TOML file or the name of a recipe; None for the recipe that suits the data.
         settings: each ``key=value``, as of `override`.
         init: the run whose energy initialises this one.
 
     Raises:
-        ValueError: there is no such file or recipe, or a setting is unknown or out of its range.
+        ValueError: there is no such file or recipe, the data are neither named nor a data frame,
+            or a setting is unknown or out of its range.
     """
+    if data is not None and not isinstance(data, str | Path):
+        table_of(data, "`data`")
+        data, source = None, source or TABLES
     if source is None and data is not None:
-        source = usual(data, begun=init is not None)
+        source = usual(str(data), begun=init is not None)
     file = source and (Path(source) if Path(source).is_file() else recipe(source))
     table = parse(_text(file)) if file else {}
     if data is not None:
-        table = override(table, f"data.name={json.dumps(data, ensure_ascii=False)}")
+        table = override(table, f"data.name={json.dumps(str(data), ensure_ascii=False)}")
     begun = [] if init is None else [f"init={json.dumps(str(init))}"]
     return build(override(table, *settings, *begun))
 
@@ -63,11 +70,12 @@ def usual(source: str, *, begun: bool = False) -> str | None:
     """The recipe for data, by their name or path; None where the defaults will do.
 
     Images are learned in two phases; the second begins with the energy of the first. Vectors of
-    a file, beyond the plane, are tables, and so are the 64 pixels of a digit.
+    a file are tables, and so are digits: the defaults are for the endless points of a toy set, and
+    overfit few rows.
     """
     if are_images(source):
         return "images-density" if begun else "images"
-    return "tables" if source == "digits" or (width(source) or 0) > PLANE else None
+    return TABLES if source == "digits" or width(source) else None
 
 
 def _text(file: Path) -> str:
