@@ -20,13 +20,21 @@ PATIENCE = 30.0
 MOST = 4 * 2**30
 """Bytes that the process may come to take, with PyTorch and all tests before."""
 
-fuzz = settings(
-    max_examples=CASES,
-    deadline=None,
-    derandomize=CASES <= 100,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+
+def examples(count):
+    """So many cases, the same ones in every run where they are few."""
+    return settings(
+        max_examples=count,
+        deadline=None,
+        derandomize=CASES <= 100,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+fuzz = examples(CASES)
+seldom = examples(max(10, CASES // 20))
+"""For inputs that need the work of a whole command."""
 
 
 @contextlib.contextmanager
@@ -54,8 +62,8 @@ def tried(use, *arguments, **options):
             return use(*arguments, **options)
     except ValueError as error:
         said = str(error)
-    assert 0 < len(said) <= LONGEST
-    assert "allow_pickle" not in said
+    assert 0 < len(said) <= LONGEST, said[: 2 * LONGEST]
+    assert "allow_pickle" not in said, said
     return None
 
 

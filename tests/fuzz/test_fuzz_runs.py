@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import string
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ import pyarrow as pa
 import pytest
 import torch
 from command_line import run as command
-from fuzzing import CUTS, JSON, bounded, damaged, fuzz, mutations, tried
+from fuzzing import CUTS, JSON, bounded, damaged, fuzz, mutations, seldom, tried
 from hypothesis import given, strategies as st
 
 from wgflow.data.columns import Columns
@@ -56,18 +58,28 @@ def small(runs, home):
     path = home / "run"
     shutil.copytree(runs["moons"].path, path)
     folder.write_json(path / folder.SCORES, {"kl": 0.1, "sliced_w2": 0.2, "sliced_w2_floor": 0.1})
-    return path, read_state(path, load(path).config.scheme, "cpu")
+    return Small(path, read_state(path, load(path).config.scheme, "cpu"))
+
+
+class Small(NamedTuple):
+    """A run and its checkpoint, in few words where a test fails."""
+
+    path: Path
+    state: Any
+
+    def __repr__(self):
+        return str(self.path)
 
 
 @fuzz
 @given(record=mutations(RECORD, OTHERS))
-def test_records_of_given_energies(home, monkeypatch, record):
+def test_records_of_given_energies(runs, home, monkeypatch, record):
     path = home / "given"
     file = path / folder.TARGET / sampled.RECORD
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(record))
     monkeypatch.setattr(energies, "_sampled", lambda *_: None)
-    monkeypatch.setattr(energies, "_learned", lambda *_: None)
+    monkeypatch.setattr(energies, "_learned", lambda *_: runs["moons"])
     found = tried(sampled.read, path)
     if found is not None:
         tried(lambda: found.table)
@@ -146,7 +158,7 @@ def test_checkpoints_of_runs(small, data):
 FILES = (folder.CONFIG, folder.ENVIRONMENT, folder.SCORES, folder.METRICS, folder.FRAMES)
 
 
-@fuzz
+@seldom
 @given(name=st.sampled_from(FILES), cuts=CUTS)
 def test_damaged_files_of_runs(small, name, cuts):
     path, _ = small
@@ -236,7 +248,7 @@ COSTLY = {"--approach", "--steps", "--langevin", "--samples"}
 """Options of which a large value is work that was asked for."""
 
 
-@fuzz
+@seldom
 @given(verb=st.sampled_from(sorted(VERBS)), data=st.data())
 def test_values_of_options(small, home, monkeypatch, verb, data):
     monkeypatch.chdir(home)
