@@ -67,8 +67,8 @@ class NoiseMLPSpec(Network):
         """Few enough coordinates for a covariance."""
         if (dim := math.prod(dataset.event_shape)) > LARGEST:
             raise ValueError(
-                f"`energy.kind` noise-mlp needs at most {LARGEST} coordinates: got {dim}; images "
-                "have noisy-unet."
+                f"`energy.kind` noise-mlp needs at most {LARGEST} coordinates: got {dim}; leave "
+                "columns of a table out; images have noisy-unet."
             )
 
     def weights(self, dim: int) -> int:
