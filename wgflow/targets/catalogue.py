@@ -147,7 +147,8 @@ def german_credit(file: Path) -> TargetEnergy:
         ValueError: it is not such a file.
     """
     check_regular(file)
-    with reading(file.name, "must be a file of rows of numbers"), warnings.catch_warnings():
+    rule = f"must be a file of rows of numbers, unlike {file.name}"
+    with reading("`data`", rule), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a file without rows
         table = np.loadtxt(file)
     if table.ndim != 2 or table.shape[1] != 25 or not len(table):
