@@ -146,10 +146,9 @@ def german_credit(file: Path) -> TargetEnergy:
     Raises:
         ValueError: it is not such a file.
     """
-    check_regular(file)
-    rule = f"must be a file of rows of numbers, unlike {file.name}"
-    with reading("`data`", rule), warnings.catch_warnings():
+    with reading("`data`", "must be a file of rows of numbers"), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a file without rows
+        check_regular(file)
         table = np.loadtxt(file)
     if table.ndim != 2 or table.shape[1] != 25 or not len(table):
         raise ValueError(f"`data` must have 25 columns, the class last: got {table.shape}.")
