@@ -217,10 +217,11 @@ def _restored(
     file = where / sampled.STATE
     if not file.is_file():
         return method.init(problem, generator=generator)
-    kept = checkpoint.load(file, method.state_types)
-    generator.set_state(kept["generator"])
-    problem.energy.evaluations = kept["evaluations"]
-    return kept["state"]
+    with checkpoint.refusing(file):
+        kept = checkpoint.load(file, method.state_types)
+        generator.set_state(kept["generator"])
+        problem.energy.evaluations = kept["evaluations"]
+        return kept["state"]
 
 
 def _save(where: Path, state: Any, problem: Problem, generator: torch.Generator) -> None:
