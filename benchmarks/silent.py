@@ -8,14 +8,17 @@ the plane, of which the command is told nothing. What it says is set against the
 divergence of ``log_prob`` on 2000 fresh points, and the sliced W2 of fresh samples over its floor,
 of ``asinh`` of the standardised coordinates, so that a few points far away decide nothing.
 
-A run is wrong when its KL divergence is beyond `FAR`, or its distance is beyond `FARTHER` floors;
-it rings when its exit code is not 0. Rows are kept and not measured again.
+A run is wrong when its KL divergence is beyond `FAR`, or its distance is beyond `FARTHER` floors
+and beyond chance; it rings when its exit code is not 0. Rows are kept and not measured again; they
+hold the scores, of which the tables take the alarms anew. Cases come in random order, so that
+those before `--at-most` are spread over all of them.
 """
 
 import argparse
 import contextlib
 import json
 import logging
+import random
 import tempfile
 import time
 from collections import Counter
@@ -31,6 +34,8 @@ from typer.testing import CliRunner
 from benchmarks.rows import measured, table
 from wgflow.cli import app
 from wgflow.data.toys import TOYS
+from wgflow.metrics.alarms import alarms, worst
+from wgflow.metrics.chance import QUICK, chance
 from wgflow.metrics.samples import SlicedWasserstein
 from wgflow.report import finish
 from wgflow.runs import evaluate
@@ -153,10 +158,15 @@ def told(result: Any) -> dict[str, Any]:
         last = (result.stderr.strip().splitlines() or [""])[-1]
         if not isinstance(result.exception, SystemExit):
             last = f"Traceback: {result.exception!r}"
-        return {"code": result.exit_code, "line": last[:300], "alarms": [], "scored": False}
-    found = json.loads(result.stdout)
-    alarms = {alarm["name"]: alarm["grade"] for alarm in found["alarms"] if alarm["grade"]}
-    return {"code": result.exit_code, "line": "", "alarms": alarms, "scored": True}
+        return {"code": result.exit_code, "line": last[:300], "scored": False}
+    told = json.loads(result.stdout)
+    scores = {name: value for name, value in told.items() if isinstance(value, float)}
+    return {"code": result.exit_code, "line": "", "scored": True, "scores": scores}
+
+
+def rung(row: dict[str, Any]) -> dict[str, str]:
+    """The alarms of a row, by name, with their grades."""
+    return {alarm.name: alarm.grade for alarm in alarms(row.get("scores", {})) if alarm.grade}
 
 
 @torch.no_grad()
@@ -172,23 +182,24 @@ def truth(path: Path, data: str, case: str, seed: int) -> dict[str, Any]:
         return ((x - center) / (width - center)).asinh()
 
     metric = SlicedWasserstein()
-    floor = float(metric(seen(other), seen(fresh)))
-    found: dict[str, Any] = {"distance": float(metric(seen(drawn), seen(fresh))) / floor}
+    exact = torch.cat([seen(other), seen(fresh)])
+    found = {"distance": float(metric(seen(drawn), seen(fresh)))}
+    found |= {"floor": float(metric(seen(other), seen(fresh))), "chance": chance(QUICK, exact)}
     with contextlib.suppress(ValueError):
         density = run.log_prob((shift + scale * fresh).to(x)).double() + 2 * np.log(scale)
         found["kl"] = float((log_prob(data, case, fresh) - density).mean())
-    return {name: round(value, 4) if value < 1e9 else 1e9 for name, value in found.items()}
+    return {name: round(value, 5) if value < 1e9 else 1e9 for name, value in found.items()}
 
 
 def outcome(row: dict[str, Any]) -> str:
     """One of `OUTCOMES`."""
-    rings, poor = bool(row["alarms"]), row["code"] != 0
+    rings, poor = bool(rung(row)), worst(row.get("scores", {})) == "poor"
     if not row["scored"]:
         said = row["line"] and not row["line"].startswith("Traceback")
         return "refused or stopped" if row["code"] in (1, 2) and said else "TRACEBACK"
-    kl, distance = row.get("kl", 0.0), row["distance"]
-    wrong = not (abs(kl) <= FAR and distance <= FARTHER)
-    good = abs(kl) <= FAR / 2 and distance <= FARTHER / 2
+    kl, distance, floor = row.get("kl", 0.0), row["distance"], row["floor"]
+    wrong = not (abs(kl) <= FAR and distance <= max(FARTHER * floor, row["chance"]))
+    good = abs(kl) <= FAR / 2 and distance <= max(FARTHER * floor / 2, row["chance"])
     if wrong:
         return "SILENTLY WRONG" if not rings else "rings, wrong" if poor else "remarks, wrong"
     if poor:
@@ -213,8 +224,8 @@ def printed(rows: list[dict[str, Any]]) -> Iterator[str]:
     for row in rows:
         if outcome(row) in OUTCOMES[-4:]:
             where = " · ".join(str(row[key]) for key in ("data", "case", "scheme", "seed"))
-            numbers = {key: row.get(key) for key in ("kl", "distance", "alarms", "line")}
-            yield f"{outcome(row)}: {where}: {numbers}"
+            numbers = {key: row.get(key) for key in ("kl", "distance", "floor", "chance", "line")}
+            yield f"{outcome(row)}: {where}: {numbers | rung(row)}"
 
 
 def main() -> None:
@@ -233,15 +244,16 @@ def main() -> None:
     logging.disable(logging.WARNING)
     evaluate.POINTS, finish.SAVED = FRESH, FRESH
     end = time.monotonic() + asked.at_most
-    cases = (
+    cases = [
         {"data": data, "case": case, "scheme": scheme, "seed": seed}
         for seed in range(asked.seeds)
         for data in asked.data
         for scheme in asked.schemes
         for case in asked.cases
-        if time.monotonic() < end
-    )
-    print("\n\n".join(printed(measured(asked.rows, cases, measure))))
+    ]
+    random.Random(0).shuffle(cases)
+    timely = (case for case in cases if time.monotonic() < end)
+    print("\n\n".join(printed(measured(asked.rows, timely, measure))))
 
 
 if __name__ == "__main__":

@@ -46,11 +46,24 @@ def test_shells_complete_verbs_options_and_data_sets(words, offered):
     assert completed("xyz") == []
 
 
-def test_the_script_that_shells_read_names_the_program():
-    done = CliRunner().invoke(app, env={"_WGFLOW_COMPLETE": "source_bash"}, prog_name="wgflow")
+@pytest.mark.parametrize(
+    ("shell", "line"),
+    [
+        ("bash", "complete -o default -F _wgflow_completion wgflow"),
+        ("zsh", "#compdef wgflow"),
+        ("fish", "complete --command wgflow --no-files"),
+    ],
+)
+def test_the_script_that_shells_read_names_the_program(shell, line):
+    asked = {"_WGFLOW_COMPLETE": f"source_{shell}"}
+    done = CliRunner().invoke(app, env=asked, prog_name="wgflow")
     assert done.exit_code == 0
-    assert "_WGFLOW_COMPLETE=complete_bash" in done.stdout
-    assert "complete -o default -F _wgflow_completion wgflow" in done.stdout
+    assert f"_WGFLOW_COMPLETE=complete_{shell}" in done.stdout
+    assert line in done.stdout
+    asked = {"_WGFLOW_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": "wgflow tra"}
+    asked |= {"COMP_WORDS": "wgflow tra", "COMP_CWORD": "1"}
+    asked |= {"_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    assert "train" in CliRunner().invoke(app, env=asked, prog_name="wgflow").stdout
 
 
 def test_version():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tilts import SPEC, families, seeded, tilted
 
+from wgflow.config.recipes import configure
 from wgflow.data.mixtures import Gaussians
 from wgflow.data.moments import DataMoments
 from wgflow.energies.base import HasReference, Tilted, energy_and_grad
@@ -69,6 +70,16 @@ def test_too_many_coordinates_are_refused():
     dataset = Dataset("wide", x, x, x[0], x[0] + 1)
     with pytest.raises(ValueError, match="at most 1024 coordinates: got 2000"):
         SPEC.check_data(dataset)
+
+
+def test_too_many_columns_are_refused_by_the_header_before_they_are_read(tmp_path, monkeypatch):
+    from wgflow.training import learner
+
+    file = tmp_path / "wide.csv"
+    file.write_text(",".join(f"c{i}" for i in range(3000)) + "\n")
+    monkeypatch.setattr(learner, "load_data", None)
+    with pytest.raises(ValueError, match="at most 1024 coordinates: got 3000; leave columns"):
+        learner.Learner.build(configure(str(file), "tables"))
 
 
 def test_gaussians_are_records():

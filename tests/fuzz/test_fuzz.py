@@ -1,11 +1,7 @@
-"""Inputs that nobody meant: each is used or refused in one sentence, and none ends in a traceback.
-
-``WGFLOW_FUZZ=10000`` sets the cases per kind of input, 30 by default.
-"""
+"""Inputs that nobody meant: each is used, or refused in one sentence without a traceback."""
 
 import io
 import json
-import os
 import shutil
 import string
 import zipfile
@@ -13,7 +9,8 @@ import zipfile
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from fuzzing import CUTS, JSON, NUMBERS, damaged, fuzz, is_written, tried
+from hypothesis import given, strategies as st
 from PIL import Image
 from pyarrow import parquet
 
@@ -26,50 +23,21 @@ from wgflow.data.tables import read_points
 from wgflow.runs.summaries import list_runs, read_settings
 from wgflow.storage import checkpoint, folder
 
-CASES = int(os.environ.get("WGFLOW_FUZZ", "30"))
-LONGEST = 1000
-"""Characters of a message."""
 
-fuzz = settings(
-    max_examples=CASES,
-    deadline=None,
-    derandomize=CASES <= 100,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
-
-
-def tried(use, *arguments):
-    """What a use returns; None where it refuses its input in words, and in few of them."""
-    said = ""
-    try:
-        return use(*arguments)
-    except ValueError as error:
-        said = str(error)
-    assert 0 < len(said) <= LONGEST
-    assert "allow_pickle" not in said
-    return None
-
-
-def leaves(table, path=""):
+def keys(table, path=""):
     """Dotted keys of all settings."""
     for key, value in table.items():
         yield f"{path}{key}"
         if isinstance(value, dict):
-            yield from leaves(value, f"{path}{key}.")
+            yield from keys(value, f"{path}{key}.")
 
 
 KEYS = sorted(
     {
         key
         for name in ("near-proximal", "energy-matching", "joint", "across-levels")
-        for key in leaves(to_table(build({"scheme": name})))
+        for key in keys(to_table(build({"scheme": name})))
     }
-)
-NUMBERS = st.one_of(
-    st.sampled_from([0, -1, 1, 2, 2**31, 2**63, -(2**63), 10**400, 1e308, 1e-320, -0.0]),
-    st.integers(),
-    st.floats(),
 )
 SCALARS = st.one_of(
     NUMBERS, st.booleans(), st.text(max_size=20), st.sampled_from([*KINDS, "none", "x" * 10_000])
@@ -112,11 +80,6 @@ def _toml(value):
     return json.dumps(value) if is_written(value) else "9" * 5000
 
 
-def is_written(value):
-    """Whether Python writes all the digits of a number."""
-    return not (isinstance(value, int) and abs(value) > 10**300)
-
-
 REPEATED = st.builds(
     lambda count, part: part * count,
     st.integers(0, 5000),
@@ -133,26 +96,6 @@ def test_text_of_settings(text):
             tried(build, table)
 
 
-def damaged(whole, cuts):
-    """Bytes with some of them cut out, changed, or put in."""
-    data = bytearray(whole)
-    for place, kind, byte in cuts:
-        at = int(place * len(data)) if data else 0
-        if kind == "cut":
-            del data[at:]
-        elif kind == "change" and data:
-            data[at] = byte
-        elif kind == "insert":
-            data[at:at] = bytes([byte]) * (byte + 1)
-    return bytes(data)
-
-
-CUTS = st.lists(
-    st.tuples(
-        st.floats(0, 0.999), st.sampled_from(["cut", "change", "insert"]), st.integers(0, 255)
-    ),
-    max_size=6,
-)
 X = np.random.default_rng(0).normal(size=(40, 3))
 
 
@@ -223,13 +166,6 @@ def test_tables_of_anything(tmp_path_factory, rows):
     text = "\n".join(",".join(row) for row in rows)
     file.write_text(text, "utf8", errors="replace")
     tried(load_data, file)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | NUMBERS.filter(is_written) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
-    max_leaves=5,
-)
 
 
 @fuzz

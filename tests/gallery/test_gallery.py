@@ -14,7 +14,11 @@ SHORT = {"images": 2, "anomalies": 2, "conditionals": 2, "posterior": 1}
 SMALLER = {
     "plane": [("samples=2000", "samples=200, likelihood=False"), ("scores['kl']", "0.0")],
     "conditionals": [("p.sample(500", "p.sample(20")],
-    "posterior": [("particles=2000", "particles=100")],
+    # The page shows samples and log Z of the energy alone, so that its density may be a rough one.
+    "posterior": [
+        ("particles=2000", "particles=100"),
+        ('{STEPS}"]', '{STEPS}", "energy.width=8", "scheme.scheme.dynamics.size=64"]'),
+    ],
     "images": [("run.sample(4", "run.sample(1"), ("subplots(4", "subplots(1")],
 }
 """What else is smaller in the tests than on a page."""

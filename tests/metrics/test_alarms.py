@@ -38,6 +38,12 @@ def test_a_good_run_and_one_that_was_not_scored_have_none():
     assert alarms({"kl": 0.004, "sliced_w2": 0.05, "sliced_w2_floor": 0.04}) == []
 
 
+@pytest.mark.parametrize(("chance", "names"), [(0.11, []), (0.09, ["distance"])])
+def test_samples_that_are_far_by_chance_ring_nothing(chance, names):
+    far = {"sliced_w2": 0.1, "sliced_w2_floor": 0.04, "sliced_w2_chance": chance}
+    assert [alarm.name for alarm in alarms(GOOD | far)] == names
+
+
 def test_the_gravest_grade():
     assert worst(GOOD) == worst({}) == ""
     assert worst(GOOD | {"temperature": 0.8}) == "fair"

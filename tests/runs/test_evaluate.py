@@ -150,6 +150,7 @@ def test_exact_samples_score_their_floors(seed):
     scores = sample_scores(x, data, seed)
     for name in ("w2", "sliced_w2"):
         assert 1 / 1.5 < scores[name] / scores[f"{name}_floor"] < 1.5
+    assert scores["sliced_w2"] < scores["sliced_w2_chance"] < 3 * scores["sliced_w2_floor"]
     for name in ("energy_distance", "mmd"):
         assert scores[f"{name}_floor"] != 0
         assert max(abs(scores[name]), abs(scores[f"{name}_floor"])) < 0.02
@@ -186,7 +187,7 @@ def test_without_a_law_the_test_points_are_halved(monkeypatch):
     data = replace(EIGHT, target=None, test=EIGHT.test[:600])
     monkeypatch.setattr(evaluation, "DISTANCES", {"w2": Wasserstein()})
     scores = sample_scores(EIGHT.target.sample(1000, generator=seeded(5)), data)
-    assert set(scores) == {"w2", "w2_floor"}
+    assert set(scores) == {"w2", "w2_floor", "sliced_w2_chance"}
     assert 1 / 1.5 < scores["w2"] / scores["w2_floor"] < 1.5
 
 
@@ -255,15 +256,25 @@ ALWAYS = {"nll", "nll_error", "log_z", "log_z_error", "temperature"} | {
     for name in ("sliced_w2", "w2", "energy_distance", "mmd")
     for floor in ("", "_floor")
 }
-SEEN = {"nll_gaussian", "nll_gaussian_error", "repeats", "repeats_floor"} | {
-    f"{name}{suffix}"
-    for name, *suffixes in (
-        ("log_z_particles", "", "_error"),
-        ("log_z_held_out", "", "_error"),
-        *((f"outside_{s}", "", "_error", "_floor") for s in ("samples", "particles", "held_out")),
-    )
-    for suffix in suffixes
-}
+SEEN = (
+    {"sliced_w2_chance", "nll_gaussian", "nll_gaussian_error"}
+    | {
+        "repeats",
+        "repeats_floor",
+    }
+    | {
+        f"{name}{suffix}"
+        for name, *suffixes in (
+            ("log_z_particles", "", "_error"),
+            ("log_z_held_out", "", "_error"),
+            *(
+                (f"outside_{s}", "", "_error", "_floor")
+                for s in ("samples", "particles", "held_out")
+            ),
+        )
+        for suffix in suffixes
+    }
+)
 MODES = {"modes_density_draws"} | {
     f"modes_{source}{error}"
     for source in ("samples", "particles", "held_out", "density")

@@ -109,7 +109,8 @@ def inpaint(
     known = torch.where(hidden, run.unstandardise(torch.zeros_like(x)), x)
     write_result(file, drawn, torch.cat([x[:, None], known[:, None], drawn], 1))
     record = {"path": str(file), "shape": list(drawn.shape), "seed": seed}
-    say_either(as_json, record, f"Wrote {draws} draws for each of {len(x)} points to {file}.")
+    each = f"Wrote {chains.draws} draws for each of {len(x)} points to {file}."
+    say_either(as_json, record, each)
 
 
 @verbs.command(

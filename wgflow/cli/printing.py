@@ -21,7 +21,7 @@ POOR = 3
 def score_table(runs: Mapping[str, Mapping[str, float]]) -> "Table":
     """Scores in rows and runs in columns, each with its error and its floor."""
     names = dict.fromkeys(name for scores in runs.values() for name in scores)
-    belong = {f"{name}_{what}" for name in names for what in ("floor", "error")}
+    belong = {f"{name}_{what}" for name in names for what in ("floor", "chance", "error")}
     rows = {
         name: {run: _score(scores, name) for run, scores in runs.items()}
         for name in names

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from wgflow.data.lazy import PointSource, in_parts
@@ -94,6 +93,8 @@ def _options(x: Tensor, low: float, high: float, rule: str) -> list[Column]:
 
 def _fitted_power(x: Tensor, location: float, spread: float) -> Column:
     """Yeo and Johnson's map with the most likely λ, of deviations from a robust centre."""
+    # Half a second, which settings alone, as `wgflow train --show-config` reads them, do without.
+    from scipy.optimize import minimize_scalar
 
     def column(power: float) -> Column:
         return Column("yeo-johnson", location, spread, power)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from wgflow._check import shortened
 from wgflow.energies.principal import principal_of
 from wgflow.energies.trunk import Trunk
 
@@ -15,8 +16,9 @@ def load_state(module: nn.Module, state: dict[str, Tensor]) -> None:
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
+        said = shortened(" ".join(str(error).split()), 300)
         raise ValueError(
-            f"`energy` must have the parameters that were saved: got another network. {error}"
+            f"`energy` must have the parameters that were saved: got another network. {said}"
         ) from error
 
 

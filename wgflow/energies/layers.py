@@ -7,7 +7,7 @@ that are the identity at initialisation train without.
 
 import math
 from collections.abc import Callable
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from wgflow._random import Rng
 
 BOUND = 6.0
 """R, in standardised units: white noise stays within, up to one pixel in 10⁹."""
+
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class Convolutions:
@@ -37,9 +40,7 @@ class Convolutions:
 
     def zero(self, fan_in: int, fan_out: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
         """A convolution that is zero at first."""
-        layer = cast(Callable[..., nn.Conv2d], nn.utils.skip_init)(
-            nn.Conv2d, fan_in, fan_out, kernel, stride, kernel // 2
-        )
+        layer = unset(nn.Conv2d, fan_in, fan_out, kernel, stride, kernel // 2)
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(cast(Tensor, layer.bias))
         return layer
@@ -114,6 +115,17 @@ def through(blocks: nn.Module, h: Tensor, condition: Tensor | None) -> Tensor:
     return h
 
 
+def unset(kind: Callable[..., Layer], *sizes: int) -> Layer:
+    """A layer whose parameters have no values yet, and took no random numbers.
+
+    As `torch.nn.utils.skip_init`, which imports two seconds' worth of PyTorch's compiler.
+    """
+    layer = kind(*sizes, device="meta")
+    for name, like in list(layer.named_parameters()):
+        setattr(layer, name, nn.Parameter(torch.empty(like.shape, dtype=like.dtype)))
+    return layer
+
+
 def linear(fan_in: int, fan_out: int, generator: Rng) -> nn.Linear:
     """A linear layer of unit gain before a SiLU."""
     layer = linear_zero(fan_in, fan_out)
@@ -123,7 +135,7 @@ def linear(fan_in: int, fan_out: int, generator: Rng) -> nn.Linear:
 
 def linear_zero(fan_in: int, fan_out: int) -> nn.Linear:
     """A linear layer that is zero at first."""
-    layer = cast(Callable[..., nn.Linear], nn.utils.skip_init)(nn.Linear, fan_in, fan_out)
+    layer = unset(nn.Linear, fan_in, fan_out)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

@@ -63,6 +63,9 @@ class Network(ABC):
             )
         return self
 
+    def check_width(self, columns: int) -> None:  # noqa: B027  (most take any)
+        """Raise ValueError for a table of more columns than it can learn from; before all else."""
+
     def check_data(self, dataset: Dataset) -> None:  # noqa: B027  (most take any)
         """Raise ValueError for data that it cannot learn from; asked before any work."""
 

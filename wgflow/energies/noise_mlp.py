@@ -65,10 +65,14 @@ class NoiseMLPSpec(Network):
 
     def check_data(self, dataset: Dataset) -> None:
         """Few enough coordinates for a covariance."""
-        if (dim := math.prod(dataset.event_shape)) > LARGEST:
+        self.check_width(math.prod(dataset.event_shape))
+
+    def check_width(self, columns: int) -> None:
+        """The same, where the header of a file says so."""
+        if columns > LARGEST:
             raise ValueError(
-                f"`energy.kind` noise-mlp needs at most {LARGEST} coordinates: got {dim}; images "
-                "have noisy-unet."
+                f"`energy.kind` noise-mlp needs at most {LARGEST} coordinates: got {columns}; "
+                "leave columns of a table out; images have noisy-unet."
             )
 
     def weights(self, dim: int) -> int:

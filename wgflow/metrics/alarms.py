@@ -38,7 +38,10 @@ FAR = 0.15
 """Nats of KL divergence from the true density beyond which a density is a poor one."""
 
 APART = 2.0
-"""Distances of samples to data, over that of exact samples, beyond which they differ clearly."""
+"""Distances of samples to data, over that of exact samples, beyond which they differ clearly.
+
+One of them alone may be far by chance, so that they must be beyond ``sliced_w2_chance`` too.
+"""
 
 COLD, MUCH_COLDER = 0.1, 2.0
 """By how much the best-fitting temperature may be off 1, and the factor that makes it poor."""
@@ -177,8 +180,9 @@ def _gaussian(scores: Mapping[str, float]) -> Iterator[Alarm]:
 
 
 def _distance(scores: Mapping[str, float]) -> Iterator[Alarm]:
-    floor = scores.get("sliced_w2_floor", 0.0)
-    if floor > 0 and (ratio := scores.get("sliced_w2", 0.0) / floor) > APART:
+    floor, distance = scores.get("sliced_w2_floor", 0.0), scores.get("sliced_w2", 0.0)
+    by_chance = distance <= scores.get("sliced_w2_chance", 0.0)
+    if floor > 0 and not by_chance and (ratio := distance / floor) > APART:
         sentence = "Model samples differ clearly from held-out data: their sliced W₂ is"
         yield Alarm("distance", f"{sentence} {ratio:.3g} × that of exact samples.", "poor")
 

@@ -88,7 +88,7 @@ SCORES = {
     "outside_particles": Score("Training particles outside the data", FARTHER),
     "outside_held_out": Score("Held-out particles outside the data", FARTHER),
 }
-SUFFIXES = ("_error", "_floor", "_lower", "_upper")
+SUFFIXES = ("_error", "_floor", "_chance", "_lower", "_upper")
 
 
 def tabulate(runs: Sequence[Mapping[str, float]]) -> list[tuple[Score, list[Entry]]]:

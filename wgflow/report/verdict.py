@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from wgflow.metrics.alarms import APART, FAR, alarms
+from wgflow.metrics.alarms import FAR, alarms
 from wgflow.report.material import Material
 from wgflow.report.scores import written
 from wgflow.report.template import rounded
@@ -70,7 +70,7 @@ def _likelihood(scores: Mapping[str, float]) -> Iterator[Finding]:
 def _distance(scores: Mapping[str, float]) -> Iterator[Finding]:
     if "sliced_w2" in scores and scores.get("sliced_w2_floor", 0) > 0:
         ratio = scores["sliced_w2"] / scores["sliced_w2_floor"]
-        if ratio > APART:
+        if any(alarm.name == "distance" for alarm in alarms(scores)):
             return
         words = {
             "good": "Model samples are nearly as close to held-out data as exact samples are",

@@ -21,6 +21,7 @@ from wgflow.energies.base import Energy
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.calibration import best_temperature, grid_temperature
 from wgflow.likelihood.quadrature import Grid, box, fisher, kl_both, kl_gap, tabulate
+from wgflow.metrics.chance import QUICK, chance
 from wgflow.metrics.classifier import Classifier
 from wgflow.metrics.features import Features, efficientnet, inception
 from wgflow.metrics.fidelity import fidelity
@@ -183,8 +184,9 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
     """Distances of samples x to test points, each with ``_floor``: what exact samples score.
 
     Where the distribution is known its exact sampler gives the second reference, otherwise the
-    test points are halved. For a mixture of Gaussians, ``mode_error`` as well. A distance that
-    so few or such points do not have is left out.
+    test points are halved. ``sliced_w2_chance`` is what chance explains, see
+    `wgflow.metrics.chance.chance`. For a mixture of Gaussians, ``mode_error`` as well. A distance
+    that so few or such points do not have is left out.
 
     Raises:
         ValueError: samples or test points are not finite, or of different shapes.
@@ -207,6 +209,9 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
         with contextlib.suppress(ValueError):  # of points too few, or all the same
             scored = with_floor(metric, x[:count], reference[:count], second)
             scores |= {name: scored.score, f"{name}_floor": scored.floor}
+    with contextlib.suppress(ValueError):
+        exact = torch.cat([reference[:count], second[:count]])
+        scores["sliced_w2_chance"] = chance(QUICK, exact, seed=seed)
     if isinstance(dataset.target, GaussianMixture):
         scores |= {
             "mode_error": mode_error(x, dataset.target),

@@ -111,7 +111,6 @@ def fit_energy(
         Interrupted: a signal came; `resume_energy` goes on.
     """
     target = _target(energy, dim, scale, data)
-    check_choice("method", method, METHODS)
     made = _made(method, options)
     path = folder.free(Path("runs") / f"{_stem(target.name)}-{seed}") if out is None else Path(out)
     _check_new(path)
@@ -155,25 +154,29 @@ def resume_energy(
         asked = sampled.asked_for(where)
         given = {k: asked[k] for k in ("name", "dim", "method", "options", "seed", "data")}
         request = Request(**given, settings=tuple(asked["settings"]))
-        own, start = asked["own"], asked["start"]
-        center, spread, plain = (start[k] for k in ("mean", "std", "plain"))
-    if energy is None and own:
-        raise ValueError(
-            f"`energy` must be given to go on with {path}, which began with a function or a "
-            "`TargetEnergy`: got none; call `wgflow.resume_energy(path, energy)`."
-        )
-    target = _target(energy or request.name, request.dim, None, request.data)
-    if plain:
-        parts = (torch.tensor(part, dtype=torch.float64) for part in (center, spread))
-        target = target.starting(*parts)
+        if energy is None and asked["own"]:
+            raise ValueError(
+                f"`energy` must be given to go on with {path}, which began with a function or a "
+                "`TargetEnergy`: got none; call `wgflow.resume_energy(path, energy)`."
+            )
+        target = _target(energy or request.name, request.dim, None, request.data)
+        target = _started(target, asked["start"])
+        _made(request.method, request.options)
     with locked(path):
         if sampled.read(path) is None:
             _sampled(where, target, request, sampling)
     return _learned(path, target, request, learning)
 
 
+def _started(target: TargetEnergy, start: dict[str, Any]) -> TargetEnergy:
+    """A target from where its particles started, if that has no correlations."""
+    parts = (torch.tensor(start[k], dtype=torch.float64) for k in ("mean", "std"))
+    return target.starting(*parts) if start["plain"] else target
+
+
 def _made(method: str, options: dict[str, Any]) -> Method[Any]:
     """A method with options; ValueError for one that it does not have."""
+    check_choice("method", method, METHODS)
     kind = METHODS[method]
     known = [f.name for f in fields(cast(Any, kind))]
     for name in options:
@@ -214,10 +217,11 @@ def _restored(
     file = where / sampled.STATE
     if not file.is_file():
         return method.init(problem, generator=generator)
-    kept = checkpoint.load(file, method.state_types)
-    generator.set_state(kept["generator"])
-    problem.energy.evaluations = kept["evaluations"]
-    return kept["state"]
+    with checkpoint.refusing(file):
+        kept = checkpoint.load(file, method.state_types)
+        generator.set_state(kept["generator"])
+        problem.energy.evaluations = kept["evaluations"]
+        return kept["state"]
 
 
 def _save(where: Path, state: Any, problem: Problem, generator: torch.Generator) -> None:

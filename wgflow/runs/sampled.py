@@ -96,11 +96,11 @@ def _found(where: Path, asked: dict[str, Any], found: dict[str, Any]) -> Sampled
         asked["dim"],
         asked["method"],
         None if system is None else ParticleSystem(**system),
-        LogZ(*(math.nan if x is None else x for x in found["normaliser"])),
-        found["particles"],
-        found["ess"],
-        found["evaluations"],
-        found["scores"],
+        LogZ(*(math.nan if x is None else float(x) for x in found["normaliser"])),
+        int(found["particles"]),
+        float(found["ess"]),
+        int(found["evaluations"]),
+        folder.numbers_by_name(found["scores"], where / RECORD),
     )
 
 

@@ -107,7 +107,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file; ValueError when it is not JSON."""
+    """The value in a JSON file; ValueError when it is not JSON, or no file but, say, a pipe."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} must be a file: got something else.")
     try:
         return json.loads(path.read_text("utf8"))
     except (ValueError, RecursionError) as error:
@@ -130,11 +132,11 @@ def append_json(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects in a JSON-lines file: none of a missing file, and not a torn last one.
+    """The objects in a JSON-lines file: none of one that is no file, and not a torn last one.
 
     Lines that hold something else are left out, and logged.
     """
-    if not path.exists():
+    if not path.is_file():
         return []
     whole, _, _ = path.read_text("utf8", errors="replace").rpartition("\n")
     lines = whole.splitlines()
@@ -149,7 +151,11 @@ def read_scores(path: Path) -> dict[str, float]:
     file = path / SCORES
     if not file.is_file():
         return {}
-    scores = read_record(file)
+    return numbers_by_name(read_record(file), file)
+
+
+def numbers_by_name(scores: Mapping[str, Any], file: Path) -> dict[str, float]:
+    """What a file says are numbers by name; ValueError where one is none."""
     for name, value in scores.items():
         if type(value) is not float and not (type(value) is int and abs(value) < 2**63):
             raise ValueError(

@@ -42,6 +42,8 @@ def locked(path: Path) -> Iterator[None]:
 
 def holder(path: Path) -> dict[str, Any] | None:
     """The process that holds the lock of a folder, by ``pid`` and ``host``; None without one."""
+    if not (path / LOCK).is_file():  # a named pipe would never open
+        return None
     try:
         with (path / LOCK).open() as file:
             return None if lock(file, shared=True) else _owner(file)

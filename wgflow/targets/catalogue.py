@@ -1,6 +1,7 @@
 """The given energies that are known by name."""
 
 import difflib
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,13 @@ import numpy as np
 import torch
 
 from wgflow._random import stream
+from wgflow.data.foreign import check_regular, reading
 from wgflow.data.targets import Funnel, Gaussian, Target, two_gaussians_50d
 from wgflow.data.toys import rings, twenty_five_gaussians
 from wgflow.targets.base import Modes, TargetEnergy
 from wgflow.targets.distributions import IsotropicMixture, Mustache, random_gaussian
 from wgflow.targets.particles import DoubleWell, LennardJones
-from wgflow.targets.regression import logistic_regression
+from wgflow.targets.regression import features_of, logistic_regression, scales
 from wgflow.targets.symmetry import ParticleSystem
 
 SEED = 0
@@ -144,14 +146,14 @@ def german_credit(file: Path) -> TargetEnergy:
     Raises:
         ValueError: it is not such a file.
     """
-    try:
+    with reading("`data`", "must be a file of rows of numbers"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a file without rows
+        check_regular(file)
         table = np.loadtxt(file)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"`data` must be a file of rows of numbers: {error}") from None
-    if table.ndim != 2 or table.shape[1] != 25:
+    if table.ndim != 2 or table.shape[1] != 25 or not len(table):
         raise ValueError(f"`data` must have 25 columns, the class last: got {table.shape}.")
-    features, classes = table[:, :-1], table[:, -1]
-    scaled = features / features.std(0)
+    features, classes = features_of(table[:, :-1])[0], table[:, -1]
+    scaled = features / scales(features)
     return logistic_regression(scaled, classes == 1, prior_scale=10.0, standardise=False)
 
 

@@ -65,10 +65,10 @@ def logistic_regression(
         ValueError: features are not finite numbers or, if standardised, constant; labels are not
             as many, or not of two values; ``prior_scale`` is not positive.
     """
-    a, names = _features(features)
+    a, names = features_of(features)
     y = _labels(labels, len(a))
     if standardise:
-        a = (a - a.mean(0)) / _scales(a, names)
+        a = (a - a.mean(0)) / scales(a, names)
     if intercept:
         a = np.concatenate([np.ones((len(a), 1)), a], 1)
     energy = LogisticRegression(torch.from_numpy(a), torch.from_numpy(y), prior_scale)
@@ -78,7 +78,11 @@ def logistic_regression(
     return TargetEnergy("logistic-regression", energy, dim, start, about)
 
 
-def _features(features: Any) -> tuple[np.ndarray, Sequence[str]]:
+def features_of(features: Any) -> tuple[np.ndarray, Sequence[str]]:
+    """A data frame or an array as numbers (rows, columns), with the names of the columns.
+
+    Raises ValueError unless they are finite numbers.
+    """
     if isinstance(features, Tensor | np.ndarray):
         a = np.asarray(features, np.float64)
         names: Sequence[str] = [str(number) for number in range(a.shape[-1])] if a.ndim else []
@@ -114,12 +118,12 @@ def _labels(labels: Any, rows: int) -> np.ndarray:
     return (values.astype(different.dtype) == different[1]).astype(np.float64)
 
 
-def _scales(a: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    scales = a.std(0)
+def scales(a: np.ndarray, names: Sequence[str] | None = None) -> np.ndarray:
+    """Standard deviations of columns; ValueError for one that is constant."""
     constant = np.flatnonzero(np.ptp(a, 0) == 0)
     if len(constant):
+        name = names[constant[0]] if names else str(constant[0])
         raise ValueError(
-            f"`features` must vary to be standardised: got a constant column "
-            f"{names[constant[0]]!r}."
+            f"`features` must vary to be standardised: got a constant column {name!r}."
         )
-    return scales
+    return a.std(0)

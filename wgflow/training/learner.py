@@ -14,6 +14,7 @@ from wgflow._random import stream
 from wgflow.config import DTYPES, MIXED, Config
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import Dataset
+from wgflow.data.peek import width
 from wgflow.data.transforms import Transform
 from wgflow.distributed.ranks import ALONE, Ranks
 from wgflow.energies.inherit import load_state
@@ -59,6 +60,7 @@ class Learner:
         config = config.settled()
         check_levels(config)
         device, training = torch.device(config.device), config.training
+        network.check_width(width(config.data.name) or 0)  # each column takes its time to load
         dataset = load_data(config)
         network.check_data(dataset)
         check_patience(training.patience, dataset, config)

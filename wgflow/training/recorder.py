@@ -164,7 +164,11 @@ def read_frames(path: Path, last: int) -> dict[int, np.ndarray]:
     if not file.is_file():
         return {}
     try:
-        with reading(file.name, "must hold snapshots"), np.load(file, allow_pickle=False) as found:
+        with (
+            reading(file.name, "must hold snapshots"),
+            file.open("rb") as opened,  # numpy leaves a broken archive open
+            np.load(opened, allow_pickle=False) as found,
+        ):
             x, steps = found["x"], found["step"].tolist()
             check_numbers(file, x)
             return {step: x for step, x in zip(steps, x, strict=True) if step <= last}
