@@ -49,8 +49,8 @@ def trust_scores(
 
     ``repeats`` of the samples; and of vectors ``atom`` where many rows share one value of a
     column; ``log_z_particles`` and ``log_z_held_out`` where particles carry weights;
-    ``modes_<source>`` of the samples, the particles that train, those held out and the ``density``;
-    and ``outside_<source>`` of all but the last.
+    ``modes_<source>`` of the samples, the particles that train, those held out and the
+    ``density``; and ``outside_<source>`` of all but the last.
 
     Args:
         run: the run.
