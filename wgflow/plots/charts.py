@@ -45,7 +45,8 @@ class Chart:
 
 def box_of(x: np.ndarray, margin: float = 0.2) -> Box:
     """A box around all but the outermost points of (n, d), wider by a share of its width."""
-    return around(*np.quantile(x, [0.001, 0.999], axis=0), margin)
+    low, high = np.quantile(x, [0.001, 0.999], axis=0)
+    return around(low, high, margin)
 
 
 def around(low: np.ndarray, high: np.ndarray, margin: float) -> Box:

@@ -92,7 +92,8 @@ def contours(
 
 def inner_box(x: np.ndarray, margin: float = 0.15) -> Box:
     """A box around all but the outermost hundredths of (n, d), wider by a share of its width."""
-    return around(*np.quantile(x, [0.01, 0.99], axis=0), margin)
+    low, high = np.quantile(x, [0.01, 0.99], axis=0)
+    return around(low, high, margin)
 
 
 def smoothed(x: np.ndarray, box: Box) -> Chart:
