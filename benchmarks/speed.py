@@ -6,6 +6,7 @@
     OMP_NUM_THREADS=1 python -m benchmarks.speed convolutional --chains 16 128
     OMP_NUM_THREADS=1 python -m benchmarks.speed learning
     OMP_NUM_THREADS=1 python -m benchmarks.speed population
+    OMP_NUM_THREADS=1 python -m benchmarks.speed reaching --data moons --seed 1
 
 The perceptron is 2-256-256-1 with SiLU, the convolutional energy a residual network of grey images
 of 16×16 pixels. Weights are fixed, there is one thread, single precision and one process: in each
@@ -16,7 +17,8 @@ module with the same weights, with the parameters frozen where it freezes them. 
 installed is left out.
 
 ``learning`` times the parts of a learning step of a default run in the plane, ``population`` steps
-of 10³ to 10⁶ chains, each in a process of its own, whose peak of memory it tells.
+of 10³ to 10⁶ chains, each in a process of its own, whose peak of memory it tells; ``reaching``
+learns the plane until its relative entropy is small, see `benchmarks.reaching`.
 """
 
 import argparse
@@ -30,6 +32,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from benchmarks import reaching
 from wgflow.config import build
 from wgflow.energies.confined import Confined
 from wgflow.energies.mlp import MLP, MLPSpec
@@ -228,10 +231,12 @@ def population() -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print what is asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    kinds = ("perceptron", "convolutional", "learning", "population")
+    kinds = ("perceptron", "convolutional", "learning", "population", "reaching")
     parser.add_argument("what", nargs="*", metavar="|".join(kinds), help="everything by default")
     parser.add_argument("--chains", type=int, nargs="+")
     parser.add_argument("--seconds", type=float, default=0.5, help="of a block")
+    parser.add_argument("--data", nargs="+", default=reaching.SETS, help="of reaching")
+    parser.add_argument("--seed", type=int, default=0, help="of reaching")
     options = parser.parse_args(arguments)
     if unknown := set(options.what) - set(kinds):
         parser.error(f"what is measured must be one of {', '.join(kinds)}: got {unknown.pop()}")
@@ -247,6 +252,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(*lines(speeds(works(count), options.seconds)), sep="\n", flush=True)
         elif kind == "learning":
             print("\nCPU milliseconds", *learning(options.seconds), sep="\n", flush=True)
+        elif kind == "reaching":
+            torch.set_flush_denormal(True)
+            print("\nCPU seconds until")
+            for line in reaching.lines(tuple(options.data), options.seed):
+                print(line, flush=True)
         else:
             print("", *population(), sep="\n")
 

@@ -377,6 +377,18 @@ def test_a_step_from_the_data_law_stays_there(form, envelope, h):
 
 
 @combinations
+def test_the_first_loss_is_the_loss_where_nothing_has_changed(form, envelope):
+    scheme, energy = proximal(form, envelope), Net(2, seed=0)
+    carry = carry_at(energy, noise(9, 2), noise(20, 2, seed=1), noise(20, seed=2), envelope)
+    first, whole = scheme.first_loss(energy, carry), scheme.loss(energy, carry)
+    torch.testing.assert_close(first.value, whole.value, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(
+        gradients(first.value, energy), gradients(whole.value, energy), rtol=1e-12, atol=1e-14
+    )
+    assert first.metrics.keys() == whole.metrics.keys()
+
+
+@combinations
 def test_the_loss_ignores_constants_of_the_energy(form, envelope):
     scheme, energy = proximal(form, envelope), Circle(0.4, -0.3)
     carry = model_carry(energy, noise(9, 1), CIRCLE, envelope)

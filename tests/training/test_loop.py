@@ -136,6 +136,21 @@ def test_each_step_learns_from_the_batch_it_was_given_before():
         take(train(energy, Pull(), iter([]), sgd(energy)), 1)
 
 
+class Softly(Pull):
+    """Its first loss is a tenth of the others."""
+
+    def first_loss(self, energy, carry, *, generator=None):
+        loss = self.loss(energy, carry)
+        return loss._replace(value=loss.value / 10)
+
+
+def test_the_first_inner_step_of_each_is_on_the_first_loss():
+    energy = Shift()
+    start = energy.theta.detach().clone()
+    take(train(energy, Softly(inner_steps=3), constant(), sgd(energy)), 2)
+    torch.testing.assert_close(energy.theta.detach(), start * (0.99 * 0.9**2) ** 2)
+
+
 def test_inner_steps_stop_when_the_scheme_loses_trust():
     energy = Shift()  # L = 0.1, then 0.081, 0.0656, 0.0531 ...
     steps = take(train(energy, Pull(inner_steps=9, floor=0.06), constant(), sgd(energy)), 2)

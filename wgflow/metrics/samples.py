@@ -53,8 +53,20 @@ class SlicedWasserstein:
         x, y = centred_pair(x, y)
         directions = torch.randn(x.shape[1], self.projections, generator=_seeded(self.seed)).to(x)
         directions = directions / torch.linalg.vector_norm(directions, dim=0)
-        squares = [_squares_1d(x @ u, y @ u) for u in directions.split(self.chunk, 1)]
-        return torch.cat(squares).mean().sqrt()
+        parts = directions.split(self.chunk, 1)
+        return torch.cat([squares_along(x @ u, y @ u) for u in parts]).mean().sqrt()
+
+
+def squares_along(x: Tensor, y: Tensor) -> Tensor:
+    """``W₂²`` of the columns of x and y, (points, columns) each -> (columns,).
+
+    Of equally many points the optimal coupling is that of their order.
+    """
+    if len(x) != len(y):
+        squares: Any = ot.wasserstein_1d(x, y, p=2)
+        return squares
+    x, y = (side.T.sort(1).values for side in (x, y))
+    return (x - y).square().mean(1)
 
 
 @dataclass(frozen=True)
@@ -231,14 +243,6 @@ def occupancy_error(masses: Tensor, size: float, reference_size: float = math.in
             f"got {masses.tolist()}, {size} and {reference_size}."
         )
     return torch.sqrt(masses * (1 - masses) * (1 / size + 1 / reference_size))
-
-
-def _squares_1d(x: Tensor, y: Tensor) -> Tensor:
-    """``W₂²`` between the columns of (n, k) and (m, k): shape (k,)."""
-    if len(x) == len(y):  # optimal pairs are those of the same rank
-        return (x.sort(0).values - y.sort(0).values).square().mean(0)
-    squares: Any = ot.wasserstein_1d(x, y, p=2)
-    return squares
 
 
 def _u_statistic(x: Tensor, y: Tensor, kernel: Callable[[Tensor], Tensor], chunk: int) -> Tensor:

@@ -13,6 +13,9 @@ from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.samplers.base import Info, Sampler, log_uniform_like, metropolis
 from wgflow.samplers.langevin import LangevinState
 
+FEW = 4
+"""Coordinates up to which products with anchors are taken one coordinate at a time."""
+
 
 @dataclass(frozen=True, eq=False)
 class Independence(Sampler[Any]):
@@ -74,23 +77,36 @@ class Independence(Sampler[Any]):
         half_squares = a.square().sum(1) / 2
         pairs = 2**19 if x.is_cpu else 2**24
         chunks = (x.flatten(1) / s).split(max(1, pairs // len(a)))
-        # |c-a|²/2 by one matrix product: three times faster than distances, and anchors and
+        # |c-a|²/2 by way of the products: three times faster than distances, and anchors and
         # chains are near the origin in standardised units, so little cancels.
-        rows = [
-            log_sum_exp(torch.addmm(-half_squares, c, a.T)) - c.square().sum(1) / 2 for c in chunks
-        ]
+        rows = [log_sum_exp(scores(c, a, -half_squares)) - c.square().sum(1) / 2 for c in chunks]
         return torch.cat(rows) - log_norm
+
+
+def scores(c: Tensor, a: Tensor, offset: Tensor) -> Tensor:
+    """``c_i·a_j + o_j``, (rows, d), (columns, d) and (columns,) -> (rows, columns).
+
+    Of a few coordinates one by one, which is four times faster than the usual product.
+    """
+    if c.shape[1] > FEW:
+        return torch.addmm(offset, c, a.T)
+    values = offset.expand(len(c), -1)
+    for own, other in zip(c.T, a.T.contiguous(), strict=True):
+        values = torch.addcmul(values, own[:, None], other)
+    return values
 
 
 def log_sum_exp(values: Tensor) -> Tensor:
     """``log Σ_j exp(v_ij)``, (rows, columns) -> (rows,), for far-apart finite values; takes them.
 
-    `torch.logsumexp` to rounding and, where most terms underflow, ten times faster: MKL's
-    exponential of such arguments is that slow. Terms e^80 times smaller than the largest are
-    rounded away in float32 and float64 alike, so what stands for them is without effect.
+    `torch.logsumexp` to rounding and faster: by powers of two, which take MKL's processors a third
+    of the time of its exponential, and a fortieth where most terms underflow. Terms e^80 times
+    smaller than the largest are rounded away in float32 and float64 alike, so what stands for
+    them is without effect.
     """
     top = values.amax(1, keepdim=True)
-    return values.sub_(top).clamp_min_(-80).exp_().sum(1).log_() + top[:, 0]
+    powers = values.sub_(top).clamp_min_(-80).mul_(1 / math.log(2)).exp2_()
+    return powers.sum(1).log_() + top[:, 0]
 
 
 def exchangeable(threshold: Tensor, ratio: Tensor) -> Tensor:

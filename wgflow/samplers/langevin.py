@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from wgflow._check import check_fraction, check_positive
@@ -181,11 +182,14 @@ def _adjusted(
 def _propose(
     energy: Energy, state: LangevinState, variance: Tensor, generator: Rng
 ) -> tuple[LangevinState, Tensor]:
-    """``y = x - ε∇E(x) + √v ξ`` and ``log [e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x)]``."""
-    x, step = state.x, state.step_size
+    """``y = x - ε∇E(x) + √v ξ`` and ``log [e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x)]``.
+
+    With ``s = ε (∇E(x) + ∇E(y))/√v`` the latter is ``E(x) - E(y) + ξ·s - |s|²/2``.
+    """
+    x, step, deviation = state.x, state.step_size, variance.sqrt()
     noise = noise_like(x, generator=generator)
-    y = x - step * state.grad + variance.sqrt() * noise
+    y = torch.addcmul(x, state.grad, step, value=-1).addcmul_(noise, deviation)
     value, grad = energy_and_grad(energy, y)
-    backward = sum_event((x - y + step * grad) ** 2) / (2 * variance)
-    log_ratio = state.energy - value - backward + sum_event(noise**2) / 2
+    both = (state.grad + grad) * (step / deviation)
+    log_ratio = state.energy - value + sum_event(both * noise.sub(both, alpha=0.5))
     return LangevinState(y, value, grad, step), log_ratio

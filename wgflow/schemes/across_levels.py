@@ -70,6 +70,11 @@ class AcrossLevels(Scheme[Carry]):
         """That of the scheme."""
         return self.scheme.loss(self.space(energy, carry.origins), carry, generator=generator)
 
+    def first_loss(self, energy: Energy, carry: Carry, *, generator: Rng = None) -> Loss:
+        """That of the scheme."""
+        space = self.space(energy, carry.origins)
+        return self.scheme.first_loss(space, carry, generator=generator)
+
     def advance(
         self, energy: Energy, batch: Tensor, carry: Carry, *, generator: Rng = None
     ) -> Carry:

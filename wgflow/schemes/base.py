@@ -33,7 +33,8 @@ class Scheme(ABC, Generic[C]):
     """A numerical scheme of learning: a frozen record of hyper-parameters.
 
     A learning step freezes a carry (the batch, the particles and what is cached on them), takes up
-    to ``inner_steps`` optimiser steps on `loss`, then calls `advance` once. A carry is a
+    to ``inner_steps`` optimiser steps, the first on `first_loss` and the others on `loss`, then
+    calls `advance` once. A carry is a
     NamedTuple with a field ``metrics``, detached scalars by name; a checkpoint holds it.
     """
 
@@ -76,6 +77,10 @@ class Scheme(ABC, Generic[C]):
     @abstractmethod
     def loss(self, energy: Energy, carry: C, *, generator: Rng = None) -> Loss:
         """The objective on the frozen carry."""
+
+    def first_loss(self, energy: Energy, carry: C, *, generator: Rng = None) -> Loss:
+        """The objective where the energy is still that of the carry, which may be simpler."""
+        return self.loss(energy, carry, generator=generator)
 
     @abstractmethod
     def advance(self, energy: Energy, batch: Tensor, carry: C, *, generator: Rng = None) -> C:

@@ -92,8 +92,16 @@ class Joint(Scheme[Pair]):
         """The sum, and the metrics of both."""
         first = self.transport.loss(energy, carry.transport, generator=generator)
         second = self.equilibrium.loss(energy, carry.equilibrium, generator=generator)
-        value = first.value + self.weight * second.value
-        return Loss(value, first.metrics | second.metrics)
+        return self._sum(first, second)
+
+    def first_loss(self, energy: Energy, carry: Pair, *, generator: Rng = None) -> Loss:
+        """The sum of the first losses."""
+        first = self.transport.first_loss(energy, carry.transport, generator=generator)
+        second = self.equilibrium.first_loss(energy, carry.equilibrium, generator=generator)
+        return self._sum(first, second)
+
+    def _sum(self, first: Loss, second: Loss) -> Loss:
+        return Loss(first.value + self.weight * second.value, first.metrics | second.metrics)
 
     def advance(
         self, energy: Energy, batch: Tensor, carry: Pair, *, generator: Rng = None

@@ -198,10 +198,20 @@ class NearProximal(ParticleScheme):
     def loss(self, energy: Energy, carry: Carry, *, generator: Rng = None) -> Loss:
         """``J(θ)`` on the frozen batch and particles."""
         energy = self.dynamics.measured(energy)
-        p, (data, model) = carry.particles, energies(energy, carry)
+        data, model = energies(energy, carry)
+        cost = self.envelope.cost(energy, carry, model, self.proximal_step(carry))
+        return self._objective(carry, data, model, cost)
+
+    def first_loss(self, energy: Energy, carry: Carry, *, generator: Rng = None) -> Loss:
+        """``J(θ)`` at ``θ_k``: ψ is zero, and so are the transport cost and its gradient."""
+        data, model = energies(self.dynamics.measured(energy), carry)
+        return self._objective(carry, data, model, model.new_zeros(()))
+
+    def _objective(self, carry: Carry, data: Tensor, model: Tensor, cost: Tensor) -> Loss:
+        """The entropy of ``E_θ`` at the batch and at the particles, and the cost."""
+        p = carry.particles
         psi = model - p.state.energy
         entropy = self.form.entropy(data - carry.batch_energy, psi, p.log_weight)
-        cost = self.envelope.cost(energy, carry, model, self.proximal_step(carry))
         metrics = {
             "entropy": entropy.detach(),
             "cost": cost.detach(),

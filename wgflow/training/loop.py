@@ -72,7 +72,8 @@ def train(
         shown: dict[str, Tensor] = {}
         taken = 0
         while taken < scheme.inner_steps:
-            loss = scheme.loss(seen, carry, generator=generator)
+            objective = scheme.loss if taken else scheme.first_loss
+            loss = objective(seen, carry, generator=generator)
             if taken and ranks.any(not scheme.trusted(loss)):
                 break
             shown = shown or loss.metrics
