@@ -7,6 +7,8 @@ import torch
 from tilts import families, seeded
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
+from wgflow.data.mixtures import Gaussians
+from wgflow.energies import mixture
 from wgflow.energies.mixture import NoisyMixture, mixture_of
 
 
@@ -61,3 +63,16 @@ def test_it_is_found_in_an_energy():
     mixture = NoisyMixture(families(1))
     assert mixture_of(torch.nn.Sequential(mixture)) is mixture
     assert mixture_of(lambda x: x) is None
+
+
+def test_shared_axes_move_points_as_their_copies_do(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    root = torch.randn(3, 3, dtype=torch.float64, generator=generator)
+    means = torch.randn(4, 3, dtype=torch.float64, generator=generator)
+    shared = Gaussians(torch.full((4,), 0.25).double(), means, (root @ root.T)[None])
+    family = mixture.Family(shared)
+    noise = torch.randn(6, 3, dtype=torch.float64, generator=generator)
+    index, variance = torch.arange(6) % 4, torch.linspace(0, 1, 6).double()
+    copied = family.draw(index, noise, variance)
+    monkeypatch.setattr(mixture, "LARGEST", 0)
+    torch.testing.assert_close(family.draw(index, noise, variance), copied)
