@@ -8,7 +8,7 @@ from problems import F64, double, seeded, z_score
 from wgflow.data.targets import GaussianMixture
 from wgflow.montecarlo.base import Counted, Problem
 from wgflow.montecarlo.bridge import Moves
-from wgflow.montecarlo.independence import SWEEPS, independent, log_z_of, proposals
+from wgflow.montecarlo.independence import FEWEST, SWEEPS, independent, log_z_of, proposals
 
 NEAR = Moves(double(0.5), double([1.0, 1.0]), 1, 2)
 
@@ -32,7 +32,7 @@ def test_masses_become_those_of_the_target():
     g, n = seeded(0), 8192
     x = mixture(1.0).sample(n, dtype=F64, generator=g)
     _, found = moved(mixture(0.4, 0.6), mixture(0.25, 0.75), x, g)
-    assert 1 < len(found.log_weight) <= SWEEPS
+    assert FEWEST <= len(found.log_weight) <= SWEEPS
     right = (found.chains.x[:, 0] > 0).double()
     assert abs(float(z_score(right, 0.75))) < 4
     assert len(found.chains.x.unique(dim=0)) > 0.99 * n

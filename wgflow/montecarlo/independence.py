@@ -13,8 +13,9 @@ from wgflow.montecarlo.both_ways import Way, between, drawn, in_islands
 from wgflow.montecarlo.bridge import Chains, Moves, chains_at, log_weights, moved
 from wgflow.samplers.base import log_uniform_like, metropolis
 
-SWEEPS = 8
-"""Proposals that each particle gets, at most."""
+FEWEST, SWEEPS = 4, 8
+"""Proposals that each particle gets, at least and at most: of particles that all take the first
+one the law is q, not π."""
 
 STAYED = 0.01
 """Share of particles that took no proposal, from which on there are no more."""
@@ -62,7 +63,8 @@ def independent(
         log_u = log_uniform_like(log_ratio, generator=generator)
         stayed &= log_u >= log_ratio
         chains, _ = metropolis(chains, proposed, log_ratio, log_u)
-        if len(weights) == SWEEPS or float(stayed.double().mean()) <= STAYED:
+        enough = len(weights) >= FEWEST and float(stayed.double().mean()) <= STAYED
+        if enough or len(weights) == SWEEPS:
             break
         proposed = proposals(problem, len(x), generator)
     for _ in range(local.made):
