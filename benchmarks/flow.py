@@ -4,7 +4,8 @@
     python -m benchmarks.flow                                # what is missing, then the tables
     python -m benchmarks.flow --only stack --dims 2 12 32
 
-Particles start at a Gaussian and move by `wgflow.samplers.diffuse`, which knows V and no law; a
+Particles start at a Gaussian and move by `wgflow.samplers.diffuse`, which knows V and no law, with
+noise that is matched: where ∇V is linear, their first two moments have no error of sampling. A
 learner gets them at a time t and makes a density of them. Two problems, whose laws are known:
 
 - ``ou``, Ornstein-Uhlenbeck to a Gaussian of a random covariance, at t = .1, .5 and 1. The score
