@@ -84,5 +84,9 @@ def log_z_of(proposed: Proposed, base: float) -> LogZ:
     """
     there = log_weights(proposed.chains, 0.0, 1.0)
     down = torch.cat([in_islands(w) for w in proposed.log_weight])
-    ways = (Way(torch.zeros_like(w)[None], w[None]) for w in (down, -in_islands(there)))
-    return between(*ways, base)
+    return between(_direct(down), _direct(-in_islands(there)), base)
+
+
+def _direct(change: Tensor) -> Way:
+    """A way of one change of log-weights, (m, islands), from equal ones."""
+    return Way(torch.zeros_like(change)[None], change[None])
