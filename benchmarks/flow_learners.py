@@ -1,6 +1,6 @@
 """Densities of particles: what the library learns, and a Gaussian of their moments."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import wgflow
-from wgflow.data.mixtures import stacked
+from wgflow.data.mixtures import Gaussians, stacked
 from wgflow.data.targets import Gaussian
 from wgflow.energies.mixture import NoisyMixture
 from wgflow.storage.folder import free
@@ -47,11 +47,16 @@ def gaussian(x: Tensor, seed: int, folder: Path) -> Density:
 
 
 def stack(x: Tensor, seed: int, folder: Path) -> Density:
-    """The stack of Gaussian mixtures and kernels alone, in units of standard deviations."""
+    """The stack of Gaussian mixtures and kernels alone, in units of standard deviations.
+
+    It is mapped so that it has the mean and the covariance of all particles.
+    """
     mean, scale = x.mean(0), x.std(0)
     u = (x - mean) / scale
     kept = len(u) // KEPT
-    families = stacked(u[kept:], u[:kept], seed=seed)
+    families = with_moments(
+        stacked(u[kept:], u[:kept], seed=seed), torch.cov(u.T).view(u.shape[1], -1)
+    )
     energy = NoisyMixture(families)
     sizes = {f"parts {len(f.weights)}": float(f.weights.sum()) for f in families}
 
@@ -69,6 +74,28 @@ def stack(x: Tensor, seed: int, folder: Path) -> Density:
         return mean + scale * energy.sample(like, at_zero(like), generator=generator)
 
     return Density(log_prob, sample, {"gaussian": sizes.get("parts 1", 0.0)})
+
+
+def with_moments(families: Sequence[Gaussians], covariance: Tensor) -> list[Gaussians]:
+    """The mixture, mapped linearly to the mean 0 and that covariance.
+
+    Kernels widen what they estimate, and are so put right (Jones 1991).
+    """
+    center = torch.stack([f.weights @ f.means for f in families]).sum(0)
+    spread = torch.stack([_second(f, center) for f in families]).sum(0)
+    roots = torch.linalg.cholesky(covariance), torch.linalg.cholesky(spread)
+    to = torch.linalg.solve_triangular(roots[1].T, roots[0].T, upper=True).T
+    return [
+        f._replace(means=(f.means - center) @ to.T, covariances=to @ f.covariances @ to.T)
+        for f in families
+    ]
+
+
+def _second(family: Gaussians, center: Tensor) -> Tensor:
+    """The family's share of the second moment around a center, (d, d)."""
+    off, w = family.means - center, family.weights
+    within = (w[:, None, None] * family.covariances).sum(0)
+    return within + (w[:, None] * off).T @ off
 
 
 def residual(x: Tensor, seed: int, folder: Path) -> Density:

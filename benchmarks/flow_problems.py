@@ -41,7 +41,7 @@ class Problem(ABC):
     dims: ClassVar[tuple[int, ...]]
     times: ClassVar[tuple[float, ...]]
 
-    start: Target
+    start: Gaussian
     target: Target
 
     @abstractmethod

@@ -9,9 +9,10 @@ import torch
 
 from benchmarks import flow
 from benchmarks.flow import cases, symmetric_kl
-from benchmarks.flow_learners import LEARNERS, SETTINGS, Density
+from benchmarks.flow_learners import LEARNERS, SETTINGS, Density, with_moments
 from benchmarks.flow_problems import Mixture, OrnsteinUhlenbeck, density
 from benchmarks.flow_shown import shown
+from wgflow.data.mixtures import Gaussians
 from wgflow.data.targets import Gaussian, GaussianMixture
 from wgflow.likelihood.gaussian import GaussianLaw, gaussian_kl
 
@@ -124,3 +125,20 @@ def test_the_command_keeps_rows_and_prints_them(tmp_path, monkeypatch, capsys):
     assert shown(rows) in text
     assert "| 2 | 1.0 |" in text
     assert "0.0037" in text  # what is published beside it
+
+
+def test_a_stack_is_mapped_to_the_moments_of_the_particles():
+    means = torch.randn(3, 2, dtype=F64, generator=seeded(6))
+    roots = torch.randn(3, 2, 2, dtype=F64, generator=seeded(7))
+    part = Gaussians(torch.tensor([0.2, 0.3, 0.1], dtype=F64), means, roots @ roots.mT + 0.1)
+    shared = Gaussians(
+        torch.full((2,), 0.2, dtype=F64), 2 - means[:2], torch.eye(2, dtype=F64)[None]
+    )
+    wanted = torch.tensor([[2.0, 0.6], [0.6, 1.0]], dtype=F64)
+    found = with_moments([part, shared], wanted)
+    weights = torch.cat([f.weights for f in found])
+    centers = torch.cat([f.means for f in found])
+    within = torch.cat([f.covariances.expand(len(f.means), 2, 2) for f in found])
+    torch.testing.assert_close(weights @ centers, torch.zeros(2, dtype=F64), atol=1e-12, rtol=0)
+    second = centers[:, :, None] * centers[:, None] + within
+    torch.testing.assert_close((weights[:, None, None] * second).sum(0), wanted)

@@ -79,12 +79,25 @@ def test_errors_are_those_over_repetitions():
     for _ in range(60):
         model = chains_at(p, END.sample(256, dtype=F64, generator=g))
         found.append(both_ways(p, model, PATH, generator=g))
-    z = double([(f.value - END.log_z) / f.error for f in found])
-    assert abs(float(z.mean())) * math.sqrt(60) < 4
-    assert 0.5 < float(z.std()) < 1.2
+    off, told = double([f.value - END.log_z for f in found]), double([f.error for f in found])
+    assert abs(float(off.mean() / off.std())) * math.sqrt(60) < 4
+    assert 0.7 < float(off.square().mean() / told.square().mean()) ** 0.5 < 1.3
     low, high = (double([getattr(f, name) for f in found]) for name in ("lower", "upper"))
     assert float(z_score(low.exp(), math.exp(END.log_z))) < 4
-    assert float(low.mean()) < END.log_z < float(high.mean())
+    chance = 4 * float(low.std() + high.std()) / math.sqrt(60)
+    assert float(low.mean()) - chance < END.log_z < float(high.mean()) + chance
+
+
+def test_errors_know_of_relatives_side_by_side():
+    """Of a model with sixteen distinct points in 256, as of sixteen and not of 256."""
+    p, g, found = problem(END), seeded(6), []
+    direct = Schedule([0.0, 1.0], [PATH.moves[0]] * 2)
+    for _ in range(60):
+        few = END.sample(16, dtype=F64, generator=g)
+        model = chains_at(p, few.repeat_interleave(16, 0))
+        found.append(both_ways(p, model, direct, generator=g))
+    off, told = double([f.value - END.log_z for f in found]), double([f.error for f in found])
+    assert 0.6 < float(off.square().mean() / told.square().mean()) ** 0.5 < 1.5
 
 
 def way(works):

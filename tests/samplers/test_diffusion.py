@@ -18,6 +18,7 @@ from wgflow.likelihood.gaussian import (
     ula_law,
 )
 from wgflow.samplers import ULA, diffuse, heun
+from wgflow.samplers.diffusion import uncorrelated
 
 NODES, WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.hermite_e.hermegauss(60))
 TESTS = [torch.square, torch.sin, lambda x: x**3]
@@ -165,3 +166,27 @@ def test_euler_is_that_of_the_library():
     moved, _ = ULA(0.1).step(double_well, state, generator=seeded(7))
     noise = torch.randn(7, 2, dtype=F64, generator=seeded(7))
     assert torch.allclose(moved.x, euler(double_well, x, noise, 0.1))
+
+
+def test_matched_noise_has_exact_moments_and_the_law_of_noise():
+    x = torch.randn(2000, 3, dtype=F64, generator=seeded(8)).exp()
+    noise = uncorrelated(torch.randn(2000, 2, dtype=F64, generator=seeded(9)), x)
+    joint = torch.cov(torch.cat([noise, x], 1).T, correction=0)
+    torch.testing.assert_close(joint[:2, :2], torch.eye(2, dtype=F64), atol=1e-9, rtol=0)
+    torch.testing.assert_close(joint[:2, 2:], torch.zeros(2, 3, dtype=F64), atol=1e-9, rtol=0)
+    assert float(noise.mean(0).abs().max()) < 1e-9
+    assert abs(float(z_score(noise[:, 0] ** 4, 3.0))) < 4
+    with pytest.raises(ValueError, match="at least d \\+ k \\+ 2 particles: got 6"):
+        uncorrelated(noise[:6], x[:6])
+
+
+def test_matched_particles_follow_a_linear_flow_without_an_error_of_sampling():
+    """Means and covariances of 500 particles are those of the law of the integrator."""
+    noise = torch.randn(500, 3, dtype=F64, generator=seeded(10))
+    root = torch.linalg.cholesky(START.covariance)
+    x = START.mean + uncorrelated(noise, noise[:, :0]) @ root.T
+    target = Gaussian(TARGET.mean, TARGET.covariance)
+    x = diffuse(target, x, T, 0.05, matched=True, generator=seeded(11))
+    law = heun_law(START, TARGET, 0.05, 12)
+    torch.testing.assert_close(x.mean(0), law.mean, atol=1e-6, rtol=0)
+    torch.testing.assert_close(torch.cov(x.T, correction=0), law.covariance, atol=1e-6, rtol=0)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wgflow._check import check_fraction, check_positive
 from wgflow._random import Rng
-from wgflow._tensor import Values
+from wgflow._tensor import Points, Values
 from wgflow.montecarlo.base import Method, Problem, Sampled
 from wgflow.montecarlo.both_ways import ENOUGH, Schedule, at, both_ways, drawn, log_mean
 from wgflow.montecarlo.bridge import (
@@ -108,6 +108,11 @@ class AnnealedSMC(Method[AnnealedState]):
     def init(self, problem: Problem, *, generator: Rng = None) -> AnnealedState:
         """Draws of the start, of equal weights."""
         x = drawn(problem, self.particles, generator)
+        # Neighbours shall be no more alike than others: a start may draw part by part.
+        order = [
+            h.start + torch.randperm(h.stop - h.start, generator=generator) for h in halves(len(x))
+        ]
+        x = x[torch.cat(order).to(x.device)]
         zeros = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         step = x.new_tensor(first_step(x.shape[1]))
         chains = chains_at(problem, x)
@@ -172,7 +177,7 @@ class AnnealedSMC(Method[AnnealedState]):
         pool = int((index < count // 2).sum())
         pool = pool if pool >= 2 else count  # where that half has no weight
         some = torch.randperm(pool, generator=generator)[: max(2, round(self.around * count))]
-        model = at(chains, some.to(index.device))
+        model = at(chains, some.sort().values.to(index.device))
         log_z = both_ways(problem, model, state.schedule, generator=generator)
         return Sampled(chains.x, log_z, float(effective_fraction(state.log_weight)) * count)
 
@@ -187,6 +192,10 @@ def forgotten(before: Values, after: Values) -> bool:
 def halves(count: int) -> tuple[slice, slice]:
     """Two sets of particles that never exchange any."""
     return slice(0, count // 2), slice(count // 2, count)
+
+
+def _shuffled(x: Points, generator: Rng) -> Points:
+    return x[torch.randperm(len(x), generator=generator).to(x.device)]
 
 
 def resampled(chains: Chains, log_weight: Tensor, generator: Rng) -> tuple[Chains, Tensor]:

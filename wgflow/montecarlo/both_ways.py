@@ -81,6 +81,13 @@ def both_ways(
 ) -> LogZ:
     """``log Z`` from as many particles from the start as there are points of the model.
 
+    Args:
+        problem: the start and the energy.
+        model: points of the energy; relatives, such as copies of one particle that have moved
+            since, side by side, so that they are in one island and the error knows of them.
+        schedule: what is done on either way.
+        generator: source of randomness.
+
     Raises:
         ValueError: no draw of the start is in the support of the energy.
     """
@@ -88,8 +95,19 @@ def both_ways(
     down = annealed(problem, start, schedule, generator=generator)
     if not down.log_ratio.isfinite().any():
         raise ValueError("`start` must cover the support of the energy: got no chain inside.")
-    up = annealed(problem, model, reverse(schedule), generator=generator)
+    runs = in_islands(torch.arange(len(model.x), device=model.x.device)).flatten()
+    up = annealed(problem, at(model, runs), reverse(schedule), generator=generator)
     return between(down, up, problem.start.log_z)
+
+
+def in_islands(values: Tensor) -> Tensor:
+    """Values (n,) in runs of equal length, one for each island, (m, islands); the rest is left."""
+    islands = _number(len(values))
+    return values[: len(values) // islands * islands].view(islands, -1).T
+
+
+def _number(count: int) -> int:
+    return min(ISLANDS, max(2, count // 2))
 
 
 def between(down: Way, up: Way, base: float = 0.0) -> LogZ:
@@ -147,7 +165,7 @@ def annealed(
     different islands, so that strata of the start are spread over all.
     """
     betas, moves = schedule
-    islands = min(ISLANDS, max(2, len(chains.x) // 2))
+    islands = _number(len(chains.x))
     chains = at(chains, slice(0, len(chains.x) // islands * islands))
     weights = chains.start.new_zeros(len(chains.x) // islands, islands, dtype=torch.float64)
     before, changes = [], []

@@ -5,20 +5,24 @@ from ``ρ_k`` they lead along ``ρ_k^{1-β} π^β`` to π, the path of the pure 
 exact moves, of Langevin type, at every β on the way. ``ρ_{k+1}`` is the density of the greatest
 likelihood of the particles that arrive. What ``ρ_k`` was wrong about, the weights correct: modes
 get the masses of π, whatever masses brought the particles there, and the nearer ``ρ_k`` is to π,
-the fewer values of β it takes. In the end one does, and particles are independent draws of
-``ρ_k`` with the weights ``π/ρ_k``.
+the fewer values of β it takes. In the end one does. Draws of ``ρ_k`` then serve as independence
+moves of the particles of the first pass, the one that never was in a learned density: what lies
+where ``ρ_k`` has no draws, such as a tail, would be in none of the weights ``π/ρ_k``.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
+
+from torch import Tensor
 
 from wgflow._check import check_nonnegative, check_positive
 from wgflow._random import Rng
 from wgflow.data.mixtures import Gaussians, stacked
 from wgflow.montecarlo.annealed import AnnealedSMC, AnnealedState
 from wgflow.montecarlo.base import Method, Problem, Sampled
-from wgflow.montecarlo.bridge import next_beta
+from wgflow.montecarlo.bridge import log_weights, next_beta
 from wgflow.montecarlo.density import LearnedDensity
+from wgflow.montecarlo.independence import independent, log_z_of, proposals
 from wgflow.samplers.particles import effective_fraction, systematic_indices
 
 CLOSE = 0.8
@@ -29,6 +33,9 @@ FAR = 0.01
 
 SHORTER = 0.5
 """Length of a way, over that of the one before, from which on densities do not help."""
+
+NEAR = 0.3
+"""Effective fraction of weights ``π/ρ_k`` from which on draws of it are independence moves."""
 
 LEARNED_AROUND = 0.4
 """Share of the particles that are annealed for ``log Z`` there, each way."""
@@ -43,6 +50,7 @@ class FlowState(NamedTuple):
         number: k.
         length: values of β on the way before; 0 for the first.
         refused: whether the density of these particles is too far from π to go on with.
+        arrived: particles of the first pass, of π, (count, d); None before.
     """
 
     annealed: AnnealedState
@@ -50,6 +58,7 @@ class FlowState(NamedTuple):
     number: int
     length: int
     refused: bool = False
+    arrived: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -88,16 +97,22 @@ class NearProximalFlow(Method[FlowState]):
 
     def step(self, problem: Problem, state: FlowState, *, generator: Rng = None) -> FlowState:
         """The next β, or the next density, if particles have arrived."""
-        annealed, density, number, *_ = state
+        annealed, density, number, *_, arrived = state
         way = self._way(number)
         if way.progress(annealed) < 1:
             source = started(problem, density)
             return state._replace(annealed=way.step(source, annealed, generator=generator))
-        learned = self._learned(annealed, number, generator)
+        index = systematic_indices(annealed.log_weight, self.particles, generator=generator)
+        x = annealed.chains.x[index]
+        # Copies of a particle stay in its half: the second judges what the first was fitted to.
+        first = index < self.particles // 2
+        learned = stacked(x[first], x[~first], seed=number)
         fresh = self._way(number + 1).init(started(problem, learned), generator=generator)
         if next_beta(fresh.chains, fresh.log_weight, 0.0, self.relative_ess, CLOSE) < FAR:
             return state._replace(refused=True)
-        return FlowState(fresh, learned, number + 1, len(annealed.schedule.betas))
+        arrived = x if arrived is None else arrived
+        length = len(annealed.schedule.betas)
+        return FlowState(fresh, learned, number + 1, length, arrived=arrived)
 
     def progress(self, state: FlowState) -> float:
         """The part of the steps that is done, 1 when the next one would bring nothing."""
@@ -112,9 +127,19 @@ class NearProximalFlow(Method[FlowState]):
         return self._way(state.number).metrics(state.annealed) | {"step": state.number}
 
     def result(self, problem: Problem, state: FlowState, *, generator: Rng = None) -> Sampled:
-        """The particles of the last step, and ``log Z`` between its density and π."""
-        way = self._way(state.number)
-        return way.result(started(problem, state.density), state.annealed, generator=generator)
+        """Particles, moved by draws of the last density where it is near π, and ``log Z``.
+
+        Where it is not, those of the last way, and ``log Z`` between its density and π.
+        """
+        source, way = started(problem, state.density), self._way(state.number)
+        if state.arrived is not None:
+            first = proposals(source, self.particles, generator)
+            if float(effective_fraction(log_weights(first, 0.0, 1.0))) >= NEAR:
+                last = state.annealed.schedule.moves[-1]
+                moved = independent(source, state.arrived, first, last, generator=generator)
+                ess = float(effective_fraction(moved.log_weight.flatten())) * self.particles
+                return Sampled(moved.chains.x, log_z_of(moved, source.start.log_z), ess)
+        return way.result(source, state.annealed, generator=generator)
 
     def _way(self, number: int) -> AnnealedSMC:
         common = self.particles, self.relative_ess, self.moves, self.leapfrog, self.rounds
@@ -122,13 +147,6 @@ class NearProximalFlow(Method[FlowState]):
             return AnnealedSMC(*common)
         # Straight to the target where that keeps enough, in small steps where it does not.
         return AnnealedSMC(*common, CLOSE, LEARNED_AROUND)
-
-    def _learned(self, state: AnnealedState, number: int, generator: Rng) -> list[Gaussians]:
-        index = systematic_indices(state.log_weight, self.particles, generator=generator)
-        # Copies of a particle stay in its half: the second judges what the first was fitted to.
-        first = index < self.particles // 2
-        x = state.chains.x[index]
-        return stacked(x[first], x[~first], seed=number)
 
 
 def started(problem: Problem, density: list[Gaussians] | None) -> Problem:

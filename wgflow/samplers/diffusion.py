@@ -6,6 +6,7 @@ the end of the flow exact and loses its clock; here there is none, and the clock
 
 import math
 
+import torch
 from torch import Tensor
 
 from wgflow._check import check_nonnegative, check_positive
@@ -15,7 +16,13 @@ from wgflow.energies.base import Energy, energy_and_grad
 
 
 def diffuse(
-    energy: Energy, x: Points, time: float, step: float = 0.02, *, generator: Rng = None
+    energy: Energy,
+    x: Points,
+    time: float,
+    step: float = 0.02,
+    *,
+    matched: bool = False,
+    generator: Rng = None,
 ) -> Points:
     """Particles a time t after x, by steps of `heun`, of equal size and at most ``step``.
 
@@ -27,16 +34,43 @@ def diffuse(
         x: where the particles are now, (batch, d).
         time: t ≥ 0, in squared units of x.
         step: > 0, in the same units.
+        matched: whether noise is `uncorrelated` with the particles. Where ∇V is linear, their
+            first two moments then follow the flow without an error of sampling.
+        generator: source of randomness.
 
     Raises:
-        ValueError: when a number is out of its range.
+        ValueError: when a number is out of its range, or particles are too few to match.
     """
     check_nonnegative(time=time)
     check_positive(step=step)
     steps = math.ceil(time / step * (1 - 1e-12))  # 1/.1 steps of .1 are 10 in spite of rounding
     for _ in range(steps):
-        x = heun(energy, x, noise_like(x, generator=generator), time / steps)
+        noise = noise_like(x, generator=generator)
+        x = heun(energy, x, uncorrelated(noise, x) if matched else noise, time / steps)
     return x
+
+
+def uncorrelated(noise: Tensor, x: Points) -> Tensor:
+    """Noise with the mean 0 and the covariance I, and none with x, exactly over the particles.
+
+    It is the residual of a regression on x and a constant, whitened: moment matching (Barraquand
+    1995). Each particle's noise is standard Gaussian up to O(1/n), and depends on the others by
+    as much.
+
+    Args:
+        noise: independent standard Gaussian, (n, d).
+        x: particles, (n, k), or (n, 0) for none.
+
+    Raises:
+        ValueError: for fewer particles than ``d + k + 2``.
+    """
+    n, d = noise.shape
+    if n < d + x.shape[1] + 2:
+        raise ValueError(f"`x` must have at least d + k + 2 particles: got {n} in {d} dimensions.")
+    basis = torch.linalg.qr(torch.cat([x.new_ones(n, 1), x - x.mean(0)], 1)).Q
+    rest = noise - basis @ (basis.T @ noise)
+    root = torch.linalg.cholesky(rest.T @ rest / n)
+    return torch.linalg.solve_triangular(root, rest.T, upper=False).T
 
 
 def heun(energy: Energy, x: Points, noise: Tensor, step: float) -> Points:
