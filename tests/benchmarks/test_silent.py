@@ -23,23 +23,29 @@ def test_a_tenth_of_the_rows_have_tails():
     assert abs(share - 0.0123) < 4 * (0.0123 / 20_000) ** 0.5
 
 
+FAIR = {"temperature": 0.85}
+POOR = {"kl": 2.0}
+
+
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
         ({}, "right"),
-        ({"alarms": {"temperature": "fair"}}, "right"),
+        ({"scores": FAIR}, "right"),
         ({"kl": 0.8 * FAR}, "between"),
         ({"kl": 2.0}, "SILENTLY WRONG"),
         ({"kl": float("nan")}, "SILENTLY WRONG"),
-        ({"kl": 2.0, "alarms": {"temperature": "fair"}}, "remarks, wrong"),
-        ({"kl": 2.0, "alarms": {"kl": "poor"}, "code": 3}, "rings, wrong"),
+        ({"kl": 2.0, "scores": FAIR}, "remarks, wrong"),
+        ({"kl": 2.0, "scores": POOR}, "rings, wrong"),
         ({"distance": 9.0}, "SILENTLY WRONG"),
-        ({"alarms": {"kl": "poor"}, "code": 3}, "FALSE ALARM"),
+        ({"distance": 9.0, "chance": 10.0}, "right"),
+        ({"scores": POOR}, "FALSE ALARM"),
         ({"scored": False, "code": 2, "line": "Error: no."}, "refused or stopped"),
         ({"scored": False, "code": 2, "line": ""}, "TRACEBACK"),
         ({"scored": False, "code": 1, "line": "Traceback: KeyError"}, "TRACEBACK"),
     ],
 )
 def test_outcomes(changes, name):
-    good = {"kl": 0.01, "distance": 1.0, "code": 0, "alarms": {}, "scored": True, "line": ""}
+    far = {"kl": 0.01, "distance": 1.0, "floor": 1.0, "chance": 1.5}
+    good = far | {"code": 0, "scores": {}, "scored": True, "line": ""}
     assert outcome(good | changes) == name
