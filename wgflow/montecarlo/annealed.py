@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wgflow._check import check_fraction, check_positive
 from wgflow._random import Rng
-from wgflow._tensor import Points, Values
+from wgflow._tensor import Values
 from wgflow.montecarlo.base import Method, Problem, Sampled
 from wgflow.montecarlo.both_ways import ENOUGH, Schedule, at, both_ways, drawn, log_mean
 from wgflow.montecarlo.bridge import (
@@ -192,10 +192,6 @@ def forgotten(before: Values, after: Values) -> bool:
 def halves(count: int) -> tuple[slice, slice]:
     """Two sets of particles that never exchange any."""
     return slice(0, count // 2), slice(count // 2, count)
-
-
-def _shuffled(x: Points, generator: Rng) -> Points:
-    return x[torch.randperm(len(x), generator=generator).to(x.device)]
 
 
 def resampled(chains: Chains, log_weight: Tensor, generator: Rng) -> tuple[Chains, Tensor]:
