@@ -130,7 +130,7 @@ def settings(scheme: str, case: str) -> list[str]:
             continue  # it has no such particles
         words.append(f"{holder}.{key}={value}" if inner else f"{key}={value}")
     given = [part for word in words for part in ("--set", word)]
-    return [*given, *(("--config", "tables") if scheme == "across-levels" else ())]
+    return [*given, "--config", "tables" if scheme == "across-levels" else "plane"]
 
 
 def measure(data: str, case: str, scheme: str, seed: int) -> dict[str, Any]:
