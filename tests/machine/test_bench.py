@@ -25,7 +25,7 @@ def test_calls_are_timed_in_turn():
     }
     found = in_turn(works, 0.004, rounds=3)
     assert {len(times) for times in found.values()} == {3}
-    assert (found["slow"] > found["fast"]).all()
+    assert found["slow"].min() > found["fast"].min()  # of either, what nothing disturbed
     warm = order[4:]  # two calls of each come before
     blocks = [name for k, name in enumerate(warm) if k == 0 or warm[k - 1] != name]
     assert blocks == ["slow", "fast"] * 3

@@ -175,8 +175,8 @@ def test_the_command_line_writes_names_and_types(run, suffix, tmp_path):
     assert told("sample", run.path, "-n", 30, "--out", file, "--seed", 1)["shape"] == [30, 4]
     read = pd.read_csv if suffix == "csv" else pd.read_parquet
     found, expected = read(file), run.sample_frame(30, generator=generator(1))
-    pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-6)
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-6, atol=1e-6)
     assert [kind.kind for kind in found.dtypes[:3]] == ["f", "i", "b"]
     succeed("sample", run.path, "-n", 30, "--out", tmp_path / "x.npy", "--seed", 1)
     points = np.load(tmp_path / "x.npy")
-    pd.testing.assert_frame_equal(run.schema.frame(points), expected, rtol=1e-6)
+    pd.testing.assert_frame_equal(run.schema.frame(points), expected, rtol=1e-6, atol=1e-6)
