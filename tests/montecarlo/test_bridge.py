@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from problems import F64, double, seeded, z_score
+from torch.nn import functional as F
 
 from wgflow.data.targets import Gaussian, GaussianMixture
 from wgflow.montecarlo import bridge
@@ -264,8 +265,30 @@ def test_evaluations_in_parts_are_those_at_once(monkeypatch):
     x = START.sample(23, dtype=F64, generator=seeded(0))
     whole = evaluated(TARGET, x)
     monkeypatch.setattr(bridge, "NUMBERS", 8)
+    monkeypatch.setattr(bridge, "PROBE", 4)
     for part, expected in zip(evaluated(TARGET, x), whole, strict=True):
         torch.testing.assert_close(part, expected)
+
+
+def test_an_energy_of_many_rows_gets_few_points_at_a_time():
+    """As of a regression: what it holds at once is bounded, whoever wrote it."""
+    design = torch.randn(2**14, 3, dtype=F64, generator=seeded(1))
+    sizes = []
+
+    def regression(w):
+        sizes.append(len(w))
+        return F.softplus(w @ design.T).sum(1)
+
+    w = torch.randn(1000, 3, dtype=F64, generator=seeded(2))
+    value, grad = evaluated(regression, w)
+    assert sum(sizes) == 1000
+    assert sizes[0] == bridge.PROBE
+    assert max(sizes[1:]) * len(design) <= bridge.NUMBERS < 4 * sizes[1] * len(design)
+    torch.testing.assert_close(value, F.softplus(w @ design.T).sum(1))
+    torch.testing.assert_close(grad, (w @ design.T).sigmoid() @ design)
+    sizes.clear()
+    evaluated(lambda x: sizes.append(len(x)) or x.square().sum(1), w)
+    assert sizes == [bridge.PROBE, 1000 - bridge.PROBE]
 
 
 def hole(value):

@@ -17,7 +17,10 @@ from wgflow.samplers.base import log_uniform_like, metropolis
 from wgflow.samplers.particles import HALVINGS, effective_fraction
 
 NUMBERS = 2**22
-"""Of points that an energy is given at a time."""
+"""That an energy keeps for its gradient at a time: of points, or of points times rows of data."""
+
+PROBE = 64
+"""Points of which is seen how many numbers an energy keeps for each."""
 
 SPREAD = 1.0
 """Half of the range of log step sizes, drawn anew for every move of every chain.
@@ -90,17 +93,36 @@ def chains_at(problem: Problem, x: Points) -> Chains:
 
 
 def evaluated(energy: Energy, x: Points) -> tuple[Values, Points]:
-    """``E(x)`` and ``∇E(x)``, in chunks; the gradient is 0 where E is infinite.
+    """``E(x)`` and ``∇E(x)``, in bounded memory; the gradient is 0 where E is infinite.
+
+    An energy that compares each point with all rows of a table keeps as many numbers a point, so
+    that it is given fewer points at a time: what autograd keeps of the first `PROBE` is counted.
 
     Raises:
         ValueError: E is not a number somewhere, minus infinity, or finite without a gradient.
     """
-    parts = [energy_and_grad(energy, part) for part in x.split(max(1, NUMBERS // x.shape[1]))]
+    first, kept = _counted(energy, x[:PROBE])
+    rest = x[PROBE:].split(max(1, NUMBERS // max(kept, x.shape[1])))
+    parts = [first, *(energy_and_grad(energy, part) for part in rest if len(part))]
     value, grad = (torch.cat(part) for part in zip(*parts, strict=True))
     _check("a number above -inf", ~value.isnan() & (value > -math.inf), value, x)
     outside = value == math.inf
     _check("differentiable", outside | grad.isfinite().all(1), value, x)
     return value, torch.where(outside[:, None], 0.0, grad)
+
+
+def _counted(energy: Energy, x: Points) -> tuple[tuple[Values, Points], int]:
+    """Energy and gradient, and how many numbers autograd kept for each point on the way."""
+    count = 0
+
+    def packed(kept: Tensor) -> Tensor:
+        nonlocal count
+        count += kept.numel()
+        return kept
+
+    with torch.autograd.graph.saved_tensors_hooks(packed, lambda kept: kept):
+        found = energy_and_grad(energy, x)
+    return found, count // max(1, len(x))
 
 
 def point(x: Tensor) -> str:
