@@ -15,6 +15,12 @@ def test_scores_stand_beside_their_floors_and_errors():
     assert list(cells.cells) == ["0.5 ± 0.25", "3  (floor 2)", "0.75"]
 
 
+def test_values_have_the_digits_that_their_errors_leave():
+    scores = {"a": -108.1113, "a_error": 0.00064, "b": 2.2214e-6, "b_error": 1.0, "c": 12345.678}
+    _, cells = score_table({"r": scores}).columns
+    assert list(cells.cells) == ["-108.1113 ± 0.00064", "2.221e-06 ± 1", "1.235e+04"]
+
+
 def test_progress_off_a_terminal_is_an_occasional_line(capsys):
     with Progress(3, every=1e9) as progress:
         progress(1, {"kl": 0.5, "ess": 0.25, "unknown": 1.0})

@@ -221,6 +221,33 @@ def test_functions_begin_where_they_are_told(tmp_path, monkeypatch):
         resume_energy(tmp_path / "r")  # nobody knows the function
 
 
+def cube(x):
+    """e^{-V} = 1 between walls at 0 and 1."""
+    inside = ((x >= 0) & (x <= 1)).all(1)
+    return torch.where(inside, 0 * x.sum(1), torch.inf)
+
+
+def test_a_start_within_walls_is_chosen_by_mean_and_scale(tmp_path, monkeypatch):
+    monkeypatch.setattr(given, "fit", die)
+    chosen = {"mean": [0.5, 0.4, 0.5], "scale": 0.5, "particles": 300, "steps": 0}
+    with pytest.raises(Killed):
+        fit_energy(cube, 3, tmp_path / "r", settings=SETTINGS, **chosen)
+    asked = sampled.asked_for(tmp_path / "r" / folder.TARGET)
+    assert asked["start"] == {"mean": [0.5, 0.4, 0.5], "std": [0.5] * 3, "plain": True}
+    found = sampled.read(tmp_path / "r").normaliser
+    assert abs(found.value) < max(0.1, 4 * found.error)
+    with pytest.raises(ValueError, match="where its start is, by `mean` and `scale`"):
+        fit_energy(cube, 3, tmp_path / "s", scale=40.0, particles=64, settings=SETTINGS)
+
+
+def test_a_mean_alone_keeps_the_deviations():
+    start = given._begun(TARGET, 2.0, None).start
+    assert start.mean.tolist() == [2.0, 2.0]
+    torch.testing.assert_close(start.factor, TARGET.start.factor)
+    only = given._begun(given._begun(TARGET, 2.0, None), None, 3.0).start
+    assert (only.mean.tolist(), only.factor.diagonal().tolist()) == ([0.0, 0.0], [3.0, 3.0])
+
+
 def hostile(x):
     return torch.where(x[:, 0] > 0, torch.nan, x.square().sum(1))
 
@@ -238,6 +265,12 @@ REFUSED = [
     ((plane, 2), {"method": "gibbs"}, "`method` must be one of near-proximal, .*: got 'gibbs'"),
     ((plane, 2), {"particles": 0}, "`particles` must be > 0 and finite: got 0"),
     ((plane, 2), {"scale": -1.0}, "`scale` must be > 0 and finite: got -1.0"),
+    (
+        (plane, 2),
+        {"mean": [0.0, 1.0, 2.0]},
+        "`mean` must be a finite number, or one for each of 2",
+    ),
+    ((plane, 2), {"mean": float("nan")}, "`mean` must be a finite number"),
     ((plane, 2), {"settings": ["training.step=3"]}, "training.step"),
     (("no-such-energy", None), {}, "`target` must be a known name or FILE.py:NAME"),
     ((hostile, 2), {}, r"must be a number everywhere .* x = \("),

@@ -108,7 +108,7 @@ HOSTILE = {
     "must be bounded below: mine.py:f is -inf at x": lambda x: torch.where(
         x[:, 0] > 0, -math.inf, x.sum(1)
     ),
-    "must be finite where its start is: mine.py:f is infinite at all 192 draws": lambda x: (
+    "must be finite where its start is, by `mean` and `scale`: mine.py:f is infinite at": lambda x: (
         math.inf + 0 * x.sum(1)
     ),
     "must be a function of x: mine.py:f changes between calls": lambda x: (

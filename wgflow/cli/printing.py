@@ -35,7 +35,15 @@ def _score(scores: Mapping[str, float], name: str) -> str:
         return ""
     error = f" ± {scores[f'{name}_error']:.2g}" if f"{name}_error" in scores else ""
     floor = f"  (floor {scores[f'{name}_floor']:.4g})" if f"{name}_floor" in scores else ""
-    return f"{scores[name]:.4g}{error}{floor}"
+    return f"{_digits(scores[name], scores.get(f'{name}_error', 0.0))}{error}{floor}"
+
+
+def _digits(value: float, error: float) -> str:
+    """Four digits of a value, or as many as its error leaves."""
+    if not (0 < error < math.inf and math.isfinite(value) and value):
+        return f"{value:.4g}"
+    needed = math.floor(math.log10(abs(value))) - math.floor(math.log10(error)) + 2
+    return f"{value:.{min(max(4, needed), 12)}g}"
 
 
 def grid_table(corner: str, rows: Mapping[str, Mapping[str, Any]]) -> "Table":

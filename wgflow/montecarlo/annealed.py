@@ -214,7 +214,8 @@ def _check_inside(weights: Tensor) -> None:
     if not min(inside):
         raise ValueError(
             f"`start` must cover the support of the energy: got {sum(inside)} of {len(weights)} "
-            "particles inside; choose a narrower start, or more particles."
+            "particles inside; choose a narrower start by `scale`, another `mean` of it, or more "
+            "`particles`."
         )
 
 

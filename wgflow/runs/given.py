@@ -11,6 +11,7 @@ import torch
 from wgflow._check import check_choice, check_positive
 from wgflow._random import stream
 from wgflow.config.recipes import configure
+from wgflow.data.targets import Gaussian
 from wgflow.energies.base import Energy
 from wgflow.montecarlo.annealed import AnnealedSMC
 from wgflow.montecarlo.base import Method
@@ -66,6 +67,7 @@ def fit_energy(
     out: Path | str | None = None,
     *,
     method: str = "near-proximal",
+    mean: float | Sequence[float] | None = None,
     scale: float | None = None,
     data: Path | str | None = None,
     seed: int = 0,
@@ -82,8 +84,10 @@ def fit_energy(
         dim: of x; needed for a function.
         out: a new folder; None for ``runs/NAME-SEED``.
         method: ``near-proximal``, ``annealed-smc`` or ``parallel-tempering``.
-        scale: standard deviation of the Gaussian of mean 0 where the particles start; None for
-            the target's own, or 3 for a function. It should cover the mass of p.
+        mean: of the Gaussian where the particles start, a number or one for each coordinate; None
+            for the target's own, or 0 for a function.
+        scale: its standard deviation; None for the target's own, or 3 for a function. The start
+            should cover the mass of p.
         data: a file that a named energy needs.
         seed: of every random number.
         settings: of the density's learning, each ``key=value``, as of `configure`.
@@ -98,7 +102,7 @@ def fit_energy(
         ValueError: a setting is out of its range, the folder is not new, or V is no energy.
         Interrupted: a signal came; `resume_energy` goes on.
     """
-    target = _target(energy, dim, scale, data)
+    target = _begun(_target(energy, dim, data), mean, scale)
     made = _made(method, options)
     path = folder.free(Path("runs") / f"{_stem(target.name)}-{seed}") if out is None else Path(out)
     _check_new(path)
@@ -147,13 +151,24 @@ def resume_energy(
                 f"`energy` must be given to go on with {path}, which began with a function or a "
                 "`TargetEnergy`: got none; call `wgflow.resume_energy(path, energy)`."
             )
-        target = _target(energy or request.name, request.dim, None, request.data)
+        target = _target(energy or request.name, request.dim, request.data)
         target = _started(target, asked["start"])
         made = _made(request.method, request.options)
     with locked(path):
         if sampled.read(path) is None:
             all_steps(where, target, made, request.seed, sampling)
     return _learned(path, target, request, learning)
+
+
+def learning_steps(settings: Sequence[str] | Path) -> int:
+    """How many steps the learning takes at most, by its settings or by a run that was begun.
+
+    Raises:
+        ValueError: a setting is none, or the record of the run is damaged.
+    """
+    begun = isinstance(settings, Path)
+    given = sampled.asked_for(settings / folder.TARGET)["settings"] if begun else settings
+    return configure(None, RECIPE, *given).training.steps
 
 
 def _started(target: TargetEnergy, start: dict[str, Any]) -> TargetEnergy:
@@ -195,17 +210,29 @@ def _learned(
 
 
 def _target(
-    energy: Energy | TargetEnergy | str,
-    dim: int | None,
-    scale: float | None,
-    data: Path | str | None = None,
+    energy: Energy | TargetEnergy | str, dim: int | None, data: Path | str | None = None
 ) -> TargetEnergy:
     file = None if data is None else Path(data)
-    target = target_of(energy, dim, file) if isinstance(energy, str) else wrapped(energy, dim)
+    return target_of(energy, dim, file) if isinstance(energy, str) else wrapped(energy, dim)
+
+
+def _begun(
+    target: TargetEnergy, mean: float | Sequence[float] | None, scale: float | None
+) -> TargetEnergy:
+    """A target from a start of that mean and deviation, where they are given."""
     if scale is not None:
         check_positive(scale=scale)
-        target = target.starting(0.0, scale)
-    return target
+        target = target.starting(target.start.mean if mean is not None else 0.0, scale)
+    if mean is None:
+        return target
+    center = torch.as_tensor(mean, dtype=torch.float64)
+    if center.ndim > 1 or center.numel() not in (1, target.free) or not center.isfinite().all():
+        raise ValueError(
+            f"`mean` must be a finite number, or one for each of {target.free} coordinates: "
+            f"got {mean}."
+        )
+    factor = target.start.factor
+    return replace(target, start=Gaussian(center.expand(target.free), factor @ factor.T))
 
 
 def _check_new(path: Path) -> None:

@@ -100,7 +100,8 @@ def _check_numbers(probe: _Probe) -> None:
         _refuse(target, "be bounded below", "is -inf", x[bottomless][0])
     if not values.isfinite().any():
         said = f"is infinite at all {len(x)} draws, as"
-        _refuse(target, "be finite where its start is", said, x[0])
+        rule = "be finite where its start is, by `mean` and `scale`"
+        _refuse(target, rule, said, x[0])
 
 
 def _check_alone(probe: _Probe) -> None:
