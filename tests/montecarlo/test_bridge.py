@@ -295,7 +295,18 @@ def hole(value):
     return lambda x: torch.where(x[:, 0] > 1, value, x.square().sum(1))
 
 
+def exploding(x):
+    """Raises an error of its own where a coordinate is above one."""
+    if (x[:, 0] > 1).any():
+        raise KeyError("off\nthe map")
+    return x.square().sum(1)
+
+
 HOSTILE = {
+    "raising": (
+        exploding,
+        r"computable at every point: got KeyError: 'off\\nthe map' at x = \(2, 0\)",
+    ),
     "not a number": (
         hole(math.nan),
         r"a number above -inf at every point: got nan at x = \(2, 0\)",

@@ -96,6 +96,9 @@ class Wrong(torch.autograd.Function):
 
 HOSTILE = {
     "must be computable: mine.py:f raises RuntimeError: no licence at x": raising,
+    r"must be computable of torch.float64, its data by `.to\(x\)`: mine.py:f": lambda x: (
+        (x @ torch.ones(2, 3)).square().sum(1)
+    ),
     "must return a tensor: mine.py:f returns float": lambda x: 1.0,
     r"must return shape \(192,\): mine.py:f returns \(192, 1\) for 192 points, the first at x": (
         lambda x: x.square().sum(1, keepdim=True)
@@ -108,7 +111,7 @@ HOSTILE = {
     "must be bounded below: mine.py:f is -inf at x": lambda x: torch.where(
         x[:, 0] > 0, -math.inf, x.sum(1)
     ),
-    "must be finite where its start is, by `mean` and `scale`: mine.py:f is infinite at": lambda x: (
+    "must be finite where its start is, by `mean` and `scale`: mine.py:f is inf": lambda x: (
         math.inf + 0 * x.sum(1)
     ),
     "must be a function of x: mine.py:f changes between calls": lambda x: (

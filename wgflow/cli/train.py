@@ -176,6 +176,7 @@ def _launched(
 def completed(run: "Run", report: bool, as_json: bool) -> None:
     """Evaluate a trained run, save samples, write its report, and print all that."""
     from wgflow.report.finish import finish
+    from wgflow.runs.sampled import SAMPLES as TARGET_SAMPLES
 
     goes_on = f"the trained run is whole; for scores and report: wgflow resume {run.path}"
     with kept(goes_on), waiting("Scoring"):
@@ -186,6 +187,10 @@ def completed(run: "Run", report: bool, as_json: bool) -> None:
         return end_by(scores)
     say(score_table({run.path.name: scores}))
     say_lines(alarm_lines(scores))
+    if run.target is not None:
+        low, value, high = (run.target.normaliser[k] for k in (2, 0, 3))
+        typer.echo(f"log Z of the energy: {value:.6g}, between {low:.6g} and {high:.6g}")
+        typer.echo(f"Samples of the energy: {run.target.folder / TARGET_SAMPLES}")
     if page:
         typer.echo(f"Report: {page}")
     first_phase = run.config.scheme.path is not None and run.particles is None

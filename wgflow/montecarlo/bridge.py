@@ -99,11 +99,12 @@ def evaluated(energy: Energy, x: Points) -> tuple[Values, Points]:
     that it is given fewer points at a time: what autograd keeps of the first `PROBE` is counted.
 
     Raises:
-        ValueError: E is not a number somewhere, minus infinity, or finite without a gradient.
+        ValueError: E raises an error, is not a number somewhere, minus infinity, or finite without
+            a gradient.
     """
     first, kept = _counted(energy, x[:PROBE])
     rest = x[PROBE:].split(max(1, NUMBERS // max(kept, x.shape[1])))
-    parts = [first, *(energy_and_grad(energy, part) for part in rest if len(part))]
+    parts = [first, *(_computed(energy, part) for part in rest if len(part))]
     value, grad = (torch.cat(part) for part in zip(*parts, strict=True))
     _check("a number above -inf", ~value.isnan() & (value > -math.inf), value, x)
     outside = value == math.inf
@@ -121,8 +122,23 @@ def _counted(energy: Energy, x: Points) -> tuple[tuple[Values, Points], int]:
         return kept
 
     with torch.autograd.graph.saved_tensors_hooks(packed, lambda kept: kept):
-        found = energy_and_grad(energy, x)
+        found = _computed(energy, x)
     return found, count // max(1, len(x))
+
+
+def _computed(energy: Energy, x: Points) -> tuple[Values, Points]:
+    """``E(x)`` and ``∇E(x)``; ValueError that names a point where E raises an error of its own."""
+    try:
+        return energy_and_grad(energy, x)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        for half in x.tensor_split(2) if len(x) > 1 else ():
+            _computed(energy, half)  # raises the error of the half that has it
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(
+            f"`energy` must be computable at every point: got {said} at x = {point(x[0])}."
+        ) from error
 
 
 def point(x: Tensor) -> str:

@@ -78,7 +78,8 @@ def _values(target: TargetEnergy, x: Points) -> Values:
     try:
         values = target.energy(given)
     except Exception as error:
-        _refuse(target, "be computable", f"raises {_said(error)}", x[0])
+        hint = f" of {x.dtype}, its data by `.to(x)`" if "dtype" in str(error) else ""
+        _refuse(target, f"be computable{hint}", f"raises {_said(error)}", x[0])
     if not isinstance(values, Tensor):
         _refuse(target, "return a tensor", f"returns {type(values).__name__}", x[0])
     if values.shape != (len(x),):
