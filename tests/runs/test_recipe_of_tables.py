@@ -154,11 +154,6 @@ def test_settings_of_toy_sets_are_told_for_a_table(table, tmp_path, monkeypatch,
     monkeypatch.setattr("wgflow.runs.fit.MANY", 100)  # rows in the plane, as its recipe says
     _tell_recipe(flat, load_data(flat))
     assert not caplog.text
-    monkeypatch.setattr("wgflow.training.learner.Learner.start", lambda _: None)
-    monkeypatch.setattr("wgflow.runs.fit._tell_atoms", lambda _: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        wgflow.fit(config, tmp_path / "run")
-    assert "x.npy is learned with the settings of toy sets" in caplog.text
 
 
 @pytest.mark.parametrize("d", [1, 2])
