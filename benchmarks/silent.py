@@ -230,7 +230,7 @@ def printed(rows: list[dict[str, Any]]) -> Iterator[str]:
         if outcome(row) in OUTCOMES[-4:]:
             where = " · ".join(str(row[key]) for key in ("data", "case", "scheme", "seed"))
             numbers = {key: row.get(key) for key in ("kl", "distance", "floor", "chance", "line")}
-            yield f"{outcome(row)}: {where}: {numbers | rung(row)}"
+            yield f"{outcome(row)}: {where}: {numbers} {rung(row)}"
 
 
 def main() -> None:
