@@ -3,6 +3,7 @@
 # make docs: the same with Sphinx; the documentation site, in build/docs.
 # make test-oldest: tests with the oldest dependencies that are supported, in .venv-oldest.
 # make distributions: wheel and source distribution, in dist, tried out outside of the repository.
+# make first-report: the wheel with all it needs into an empty environment, and the time to a report.
 # make audit: licences and known vulnerabilities of what is installed.
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ BIN := .venv/bin
 # Without compiling what is never imported: Python compiles the rest when it first is.
 PIP := $(BIN)/pip install --quiet --no-compile
 
-.PHONY: demo test lint docs test-oldest distributions audit clean
+.PHONY: demo test lint docs test-oldest distributions first-report audit clean
 
 demo: .venv/.installed
 	$(BIN)/wgflow train eight-gaussians
@@ -42,6 +43,9 @@ distributions: .venv/.installed
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/python -m tools.outside dist
+
+first-report: distributions
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.outside dist --fetch "$(TORCH)"
 
 audit: .venv/.installed
 	$(PIP) "pip-licenses>=5" "pip-audit>=2.7"

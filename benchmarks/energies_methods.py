@@ -133,6 +133,11 @@ STEPS = {
 fifth of the smallest variance."""
 
 
+QUARTER = 3
+"""Leapfrog steps ``√(2ε)`` of a trajectory of other libraries: about a quarter of a period. With
+ten, a whole period, points of a Gaussian would come back to where they were."""
+
+
 def step_of(target: str) -> float:
     """ε, by the name of a target, with its dimension or without."""
     return STEPS.get(target.split(":")[0], 1e-3)
@@ -207,9 +212,9 @@ def samplers(target: str) -> dict[str, Sampler]:
         "annealed MALA": AnnealedChains(),
         "HMC": AnnealedChains(least=1.0, moves=1, leapfrog=5, rest=0.5),
         "torchebm Langevin": OfTorchEBM(step),
-        "torchebm HMC": OfTorchEBM(step, 10),
+        "torchebm HMC": OfTorchEBM(step, QUARTER),
         "ebmkit MALA": OfEbmkit(step),
-        "ebmkit HMC": OfEbmkit(step, 10),
+        "ebmkit HMC": OfEbmkit(step, QUARTER),
     }
 
 

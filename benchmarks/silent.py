@@ -34,7 +34,7 @@ from typer.testing import CliRunner
 from benchmarks.rows import measured, table
 from wgflow.cli import app
 from wgflow.data.toys import TOYS
-from wgflow.metrics.alarms import alarms, worst
+from wgflow.metrics import alarms
 from wgflow.metrics.chance import QUICK, chance
 from wgflow.metrics.samples import SlicedWasserstein
 from wgflow.report import finish
@@ -43,7 +43,10 @@ from wgflow.runs.load import load
 
 ROWS, FRESH = 5000, 2000
 FAR = 0.5
-"""Nats of KL divergence from which a density is wrong; half as much is none of a good one."""
+"""Nats of KL divergence from which a density is wrong."""
+
+NEAR = alarms.FAR
+"""Nats up to which it is good: what the library itself demands where the law is known."""
 
 FARTHER = 4.0
 """Floors from which samples are wrong; a good density has less than half as many."""
@@ -166,7 +169,9 @@ def told(result: Any) -> dict[str, Any]:
 
 def rung(row: dict[str, Any]) -> dict[str, str]:
     """The alarms of a row, by name, with their grades."""
-    return {alarm.name: alarm.grade for alarm in alarms(row.get("scores", {})) if alarm.grade}
+    return {
+        alarm.name: alarm.grade for alarm in alarms.alarms(row.get("scores", {})) if alarm.grade
+    }
 
 
 @torch.no_grad()
@@ -193,13 +198,13 @@ def truth(path: Path, data: str, case: str, seed: int) -> dict[str, Any]:
 
 def outcome(row: dict[str, Any]) -> str:
     """One of `OUTCOMES`."""
-    rings, poor = bool(rung(row)), worst(row.get("scores", {})) == "poor"
+    rings, poor = bool(rung(row)), alarms.worst(row.get("scores", {})) == "poor"
     if not row["scored"]:
         said = row["line"] and not row["line"].startswith("Traceback")
         return "refused or stopped" if row["code"] in (1, 2) and said else "TRACEBACK"
     kl, distance, floor = row.get("kl", 0.0), row["distance"], row["floor"]
     wrong = not (abs(kl) <= FAR and distance <= max(FARTHER * floor, row["chance"]))
-    good = abs(kl) <= FAR / 2 and distance <= max(FARTHER * floor / 2, row["chance"])
+    good = abs(kl) <= NEAR and distance <= max(FARTHER * floor / 2, row["chance"])
     if wrong:
         return "SILENTLY WRONG" if not rings else "rings, wrong" if poor else "remarks, wrong"
     if poor:
@@ -225,7 +230,7 @@ def printed(rows: list[dict[str, Any]]) -> Iterator[str]:
         if outcome(row) in OUTCOMES[-4:]:
             where = " · ".join(str(row[key]) for key in ("data", "case", "scheme", "seed"))
             numbers = {key: row.get(key) for key in ("kl", "distance", "floor", "chance", "line")}
-            yield f"{outcome(row)}: {where}: {numbers | rung(row)}"
+            yield f"{outcome(row)}: {where}: {numbers} {rung(row)}"
 
 
 def main() -> None:

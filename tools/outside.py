@@ -2,16 +2,22 @@
 
     python -m build
     python -m tools.outside dist
+    python -m tools.outside dist --fetch torch
 
 Each goes into a new environment, which borrows the dependencies of this one, and runs in a folder
-that has nothing else. Nothing is fetched.
+that has nothing else. Nothing is fetched. The second form is what a stranger does: the wheel and
+all that it needs, that build of PyTorch first, come from the package index, the default run is
+trained, and the time until its report is printed.
 """
 
 import argparse
+import os
+import resource
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 import venv
 from pathlib import Path
 
@@ -63,22 +69,73 @@ def try_out(distribution: Path, scratch: Path) -> None:
         raise SystemExit(f"{distribution.name} must be imported from elsewhere: got {where}.")
     for command in COMMANDS:
         call(python.parent / "wgflow", *command, cwd=home)
-    if not (home / "run" / "report.html").is_file():
+    check_report(home / "run", distribution)
+
+
+def check_report(run: Path, distribution: Path) -> None:
+    """End with an error unless the run has one."""
+    if not (run / "report.html").is_file():
         raise SystemExit(f"{distribution.name} must write a report: got none.")
 
 
-def main() -> None:
-    """Try out every distribution of a folder."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
-    found = sorted([*folder.glob("*.whl"), *folder.glob("*.tar.gz")])
-    if not found:
-        sys.exit(f"{folder} must have a wheel or a source distribution: got neither.")
+def first_report(distribution: Path, torch: str, scratch: Path) -> str:
+    """From an empty environment to the report of a default run: what each step took."""
+    home = scratch / "home"
+    home.mkdir(parents=True)
+    venv.create(scratch / "environment", with_pip=True)
+    commands = scratch / "environment" / "bin"
+    install = (commands / "python", "-m", "pip", "install", "--quiet")
+    steps = {
+        torch: (*install, torch),
+        distribution.name: (*install, distribution.resolve()),
+        "wgflow train moons": (commands / "wgflow", "train", "moons", "--out", "run"),
+    }
+    taken = [f"{name} {timed(*words, cwd=home):.0f} s" for name, words in steps.items()]
+    check_report(home / "run", distribution)
+    return ", ".join(taken)
+
+
+def timed(*words: Path | str, cwd: Path) -> float:
+    """Seconds on the wall clock that a command takes."""
+    begun = time.monotonic()
+    call(*words, cwd=cwd)
+    return time.monotonic() - begun
+
+
+def try_out_all(found: list[Path]) -> None:
+    """Every distribution, with borrowed dependencies."""
     for distribution in found:
         with tempfile.TemporaryDirectory() as scratch:
             try_out(distribution, Path(scratch))
         print(f"{distribution.name} works outside of the repository.")
+
+
+def time_first_report(wheel: Path, torch: str) -> None:
+    """Of the wheel, with what else the machine was doing."""
+    begun, load = time.monotonic(), os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as scratch:
+        taken = first_report(wheel, torch, Path(scratch))
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        f"From an empty environment to a report in {time.monotonic() - begun:.0f} s, "
+        f"{used.ru_utime + used.ru_stime:.0f} s of them CPU: {taken}. "
+        f"Load average before: {load:.1f} on {os.cpu_count()} cores."
+    )
+
+
+def main() -> None:
+    """Try out every distribution of a folder, or time the way to a first report."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--fetch", metavar="TORCH", help="PyTorch, as pip is to install it")
+    asked = parser.parse_args()
+    wheels = sorted(asked.folder.glob("*.whl"))
+    if not wheels:
+        sys.exit(f"{asked.folder} must have a wheel: got none.")
+    if asked.fetch is None:
+        try_out_all([*wheels, *sorted(asked.folder.glob("*.tar.gz"))])
+    else:
+        time_first_report(wheels[-1], asked.fetch)
 
 
 if __name__ == "__main__":

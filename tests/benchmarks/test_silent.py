@@ -33,6 +33,7 @@ POOR = {"kl": 2.0}
         ({}, "right"),
         ({"scores": FAIR}, "right"),
         ({"kl": 0.8 * FAR}, "between"),
+        ({"kl": 0.2, "scores": POOR}, "rings, between"),
         ({"kl": 2.0}, "SILENTLY WRONG"),
         ({"kl": float("nan")}, "SILENTLY WRONG"),
         ({"kl": 2.0, "scores": FAIR}, "remarks, wrong"),

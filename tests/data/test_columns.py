@@ -189,8 +189,17 @@ REFUSED = {
     "no frame": ([1, 2], "t.csv must be a data frame.*got list"),
     "lazy": (pl.DataFrame(TABLE).lazy(), "must be a data frame.*got LazyFrame"),
     "names": (pa.table([[1], [2]], ["a", "a"]), "t.csv must have columns of different names.*'a'"),
+    "long name": (FRAME.assign(**{"x" * 501: 1}), "t.csv must have names of at most 500 char"),
     "no rows": (FRAME.head(0), r"a table with rows: got \(0, 5\)"),
 }
+
+
+def test_messages_about_many_columns_are_short():
+    wide = {f"column {j}": [1.5, 2.25, 3.5] for j in range(1000)}
+    columns = Columns.of(pd.DataFrame(wide))
+    with pytest.raises(ValueError, match=r"must have the columns 'column 0', .*: missing") as told:
+        columns.encode(pd.DataFrame({"other": [1.5, 2.5]}))
+    assert len(str(told.value)) < 1000
 
 
 @pytest.mark.parametrize("case", REFUSED)

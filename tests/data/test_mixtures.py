@@ -7,7 +7,15 @@ from problems import seeded
 
 from wgflow.data import mixtures
 from wgflow.data.gaussian_mixture import FLOOR, Prior
-from wgflow.data.mixtures import Gaussians, Split, _around, _kernels, _weights, stacked
+from wgflow.data.mixtures import (
+    Gaussians,
+    Split,
+    _around,
+    _chosen,
+    _kernels,
+    _weights,
+    stacked,
+)
 from wgflow.data.targets import GaussianMixture
 from wgflow.energies.mixture import NoisyMixture
 
@@ -90,3 +98,22 @@ def test_constant_directions_have_a_floor():
     for family in stacked(x, None):
         assert isinstance(family, Gaussians)
         assert float(torch.linalg.eigvalsh(family.covariances).min()) > 0.5 * FLOOR**2
+
+
+def test_of_a_gaussian_law_a_single_gaussian_is_left():
+    """Without the rule the others have weights of .05 to .5, by chance."""
+    kept = []
+    for seed in range(4):
+        x = torch.randn(1000, 2, generator=seeded(seed), dtype=torch.float64)
+        families = stacked(x, None, seed=seed)
+        kept.append([len(g.weights) for g in families] == [1])
+    assert all(kept)
+
+
+def test_the_single_gaussian_stays_unless_unseen_rows_are_a_hundred_times_likelier():
+    """Whether the gain comes from all rows or, as of heavy tails, from a single one."""
+    for gains in ([0.02] * 400, [0.0] * 399 + [20.0]):
+        scores = np.stack([np.zeros(400), np.array(gains)], 1)
+        assert _chosen(scores)[1] > 0
+        few = np.stack([np.zeros(400), np.array(gains) / 4], 1)
+        np.testing.assert_array_equal(_chosen(few), [1, 0])

@@ -44,6 +44,13 @@ def test_samples_that_are_far_by_chance_ring_nothing(chance, names):
     assert [alarm.name for alarm in alarms(GOOD | far)] == names
 
 
+@pytest.mark.parametrize(("error", "names"), [(0.16, []), (0.15, ["mixture"])])
+def test_a_mixture_that_is_likelier_by_chance_rings_nothing(error, names):
+    said = {"nll_over_mixture": 0.31, "nll_over_mixture_error": error}
+    assert [alarm.name for alarm in alarms(GOOD | said)] == names
+    assert alarms(GOOD | said | {"kl": 0.01}) == []  # the divergence itself is known
+
+
 def test_the_gravest_grade():
     assert worst(GOOD) == worst({}) == ""
     assert worst(GOOD | {"temperature": 0.8}) == "fair"
@@ -86,6 +93,20 @@ BAD = {
         "The held-out negative log-likelihood is 1.5 ± 0.03 nats per point, worse than that of a "
         "Gaussian of the same moments: 1.25 ± 0.04.",
         "poor",
+    ),
+    "worse than a mixture": (
+        GOOD | {"nll_over_mixture": 0.31, "nll_over_mixture_error": 0.07},
+        "mixture",
+        "A mixture of Gaussians, fitted in seconds, is likelier by 0.31 ± 0.07 nats per held-out "
+        "point: KL(data‖model) is that or more.",
+        "poor",
+    ),
+    "a little worse than a mixture": (
+        GOOD | {"nll_over_mixture": 0.31, "nll_over_mixture_error": 0.09},
+        "mixture",
+        "A mixture of Gaussians, fitted in seconds, is likelier by 0.31 ± 0.09 nats per held-out "
+        "point: KL(data‖model) is that or more.",
+        "fair",
     ),
     "samples far away": (
         GOOD | {"sliced_w2": 3000.0, "sliced_w2_floor": 0.05},

@@ -15,9 +15,16 @@ from wgflow.energies.base import Rescaled
 from wgflow.likelihood.annealing import LogZ
 from wgflow.metrics.alarms import alarms
 from wgflow.metrics.regions import Clusters
+from wgflow.runs import trust
 from wgflow.runs.evaluate import evaluate
 from wgflow.runs.run import Run
-from wgflow.runs.trust import density_shares, gaussian_nll, repeats, trust_scores
+from wgflow.runs.trust import (
+    density_shares,
+    gaussian_nll,
+    over_mixture,
+    repeats,
+    trust_scores,
+)
 from wgflow.samplers import MALA
 from wgflow.samplers.particles import Particles
 from wgflow.training.learner import load_data
@@ -151,6 +158,48 @@ def test_the_gaussian_of_the_moments_by_hand():
     assert found["nll_gaussian_error"] == pytest.approx(math.sqrt(1.5 / 25_000), rel=0.05)
     images = train.reshape(-1, 1, 3, 1)
     assert gaussian_nll(Dataset("images", images, images, train.mean(), train.std())) == {}
+
+
+# Against a mixture ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def normalised(run):
+    return known(run, 0.0)
+
+
+def known(run, error):
+    """With the normaliser in units of learning of a density that is normalised in the others."""
+    value = -float(run.dataset.scale.double().log().sum())
+    told = replace(run)
+    told.__dict__["normaliser"] = LogZ(value, error, value, value)
+    return told
+
+
+def test_no_mixture_is_likelier_than_the_law_itself(normalised):
+    found = over_mixture(normalised)
+    assert found["nll_over_mixture"] < 2 * found["nll_over_mixture_error"]
+    # Its few numbers, of 1350 rows, cost little.
+    assert found["nll_over_mixture"] > -0.2
+
+
+def test_what_a_wrong_density_loses_to_a_mixture(normalised):
+    """``E[log q - log p']`` is ``E[log q - log p]`` and ``E[log p - log p']`` on the same rows."""
+    wrong = known(replace(normalised, energy=energy(normalised.dataset, *WRONG)), 0.3)
+    exact, found = over_mixture(normalised), over_mixture(wrong)
+    test = normalised.dataset.test.double()
+    lost = float((mixture(*WRONG)(test) - mixture(*WEIGHTS)(test)).mean())
+    assert found["nll_over_mixture"] - exact["nll_over_mixture"] == pytest.approx(lost, abs=1e-4)
+    assert lost > 0.05
+    assert found["nll_over_mixture_error"] == pytest.approx(0.3, abs=0.02)  # of log Z
+
+
+def test_a_mixture_of_one_is_the_gaussian_of_the_moments(normalised, monkeypatch):
+    monkeypatch.setattr(trust, "COMPONENTS", 1)
+    nll = float(-normalised.log_prob(normalised.dataset.test).mean())
+    gaussian = gaussian_nll(normalised.dataset)["nll_gaussian"]
+    found = over_mixture(normalised)["nll_over_mixture"]
+    assert found == pytest.approx(nll - gaussian, abs=2e-3)
 
 
 def test_rows_that_lack_a_coordinate_are_left_out(run):

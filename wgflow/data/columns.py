@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from wgflow._check import check_choice
+from wgflow._check import check_choice, shortened, shown
 from wgflow._random import Rng
 from wgflow.data.frames import by_frequency, finite_values, is_text, numbers_of, table_of
 from wgflow.data.grids import on_grid, step_of, uniform_noise
@@ -26,6 +26,9 @@ BACKENDS = ("pandas", "polars", "pyarrow")
 
 KINDS = ("continuous", "integer", "boolean", "categorical")
 """Kinds of columns."""
+
+LISTED = 300
+"""Characters that a message spends on a list of names."""
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ class Column:
             return cls(name, kind, 1.0 if varies else None, 0.0, float(last), categories)
         if not dtype.is_numeric():
             hint = "make it a number, such as days, or leave it out"
-            got = f"got {name!r} ({dtype}); {hint}"
+            got = f"got {shown(name)} ({dtype}); {hint}"
             raise ValueError(f"Columns must be numbers, booleans or text: {got}.")
         values = finite_values(known)
         kind = "integer" if dtype.is_integer() else "continuous"
@@ -88,12 +91,14 @@ class Column:
         ):
             expected = "text" if self.kind == "categorical" else "numbers"
             got = f"got {series.dtype}"
-            raise ValueError(f"{source} must hold {expected} in column {self.name!r}: {got}.")
+            raise ValueError(f"{source} must hold {expected} in column {shown(self.name)}: {got}.")
         if self.kind == "categorical":
             return self._places(series, source)
         values = numbers_of(series)
         if self.kind == "boolean" and not np.isin(values[~np.isnan(values)], (0, 1)).all():
-            raise ValueError(f"{source} must hold booleans in column {self.name!r}: got others.")
+            raise ValueError(
+                f"{source} must hold booleans in column {shown(self.name)}: got others."
+            )
         return values
 
     def values(self, x: np.ndarray) -> np.ndarray:
@@ -115,9 +120,9 @@ class Column:
         labels = series.cast(nw.String).to_list()
         unknown = {x for x, gone in zip(labels, missing, strict=True) if not gone} - set(places)
         if unknown:
-            got = ", ".join(map(repr, sorted(unknown)[:5]))
+            got = ", ".join(map(shown, sorted(unknown)[:5]))
             raise ValueError(
-                f"{source} must hold known categories in column {self.name!r}: got {got}."
+                f"{source} must hold known categories in column {shown(self.name)}: got {got}."
             )
         return np.array([places.get(label, np.nan) for label in labels], np.float64)
 
@@ -208,8 +213,9 @@ class Columns:
         }
         if any(lists.values()):
             wrong = (f"{what} {', '.join(map(repr, n))}" for what, n in lists.items() if n)
-            expected = ", ".join(map(repr, self.names))
-            raise ValueError(f"{source} must have the columns {expected}: {'; '.join(wrong)}.")
+            expected = shortened(", ".join(map(repr, self.names)), LISTED)
+            got = shortened("; ".join(wrong), LISTED)
+            raise ValueError(f"{source} must have the columns {expected}: {got}.")
         if tuple(table.columns) != self.names:
             log.warning("The columns of %s are in another order: matched by name.", source)
         return table.select(*self.names)

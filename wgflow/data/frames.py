@@ -5,11 +5,17 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 
+from wgflow._check import shown
+
+LONGEST = 500
+"""Characters of the name of a column: more of them are a file that is no table."""
+
 
 def table_of(frame: Any, source: str = "`frame`") -> nw.DataFrame[Any]:
     """A data frame of any library as one of narwhals, its names text.
 
-    Raises ValueError for what is none or empty, or has two columns of one name.
+    Raises ValueError for what is none or empty, or has two columns of one name, or a name of more
+    than `LONGEST` characters.
     """
     try:
         table = nw.from_native(frame, eager_only=True)
@@ -23,7 +29,14 @@ def table_of(frame: Any, source: str = "`frame`") -> nw.DataFrame[Any]:
         ) from None
     if 0 in table.shape:
         raise ValueError(f"{source} must hold a table with rows: got {table.shape}.")
-    return table.rename({name: str(name) for name in table.columns})
+    names = {name: str(name) for name in table.columns}
+    longest = max(names.values(), key=len)
+    if len(longest) > LONGEST:
+        got = shown(longest)
+        raise ValueError(
+            f"{source} must have names of at most {LONGEST} characters for its columns: got {got}."
+        )
+    return table.rename(names)
 
 
 def is_text(series: nw.Series[Any]) -> bool:
@@ -45,7 +58,9 @@ def finite_values(known: nw.Series[Any]) -> np.ndarray:
         values = numbers_of(known)
     values = values[np.isfinite(values)]
     if not len(values):
-        raise ValueError(f"Columns must have values: got none that is finite in {known.name!r}.")
+        raise ValueError(
+            f"Columns must have values: got none that is finite in {shown(known.name)}."
+        )
     return values
 
 
@@ -53,10 +68,10 @@ def by_frequency(known: nw.Series[Any]) -> tuple[str, ...]:
     """Different texts, the most frequent first; ValueError where they hardly repeat."""
     labels, counts = np.unique(np.array(known.cast(nw.String).to_list(), str), return_counts=True)
     if not len(labels):
-        raise ValueError(f"Columns must have values: got none in {known.name!r}.")
+        raise ValueError(f"Columns must have values: got none in {shown(known.name)}.")
     if 2 * len(labels) >= len(known):
         raise ValueError(
             f"Text must repeat, as categories do: got {len(labels)} different ones in the "
-            f"{len(known)} rows of {known.name!r}; leave such a column out."
+            f"{len(known)} rows of {shown(known.name)}; leave such a column out."
         )
     return tuple(labels[np.lexsort((labels, -counts))].tolist())

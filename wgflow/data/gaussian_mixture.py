@@ -6,6 +6,7 @@ mean of all S_k (Friedman, Regularized discriminant analysis, 1989): few rows in
 then still have a covariance that unseen rows agree with.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -177,21 +178,22 @@ def _groups(x: np.ndarray, size: int, seed: int) -> np.ndarray:
     return np.eye(size)[KMeans(size, **settings).fit(x).labels_]
 
 
-def fitted(u: PointSource, *, seed: int = 0) -> GaussianMixture:
+def fitted(u: PointSource, *, sizes: Iterable[int] = SIZES, seed: int = 0) -> GaussianMixture:
     """The mixture with full covariances that is fitted to points (n, d): where annealing begins.
 
-    With as many of `SIZES` components as lower the Bayesian information criterion (Schwarz 1978).
-    Points with a number that is not finite are left out.
+    With as many components, of ``sizes``, as lower the Bayesian information criterion (Schwarz
+    1978). Points with a number that is not finite are left out.
 
     Args:
         u: points in units of order one, at least two.
+        sizes: numbers of components, from one upwards.
         seed: of the choice of points and of where the fit starts.
     """
     generator = torch.Generator().manual_seed(seed)
     x = u[torch.randperm(len(u), generator=generator)[:SEEN]].double()
     rows = x[x.isfinite().all(1)].cpu().numpy()
     d, least, best = rows.shape[1], np.inf, None
-    for size in SIZES:
+    for size in sizes:
         if 2 * size > len(rows):
             break
         found = mixture_of(fit(rows, size, seed=seed), PLAIN)

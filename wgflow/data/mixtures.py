@@ -2,15 +2,18 @@
 
 Gaussian mixtures of several sizes, with shrunk covariances, and a kernel estimate with the shape
 of the covariance. All are mixtures of Gaussians, and so is their sum with the weights that make
-unseen points most likely (stacked density estimation, Smyth and Wolpert 1999).
+unseen points most likely (stacked density estimation, Smyth and Wolpert 1999). Where these points
+are not much likelier so, a single Gaussian is the estimate: of a Gaussian law it is the best one.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.spatial.distance import cdist
+from scipy.special import logsumexp
 from torch import Tensor
 
 from wgflow.data.gaussian_mixture import (
@@ -52,6 +55,10 @@ NEGLIGIBLE = 1e-3
 DOUBT = 2.0
 """Rows, besides the unseen ones, that only a single component explains: by chance alone the others
 gain about half a nat for each weight, and lose as much on further rows."""
+
+EVIDENCE = math.log(100)
+"""Nats by which all unseen rows together must be likelier under the stack than under its single
+Gaussian, which is taken otherwise."""
 
 
 class Gaussians(NamedTuple):
@@ -114,9 +121,7 @@ def stacked(train: PointSource, validation: Tensor | None, *, seed: int = 0) -> 
         x = splits[0].seen
     tried = list(_sized(splits, seed))
     kernels, scores = _kernels(x, splits, tried[0].prior)
-    weights = _weights(np.stack([*(found.scores for found in tried), scores], 1))
-    weights[weights < NEGLIGIBLE] = 0
-    *weights, last = weights / weights.sum()
+    *weights, last = _chosen(np.stack([*(found.scores for found in tried), scores], 1))
     pairs = zip(tried, weights, strict=True)
     chosen = [_components(found.on_all(x, seed), w) for found, w in pairs if w]
     return [*chosen, *([_around(kernels, last)] if last else [])]
@@ -196,6 +201,22 @@ def _widths(x: np.ndarray, unseen: np.ndarray, prior: Prior) -> np.ndarray:
 
 def _covariance(x: np.ndarray, prior: Prior) -> np.ndarray:
     return mixture_of(fit(x, 1), prior).covariances[0]
+
+
+def _chosen(scores: np.ndarray) -> np.ndarray:
+    """The weights, or one for the first estimate where unseen rows do not speak against it.
+
+    By their likelihood ratio. Its mean under the first estimate is 1 for any weights, so that the
+    chance that it exceeds ``exp(EVIDENCE)`` is at most ``exp(-EVIDENCE)`` (Markov's inequality),
+    and weights that are chosen on the same rows gain little beside `EVIDENCE`. Standard errors of
+    the difference of log-likelihoods would not do: a few rows far out decide, and enlarge them.
+    """
+    weights = _weights(scores)
+    weights[weights < NEGLIGIBLE] = 0
+    weights /= weights.sum()
+    with np.errstate(divide="ignore"):
+        gains = logsumexp(scores + np.log(weights), axis=1) - scores[:, 0]
+    return weights if gains.sum() > EVIDENCE else np.eye(len(weights))[0]
 
 
 def _weights(scores: np.ndarray, *, rounds: int = 500) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wgflow._check import shown
 from wgflow.data.gaussianise import NORMAL_QUARTILES
 from wgflow.data.lazy import LazyPoints
 
@@ -101,4 +102,4 @@ def _named(dtype: torch.dtype) -> str:
 def _labels(where: Tensor, columns: Sequence[str] | None) -> str:
     """The first few coordinates, by name or number."""
     found = where.nonzero().flatten().tolist()[:5]
-    return "columns " + ", ".join(repr(columns[j]) if columns else str(j) for j in found)
+    return "columns " + ", ".join(shown(columns[j]) if columns else str(j) for j in found)

@@ -63,9 +63,9 @@ class Alarm(NamedTuple):
     """What is wrong with a run, in one sentence.
 
     Attributes:
-        name: ``kl``, ``gaussian``, ``distance``, ``temperature``, ``log_z_gap``, ``bounds``,
-            ``modes``, ``outside``, ``repeats``, ``atom``, ``sandwich``, ``likelihood``, or one of
-            `target_alarms`.
+        name: ``kl``, ``gaussian``, ``mixture``, ``distance``, ``temperature``, ``log_z_gap``,
+            ``bounds``, ``modes``, ``outside``, ``repeats``, ``atom``, ``sandwich``,
+            ``likelihood``, or one of `target_alarms`.
         sentence: for people.
         grade: the best that a verdict may be: ``poor`` or ``fair``; empty for a mere remark.
     """
@@ -80,8 +80,9 @@ def alarms(scores: Mapping[str, float]) -> list[Alarm]:
     if not scores:
         return []
     found = [*_bounds(scores), *_modes(scores), *_outside(scores), *_repeats(scores)]
-    found += [*_divergence(scores), *_gaussian(scores), *_distance(scores), *_temperature(scores)]
-    found += [*_gap(scores), *_sandwich(scores), *_atom(scores), *_unknown(scores)]
+    found += [*_divergence(scores), *_gaussian(scores), *_mixture(scores), *_distance(scores)]
+    found += [*_temperature(scores), *_gap(scores), *_sandwich(scores), *_atom(scores)]
+    found += [*_unknown(scores)]
     found += [Alarm(*said) for said in target_alarms(scores)]
     return sorted(found, key=lambda alarm: GRADES.index(alarm.grade))
 
@@ -177,6 +178,18 @@ def _gaussian(scores: Mapping[str, float]) -> Iterator[Alarm]:
             f"{_within(scores, 'nll_gaussian')}.",
             "poor",
         )
+
+
+def _mixture(scores: Mapping[str, float]) -> Iterator[Alarm]:
+    gain, error = _with_error(scores, "nll_over_mixture")
+    if "kl" in scores or gain <= 2 * error:
+        return
+    yield Alarm(
+        "mixture",
+        f"A mixture of Gaussians, fitted in seconds, is likelier by {gain:.2g} ± {error:.1g} nats "
+        "per held-out point: KL(data‖model) is that or more.",
+        "poor" if gain - 2 * error > FAR else "fair",
+    )
 
 
 def _distance(scores: Mapping[str, float]) -> Iterator[Alarm]:

@@ -37,6 +37,10 @@ SCORES = {
     "nll_gaussian": Score(
         "NLL of a Gaussian", "of the moments of the training data; nats per held-out point", "none"
     ),
+    "nll_over_mixture": Score(
+        "NLL over that of a mixture",
+        "nats by which Gaussians fitted in seconds are likelier; below 0 they are not",
+    ),
     "log_z": Score("log Z", "Z is the integral of exp(−E); not a measure of quality", "none"),
     "temperature": Score(
         "Temperature", "best fit of exp(−E/T); below 1 the energy is too flat", "one"

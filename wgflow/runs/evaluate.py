@@ -28,7 +28,7 @@ from wgflow.metrics.fidelity import fidelity
 from wgflow.metrics.samples import DISTANCES, halves, mode_occupancy, with_floor
 from wgflow.runs import zoo
 from wgflow.runs.run import Run
-from wgflow.runs.trust import gaussian_nll, trust_scores
+from wgflow.runs.trust import gaussian_nll, over_mixture, trust_scores
 from wgflow.storage import folder
 from wgflow.training.learner import load_data
 
@@ -93,6 +93,8 @@ def evaluate(
             "likelihood", lambda: density_scores(run.energy, run.dataset, known, chunk=chunk)
         )
         scores |= attempted("nll_gaussian", lambda: gaussian_nll(run.dataset, seed=seed))
+        if math.isfinite(scores.get("nll", math.nan)) and "kl" not in scores:
+            scores |= attempted("nll_over_mixture", lambda: over_mixture(run, seed=seed))
     if "temperature" not in scores and not run.config.energy.is_expensive:
         scores["temperature"] = temperature(run.energy, run.dataset.test, x)
     scores |= attempted("distances", lambda: sample_scores(x, run.dataset, seed))
