@@ -1,27 +1,25 @@
-"""Bridges: exact moves, forces that are cut, curvature, the next β, and energies that are none."""
+"""Bridges: exact moves, forces that are cut, curvature and the next β."""
 
 import math
 
 import pytest
 import torch
 from problems import F64, double, seeded, z_score
-from torch.nn import functional as F
 
 from wgflow.data.targets import Gaussian, GaussianMixture
-from wgflow.montecarlo import bridge
 from wgflow.montecarlo.base import Counted, Problem
 from wgflow.montecarlo.bridge import (
     TAMED,
     Chains,
     Moves,
     chains_at,
-    evaluated,
     factor_of,
     log_weights,
     moved,
     next_beta,
     tamed,
 )
+from wgflow.montecarlo.evaluation import evaluated
 
 START = Gaussian(double([0.0, 1.0]), double([[4.0, 0.0], [0.0, 9.0]]))
 TARGET = Gaussian(double([1.0, -0.5]), double([[1.0, 0.6], [0.6, 0.8]]))
@@ -259,85 +257,3 @@ def test_chains_interpolate_energies_and_gradients():
     chains = Chains(*(double([[v]]) if v % 2 else double([v]) for v in (1, 2, 3, 6, 7)))
     assert float(chains.energy(0.25)) == 3.0
     assert float(chains.grad(0.25)) == 4.0
-
-
-def test_evaluations_in_parts_are_those_at_once(monkeypatch):
-    x = START.sample(23, dtype=F64, generator=seeded(0))
-    whole = evaluated(TARGET, x)
-    monkeypatch.setattr(bridge, "NUMBERS", 8)
-    monkeypatch.setattr(bridge, "PROBE", 4)
-    for part, expected in zip(evaluated(TARGET, x), whole, strict=True):
-        torch.testing.assert_close(part, expected)
-
-
-def test_an_energy_of_many_rows_gets_few_points_at_a_time():
-    """As of a regression: what it holds at once is bounded, whoever wrote it."""
-    design = torch.randn(2**14, 3, dtype=F64, generator=seeded(1))
-    sizes = []
-
-    def regression(w):
-        sizes.append(len(w))
-        return F.softplus(w @ design.T).sum(1)
-
-    w = torch.randn(1000, 3, dtype=F64, generator=seeded(2))
-    value, grad = evaluated(regression, w)
-    assert sum(sizes) == 1000
-    assert sizes[0] == bridge.PROBE
-    assert max(sizes[1:]) * len(design) <= bridge.NUMBERS < 4 * sizes[1] * len(design)
-    torch.testing.assert_close(value, F.softplus(w @ design.T).sum(1))
-    torch.testing.assert_close(grad, (w @ design.T).sigmoid() @ design)
-    sizes.clear()
-    evaluated(lambda x: sizes.append(len(x)) or x.square().sum(1), w)
-    assert sizes == [bridge.PROBE, 1000 - bridge.PROBE]
-
-
-def hole(value):
-    return lambda x: torch.where(x[:, 0] > 1, value, x.square().sum(1))
-
-
-def exploding(x):
-    """Raises an error of its own where a coordinate is above one."""
-    if (x[:, 0] > 1).any():
-        raise KeyError("off\nthe map")
-    return x.square().sum(1)
-
-
-HOSTILE = {
-    "raising": (
-        exploding,
-        r"computable at every point: got KeyError: 'off\\nthe map' at x = \(2, 0\)",
-    ),
-    "not a number": (
-        hole(math.nan),
-        r"a number above -inf at every point: got nan at x = \(2, 0\)",
-    ),
-    "bottomless": (
-        hole(-math.inf),
-        r"a number above -inf at every point: got -inf at x = \(2, 0\)",
-    ),
-    "kink": (
-        lambda x: (x[:, 0] - 2).abs().sqrt(),
-        r"differentiable at every point: got 0 at x = \(2, 0\) without a finite gradient",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_energies_are_told_with_the_point(name):
-    energy, match = HOSTILE[name]
-    x = double([[0.5, 0.0], [2.0, 0.0], [3.0, 1.0]])
-    with pytest.raises(ValueError, match=f"`energy` must be {match}"):
-        evaluated(energy, x)
-    with pytest.raises(ValueError, match=r"at x = "):
-        moved(
-            problem(energy),
-            Chains(x, *(torch.zeros(s, dtype=F64) for s in (3, (3, 2), 3, (3, 2)))),
-            0.5,
-            Moves(double(1e-9), double([0.0, 0.0])),
-            generator=seeded(0),
-        )
-
-
-def test_only_the_first_coordinates_of_a_point_are_told():
-    assert bridge.point(double([1.0, 2.5, 1 / 3])) == "(1, 2.5, 0.3333)"
-    assert bridge.point(torch.arange(7.0)) == "(0, 1, 2, 3, ...)"

@@ -24,10 +24,12 @@ class Counted:
     Attributes:
         energy: V.
         evaluations: points so far.
+        kept: numbers that a gradient of V keeps for each point; 0 until that was seen.
     """
 
     energy: Energy
     evaluations: int = field(default=0)
+    kept: int = field(default=0)
 
     def __call__(self, x: Points) -> Values:
         """``V(x)``."""

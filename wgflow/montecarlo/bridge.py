@@ -11,16 +11,10 @@ from torch import Tensor
 
 from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points, Values, sum_event
-from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.montecarlo.base import Problem
+from wgflow.montecarlo.evaluation import counted, evaluated
 from wgflow.samplers.base import log_uniform_like, metropolis
 from wgflow.samplers.particles import HALVINGS, effective_fraction
-
-NUMBERS = 2**22
-"""That an energy keeps for its gradient at a time: of points, or of points times rows of data."""
-
-PROBE = 64
-"""Points of which is seen how many numbers an energy keeps for each."""
 
 SPREAD = 1.0
 """Half of the range of log step sizes, drawn anew for every move of every chain.
@@ -89,62 +83,7 @@ class Moves(NamedTuple):
 
 def chains_at(problem: Problem, x: Points) -> Chains:
     """Chains at x: two energies and their gradients."""
-    return Chains(x, *evaluated(problem.start, x), *evaluated(problem.energy, x))
-
-
-def evaluated(energy: Energy, x: Points) -> tuple[Values, Points]:
-    """``E(x)`` and ``∇E(x)``, in bounded memory; the gradient is 0 where E is infinite.
-
-    An energy that compares each point with all rows of a table keeps as many numbers a point, so
-    that it is given fewer points at a time: what autograd keeps of the first `PROBE` is counted.
-
-    Raises:
-        ValueError: E raises an error, is not a number somewhere, minus infinity, or finite without
-            a gradient.
-    """
-    first, kept = _counted(energy, x[:PROBE])
-    rest = x[PROBE:].split(max(1, NUMBERS // max(kept, x.shape[1])))
-    parts = [first, *(_computed(energy, part) for part in rest if len(part))]
-    value, grad = (torch.cat(part) for part in zip(*parts, strict=True))
-    _check("a number above -inf", ~value.isnan() & (value > -math.inf), value, x)
-    outside = value == math.inf
-    _check("differentiable", outside | grad.isfinite().all(1), value, x)
-    return value, torch.where(outside[:, None], 0.0, grad)
-
-
-def _counted(energy: Energy, x: Points) -> tuple[tuple[Values, Points], int]:
-    """Energy and gradient, and how many numbers autograd kept for each point on the way."""
-    count = 0
-
-    def packed(kept: Tensor) -> Tensor:
-        nonlocal count
-        count += kept.numel()
-        return kept
-
-    with torch.autograd.graph.saved_tensors_hooks(packed, lambda kept: kept):
-        found = _computed(energy, x)
-    return found, count // max(1, len(x))
-
-
-def _computed(energy: Energy, x: Points) -> tuple[Values, Points]:
-    """``E(x)`` and ``∇E(x)``; ValueError that names a point where E raises an error of its own."""
-    try:
-        return energy_and_grad(energy, x)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        for half in x.tensor_split(2) if len(x) > 1 else ():
-            _computed(energy, half)  # raises the error of the half that has it
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(
-            f"`energy` must be computable at every point: got {said} at x = {point(x[0])}."
-        ) from error
-
-
-def point(x: Tensor) -> str:
-    """The first coordinates of a point, to be read."""
-    shown = ", ".join(f"{v:.4g}" for v in x[:4].tolist())
-    return f"({shown}{', ...' if len(x) > 4 else ''})"
+    return Chains(x, *evaluated(problem.start, x), *counted(problem.energy, x))
 
 
 def moved(
@@ -251,12 +190,3 @@ def _precision(x: Points, w: Tensor) -> Tensor:
 def first_step(d: int) -> float:
     """η of unit variance: ``1.65 d^{-1/6}`` (Roberts and Rosenthal 1998)."""
     return 1.65 * d ** (-1 / 6)
-
-
-def _check(rule: str, kept: Tensor, value: Tensor, x: Tensor) -> None:
-    if not kept.all():
-        at = int((~kept).nonzero()[0])
-        raise ValueError(
-            f"`energy` must be {rule} at every point: got {float(value[at]):.4g} at "
-            f"x = {point(x[at])}" + (" without a finite gradient." if rule[0] == "d" else ".")
-        )
