@@ -1,6 +1,7 @@
 """Values and gradients of energies in bounded memory, and which points have none."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from wgflow._tensor import Points, Values
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.montecarlo.base import Counted
+from wgflow.targets.checks import culprit
 
 NUMBERS = 2**22
 """That an energy keeps for its gradient at a time: of points, or of points times rows of data."""
@@ -73,11 +75,10 @@ def _computed(energy: Energy, x: Points) -> tuple[Values, Points]:
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        for half in x.tensor_split(2) if len(x) > 1 else ():
-            _computed(energy, half)  # raises the error of the half that has it
-        said = " ".join(f"{type(error).__name__}: {error}".split())
+        at, own = culprit(partial(energy_and_grad, energy), x, error)
+        said = " ".join(f"{type(own).__name__}: {own}".split())
         raise ValueError(
-            f"`energy` must be computable at every point: got {said} at x = {_point(x[0])}."
+            f"`energy` must be computable at every point: got {said} at x = {_point(at)}."
         ) from error
 
 

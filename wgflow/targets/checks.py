@@ -1,6 +1,7 @@
 """Checks of a given energy before any work: each error is one sentence that names a point."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 import torch
@@ -79,7 +80,8 @@ def _values(target: TargetEnergy, x: Points) -> Values:
         values = target.energy(given)
     except Exception as error:
         hint = f" of {x.dtype}, its data by `.to(x)`" if "dtype" in str(error) else ""
-        _refuse(target, f"be computable{hint}", f"raises {_said(error)}", x[0])
+        at, error = culprit(target.energy, x, error)
+        _refuse(target, f"be computable{hint}", f"raises {_said(error)}", at)
     if not isinstance(values, Tensor):
         _refuse(target, "return a tensor", f"returns {type(values).__name__}", x[0])
     if values.shape != (len(x),):
@@ -90,6 +92,26 @@ def _values(target: TargetEnergy, x: Points) -> Values:
     if not torch.equal(given, x):
         _refuse(target, "leave x as it is", "writes into it", x[0])
     return values.detach()
+
+
+def culprit(
+    function: Callable[[Points], object], x: Points, error: Exception
+) -> tuple[Tensor, Exception]:
+    """A point at which a function raises an error even alone, (d,), and that error.
+
+    Args:
+        function: of points.
+        x: (batch, d), at which it raised an error.
+        error: that one; it and the first point are the answer where only the batch raises it.
+    """
+    if len(x) == 1:
+        return x[0], error
+    for half in x.tensor_split(2):
+        try:
+            function(half)
+        except Exception as own:
+            return culprit(function, half, own)
+    return x[0], error
 
 
 def _check_numbers(probe: _Probe) -> None:
