@@ -12,6 +12,7 @@ from wgflow.cli.options import Folder, Json
 from wgflow.cli.printing import (
     alarm_lines,
     end_by,
+    normaliser_text,
     note,
     say,
     say_json,
@@ -188,8 +189,7 @@ def completed(run: "Run", report: bool, as_json: bool) -> None:
     say(score_table({run.path.name: scores}))
     say_lines(alarm_lines(scores))
     if run.target is not None:
-        low, value, high = (run.target.normaliser[k] for k in (2, 0, 3))
-        typer.echo(f"log Z of the energy: {value:.6g}, between {low:.6g} and {high:.6g}")
+        typer.echo(f"log Z of the energy: {normaliser_text(run.target.normaliser)}")
         typer.echo(f"Samples of the energy: {run.target.folder / TARGET_SAMPLES}")
     if page:
         typer.echo(f"Report: {page}")
