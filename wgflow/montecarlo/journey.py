@@ -62,6 +62,32 @@ class Journey(NamedTuple):
         return known._replace(every=every, frames=thinned)
 
 
+def checked(found: object, d: int) -> Journey:
+    """A journey that was read, if it is one, of points of d coordinates; TypeError otherwise."""
+    if not (
+        isinstance(found, Journey)
+        and isinstance(found.every, int)
+        and found.every > 0
+        and all(_is_frame(frame, d) for frame in found.frames)
+        and all(isinstance(v, float | int) for row in found.metrics for v in row.values())
+    ):
+        raise TypeError(f"no frames of {d} coordinates")
+    return found._replace(frames=tuple(found.frames), metrics=tuple(found.metrics))
+
+
+def _is_frame(frame: object, d: int) -> bool:
+    return (
+        isinstance(frame, Frame)
+        and isinstance(frame.step, int)
+        and isinstance(frame.beta, float | int)
+        and isinstance(frame.x, Tensor)
+        and len(frame.x) > 0
+        and frame.x.shape[1:] == (d,)
+        and frame.x.is_floating_point()
+        and bool(frame.x.isfinite().all())
+    )
+
+
 def framed(stage: Stage, step: int) -> Frame:
     """Some of the particles by their weights, the same ones in every repetition."""
     count = min(POINTS, len(stage.x), max(1, NUMBERS // stage.x.shape[1]))

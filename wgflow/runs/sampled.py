@@ -12,7 +12,7 @@ from torch import Tensor
 from wgflow.data.targets import Gaussian
 from wgflow.likelihood.annealing import LogZ
 from wgflow.montecarlo.base import Sampled
-from wgflow.montecarlo.journey import Frame, Journey
+from wgflow.montecarlo.journey import Frame, Journey, checked
 from wgflow.storage import checkpoint, folder
 from wgflow.targets.symmetry import ParticleSystem
 
@@ -75,7 +75,10 @@ class SampledTarget:
             ValueError: its file is damaged.
         """
         file = self.folder / JOURNEY
-        return checkpoint.load(file, (Journey, Frame)) if file.is_file() else None
+        if not file.is_file():
+            return None
+        with checkpoint.refusing(file):
+            return checked(checkpoint.load(file, (Journey, Frame)), self.free.shape[1])
 
     def lift(self, u: Tensor) -> Tensor:
         """Points x of free coordinates u, as draws of the learned density are."""

@@ -11,7 +11,7 @@ from wgflow._random import stream
 from wgflow.data.arrays import write_points
 from wgflow.errors import Interrupted
 from wgflow.montecarlo.base import Counted, Method, Problem, Sampled
-from wgflow.montecarlo.journey import Frame, Journey
+from wgflow.montecarlo.journey import Frame, Journey, checked
 from wgflow.runs import sampled
 from wgflow.runs.judged import judged
 from wgflow.storage import checkpoint
@@ -76,7 +76,8 @@ def _restored(
         kept = checkpoint.load(file, (*method.state_types, Journey, Frame))
         generator.set_state(kept["generator"])
         problem.energy.evaluations = kept["evaluations"]
-        return Way(kept["state"], kept.get("journey", Journey()))
+        journey = checked(kept.get("journey", Journey()), problem.like.shape[1])
+        return Way(kept["state"], journey)
 
 
 def _save(where: Path, way: Way, problem: Problem, generator: torch.Generator) -> None:
