@@ -37,6 +37,9 @@ SHORTER = 0.5
 NEAR = 0.3
 """Effective fraction of weights ``π/ρ_k`` from which on draws of it are independence moves."""
 
+FAMILIES = 50
+"""Groups of neighbours, that a density is fitted to or judged by as a whole."""
+
 LEARNED_AROUND = 0.4
 """Share of the particles that are annealed for ``log Z`` there, each way."""
 
@@ -106,9 +109,9 @@ class NearProximalFlow(Method[FlowState]):
             return state._replace(annealed=way.step(source, annealed, generator=generator))
         index = systematic_indices(annealed.log_weight, self.particles, generator=generator)
         x = annealed.chains.x[index]
-        # Copies of a particle stay in its half: the second judges what the first was fitted to.
-        first = index < self.particles // 2
-        learned = stacked(x[first], x[~first], seed=number)
+        # Copies and relatives stand side by side, and would judge a fit to each other.
+        families = index * FAMILIES // self.particles
+        learned = stacked(x, None, groups=families, seed=number)
         fresh = self._way(number + 1).init(started(problem, learned), generator=generator)
         if next_beta(fresh.chains, fresh.log_weight, 0.0, self.relative_ess, CLOSE) < FAR:
             return state._replace(refused=True)
