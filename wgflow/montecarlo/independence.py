@@ -1,16 +1,15 @@
 """Independence moves with draws of a learned density, and ``log Z`` between it and the target.
 
-A point x of π that is offered a draw ``y ~ q`` takes it with probability ``min(1, w(y)/w(x))``,
-``w = π/q`` (Hastings 1970), and none of K with the probability ``r(x)^K``. For any function of
-values in [0, 1], here for ``r^K``,
+A draw ``y ~ q``, offered to a point x of π as an independence move, is taken with probability
+``min(1, w(y)/w(x))``, ``w = π/q`` (Hastings 1970), and of K draws none is with probability
+``r(x)^K``. As for any function with values in [0, 1],
 
-    π = r^K π + (1 - r^K) π = r^K π + q w κ / Z,    κ = 1 - r^K:
+    π = r^K π + (1 - r^K) π = r^K π + κ w q / Z,    κ = 1 - r^K,
 
-the first part is that of particles, who stay, the second that of weighted draws of q. So all K
-draws of a particle count, not the last that it took, and what is random is the resampling alone.
-Where q has mass, shares are those that weights give, whatever the particles had; where it has too
-little, such as in a tail, w is large, and there are particles. Since ``w κ ≤ K E_q[w]`` weights
-are bounded, and of K draws a particle none is resampled twice.
+divides π into particles that stay and weighted draws of q: all draws count, not only the last
+that was taken. Where q has mass, shares are those of the weights, whatever the particles had;
+where it has too little, such as in a tail, w is large, and particles stay. Weights of draws are
+bounded, ``κ w ≤ K E_q[w]``, so that with K draws for each particle none is resampled twice.
 """
 
 import math
