@@ -109,6 +109,13 @@ def in_islands(values: Tensor) -> Tensor:
     return values[: len(values) // islands * islands].view(islands, -1).T
 
 
+def island_sizes(count: int) -> list[int]:
+    """Points of each island, as `in_islands` takes them; the last one has the rest."""
+    islands = _number(count)
+    each = count // islands
+    return [each] * (islands - 1) + [count - each * (islands - 1)]
+
+
 def _number(count: int) -> int:
     return min(ISLANDS, max(2, count // 2))
 
