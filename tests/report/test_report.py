@@ -509,4 +509,6 @@ def test_log_z_of_a_given_energy_is_in_the_verdict():
     scores = {"target_log_z": 1.25, "target_log_z_error": 0.1, "nll": 2.0}
     scores |= {"target_log_z_lower": 1.1, "target_log_z_upper": 1.4}
     sentence = verdict(material(scores=scores))[1]
-    assert sentence.startswith("log Z of the given energy is 1.25 ± 0.10 nats, with bounds 1.1 ")
+    assert sentence.startswith("log Z of the given energy is 1.25 ± 0.10 nats, with bounds 1.10 ")
+    del scores["target_log_z_upper"]
+    assert "with bounds 1.10 and inf." in verdict(material(scores=scores))[1]

@@ -24,7 +24,7 @@ WIDEST = 3.5
 
 CURVES = {
     "Inverse temperature β": {"beta": "β"},
-    "Effective sample size ÷ number": {"ess": "ESS"},
+    "ESS ÷ number": {"ess": "ESS"},
     "Acceptance rate": {"acceptance": "moves", "swaps": "exchanges"},
     "log Z at β, nats": {"log_z": "log Z"},
 }

@@ -133,12 +133,26 @@ def written(scores: Mapping[str, float], key: str) -> str:
     value, error = scores.get(key), scores.get(f"{key}_error")
     if value is None:
         return "–"
-    if error is None or not (math.isfinite(error) and error > 0 and math.isfinite(value)):
+    digits = None if error is None else _decimals(error)
+    if digits is None or not math.isfinite(value):
         return rounded(value)
+    return f"{to_error(value, error)} ± {error:.{digits}f}"
+
+
+def to_error(value: float, error: float | None) -> str:
+    """A number to the digits that an error leaves, or to three if there is none."""
+    digits = None if error is None else _decimals(error)
+    if digits is None or not math.isfinite(value):
+        return rounded(value)
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def _decimals(error: float) -> int | None:
+    """Decimals for two digits of an error; None if that are too many, or none."""
+    if not (math.isfinite(error) and error > 0):
+        return None
     digits = max(0, 1 - math.floor(math.log10(error)))
-    if digits >= 8:
-        return rounded(value)
-    return f"{value:.{digits}f} ± {error:.{digits}f}".replace("-", "−")
+    return digits if digits < 8 else None
 
 
 def _entry(key: str, scores: Mapping[str, float], mark: str) -> Entry:

@@ -1,11 +1,11 @@
 """A summary of the scores in a few sentences: first what they say against the run."""
 
+import math
 from collections.abc import Iterator, Mapping
 
 from wgflow.metrics.alarms import FAR, alarms
 from wgflow.report.material import Material
-from wgflow.report.scores import written
-from wgflow.report.template import rounded
+from wgflow.report.scores import to_error, written
 
 GRADES = ("", "good", "fair", "poor")
 DIVERGED = ("rollback", "diverged")
@@ -37,7 +37,9 @@ def verdict(material: Material) -> Finding:
 
 def _given(scores: Mapping[str, float]) -> Iterator[Finding]:
     if "target_log_z" in scores:
-        low, high = (rounded(scores[f"target_log_z_{end}"]) for end in ("lower", "upper"))
+        error, ends = scores.get("target_log_z_error"), {"lower": -math.inf, "upper": math.inf}
+        bounds = (scores.get(f"target_log_z_{end}", none) for end, none in ends.items())
+        low, high = (to_error(bound, error) for bound in bounds)
         yield (
             "",
             f"log Z of the given energy is {written(scores, 'target_log_z')} nats, with bounds "
