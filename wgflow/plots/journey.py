@@ -154,7 +154,8 @@ def _scale(axes: Axes, metrics: Sequence[Mapping[str, float]]) -> None:
     """A logarithmic scale of β, but for a start at zero, where it is small for long."""
     positive = [beta for _, beta in _series(metrics, "beta") if beta > 0]
     if positive and max(positive) > 10 * min(positive):
-        axes.set_yscale("symlog", linthresh=min(positive))
+        decade = 10 ** math.floor(math.log10(min(positive)))  # no tick between it and zero
+        axes.set_yscale("symlog", linthresh=decade)
         axes.set_ylim(0, 1.5)
         axes.yaxis.set_major_formatter("{x:g}")
 
