@@ -19,8 +19,8 @@ BAD = {
     "start": (
         {"target_reach": 3.4},
         "Samples of the given energy reach 3.4 standard deviations of the start: what lies "
-        "farther out may be missing, from log Z and its bounds too; repeat with a wider start, by "
-        "`scale`.",
+        "farther out may be missing, from log Z and its bounds too; repeat with a wider start "
+        "(the option scale).",
         "fair",
     ),
     "chains": ({"target_rhat": 1.3}, "split R-hat is 1.30", "poor"),

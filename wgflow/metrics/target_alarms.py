@@ -39,7 +39,7 @@ def target_alarms(scores: Mapping[str, float]) -> Iterator[Said]:
             "start",
             f"Samples of the given energy reach {reach:.1f} standard deviations of the start: "
             "what lies farther out may be missing, from log Z and its bounds too; repeat with a "
-            "wider start, by `scale`.",
+            "wider start (the option scale).",
             "fair" if reach <= FAR_OUT else "poor",
         )
     if scores.get("target_rhat", 1.0) > RHAT:

@@ -53,12 +53,12 @@ def all_steps(
         if listener is not None:
             metrics = method.metrics(problem, way.state) | {BEGINNING: saved - begun}
             listener(method.progress(way.state), metrics)
-        while (done := method.progress(way.state)) < 1:
+        while method.progress(way.state) < 1:
             state = method.step(problem, way.state, generator=generator)
-            metrics = method.metrics(problem, state)
+            done, metrics = method.progress(state), method.metrics(problem, state)
             way = Way(state, way.journey.after(method.stages(state), metrics))
             if listener is not None:
-                listener(method.progress(state), metrics)
+                listener(done, metrics)
             if asked.is_set() or time.monotonic() > saved + EVERY:
                 _save(where, way, problem, generator)
                 saved = time.monotonic()
