@@ -15,8 +15,8 @@ ROOMS = {
     "": "_version _tensor _check _random _signals _progress errors",
     "storage": "lock folder checkpoint",
     "data": "download foreign memory images frames grids columns lazy transforms gaussianise "
-    "tables arrays peek sources missing precision splits units targets toys batches incomplete "
-    "dataset gaussian_mixture mixtures moments",
+    "tables arrays peek binary sources missing precision splits units targets toys batches "
+    "incomplete dataset gaussian_mixture mixtures moments",
     "energies": "precision microbatch gradient base radial confined transformed conditional "
     "noise_levels network own_module layers principal mlp trunk unet noise_unet mixture noise_mlp "
     "joint_space inherit",
