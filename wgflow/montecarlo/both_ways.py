@@ -94,7 +94,10 @@ def both_ways(
     start = chains_at(problem, drawn(problem, len(model.x), generator))
     down = annealed(problem, start, schedule, generator=generator)
     if not down.log_ratio.isfinite().any():
-        raise ValueError("`start` must cover the support of the energy: got no chain inside.")
+        raise ValueError(
+            "`start` must cover the support of the energy: got no chain inside; choose a narrower "
+            "start by `scale`, or another `mean` of it."
+        )
     runs = in_islands(torch.arange(len(model.x), device=model.x.device)).flatten()
     up = annealed(problem, at(model, runs), reverse(schedule), generator=generator)
     return between(down, up, problem.start.log_z)

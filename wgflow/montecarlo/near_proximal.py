@@ -19,7 +19,7 @@ from wgflow._check import check_nonnegative, check_positive
 from wgflow._random import Rng
 from wgflow.data.mixtures import Gaussians, stacked
 from wgflow.montecarlo.annealed import AnnealedSMC, AnnealedState
-from wgflow.montecarlo.base import Method, Problem, Sampled
+from wgflow.montecarlo.base import Method, Problem, Sampled, Stage
 from wgflow.montecarlo.bridge import log_weights, next_beta
 from wgflow.montecarlo.density import LearnedDensity
 from wgflow.montecarlo.independence import independent, log_z_of
@@ -128,9 +128,15 @@ class NearProximalFlow(Method[FlowState]):
             return 1.0
         return (state.number + 0.99 * done) / (self.steps + 1)
 
-    def metrics(self, state: FlowState) -> dict[str, float]:
-        """Those of the particles, and the number of the step."""
-        return self._way(state.number).metrics(state.annealed) | {"step": state.number}
+    def metrics(self, problem: Problem, state: FlowState) -> dict[str, float]:
+        """Those of the particles, and the number of the ``density`` that they come from."""
+        source = started(problem, state.density)
+        found = self._way(state.number).metrics(source, state.annealed)
+        return found | {"density": state.number}
+
+    def stages(self, state: FlowState) -> list[Stage]:
+        """The particles."""
+        return self._way(state.number).stages(state.annealed)
 
     def result(self, problem: Problem, state: FlowState, *, generator: Rng = None) -> Sampled:
         """Particles, moved by draws of the last density where it is near π, and ``log Z``.
