@@ -18,6 +18,9 @@ Watcher = Callable[[str, int, int, float], None]
 PATIENCE = 5.0
 """Seconds of work after which it is told how long all of it takes."""
 
+BEGINNING = "beginning_seconds"
+"""Metric of the seconds that were needed before a first step, of as much work as any step has."""
+
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 _limit: ContextVar[float] = ContextVar("limit", default=float("inf"))
 

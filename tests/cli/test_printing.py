@@ -2,11 +2,14 @@
 
 import math
 import sys
+import time
 
 import pytest
 
+from wgflow._progress import BEGINNING
 from wgflow.cli.printing import normaliser_text, score_table
 from wgflow.cli.progress import Progress, waiting
+from wgflow.cli.sampling import PARTS, Sampling
 from wgflow.likelihood.annealing import LogZ
 
 
@@ -38,6 +41,24 @@ def test_progress_off_a_terminal_is_an_occasional_line(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "step 3/3  KL 0.5  ESS 0.75  acceptance 0.5\n"
+
+
+def test_the_time_left_is_by_the_steps_that_were_seen(capsys, monkeypatch):
+    clock = iter([0.0, 0.0, 0.0, 4.0, 4.0, 4.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    progress = Progress(10, every=1.0)
+    progress(0, {})
+    progress(2, {"kl": 0.5})
+    assert capsys.readouterr().err == "step 2/10  KL 0.5  16 s left\n"
+
+
+def test_slow_energies_are_told_before_the_first_step(capsys):
+    sampling = Sampling(Progress(PARTS, every=1e9))
+    sampling(0.0, {"beta": 0.0, BEGINNING: 40.0})
+    assert "The energies of all particles once: 40 s." in capsys.readouterr().err
+    sampling(0.0, {"beta": 0.0, BEGINNING: 1.0})
+    sampling(0.1, {"beta": 0.1})
+    assert capsys.readouterr().err == ""
 
 
 def test_progress_on_a_terminal_is_a_bar(capsys, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from problems import F64, double, seeded
 
+from wgflow._progress import BEGINNING
 from wgflow.data.targets import Gaussian, GaussianMixture
 from wgflow.errors import Interrupted
 from wgflow.runs import given, sampled, stepping
@@ -189,7 +190,7 @@ def test_killed_between_checkpoints_it_samples_the_same(method, tmp_path, monkey
         fit_energy(TARGET, None, tmp_path / "whole", **chosen)
     monkeypatch.setattr(stepping, "EVERY", 0.0)
     with pytest.raises(Killed):
-        fit_energy(TARGET, None, tmp_path / "killed", sampling=after(2, die), **chosen)
+        fit_energy(TARGET, None, tmp_path / "killed", sampling=after(3, die), **chosen)
     assert (tmp_path / "killed" / folder.TARGET / sampled.STATE).is_file()
     with pytest.raises(Killed):
         resume_energy(tmp_path / "killed", TARGET)
@@ -197,6 +198,18 @@ def test_killed_between_checkpoints_it_samples_the_same(method, tmp_path, monkey
     assert torch.equal(a.samples, b.samples)
     assert (a.normaliser, a.ess, a.evaluations) == (b.normaliser, b.ess, b.evaluations)
     assert_same_journey(a.journey, b.journey)
+
+
+def test_listeners_hear_of_the_beginning_and_of_every_step(tmp_path, monkeypatch):
+    heard = []
+    monkeypatch.setattr(given, "fit", die)
+    with pytest.raises(Killed):
+        begin(tmp_path / "r", particles=64, sampling=lambda *told: heard.append(told))
+    assert heard[0][0] == 0
+    assert 0 < heard[0][1][BEGINNING] < 60
+    assert heard[-1][0] == 1
+    assert not any(BEGINNING in metrics for _, metrics in heard[1:])
+    assert len(heard) == len(sampled.read(tmp_path / "r").journey.metrics)
 
 
 def test_a_finished_run_is_loaded(whole):

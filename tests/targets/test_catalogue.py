@@ -78,6 +78,7 @@ def test_another_file_is_not_german_credit(tmp_path, text):
     ("arguments", "message"),
     [
         (("lj12",), r"got 'lj12'; did you mean 'lj13'\?"),
+        (("gmm:20",), "the dimension of 'gmm' is given apart, as `dim`: 20."),
         (("zzzz",), "the names are gaussian, funnel"),
         (("rings", 3), "`dim` must be 2 for rings: got 3"),
         (("funnel", 1), "`dim` must be ≥ 2 for funnel: got 1"),

@@ -72,7 +72,7 @@ class Progress:
 
     def _left(self, step: int) -> str:
         """The time that the other steps take, if they take as long as those that were seen."""
-        seen = step - self._first if self._first else 0
+        seen = step - (self._first or 0)
         spent = time.monotonic() - self._begun
         return duration(spent / max(seen, 1) * (self.steps - step))
 

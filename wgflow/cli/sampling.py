@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wgflow._progress import duration
+from wgflow._progress import BEGINNING, duration
 from wgflow.cli.printing import note
 from wgflow.cli.progress import Progress, progressing
 
@@ -23,6 +23,10 @@ EVERY = 10.0
 """Seconds between two lines of learning."""
 
 
+SLOW = 5.0
+"""Seconds of one evaluation of all particles, above which they are told before the first step."""
+
+
 class Sampling:
     """A listener of `fit_energy`: the part of the sampling that is done, of `PARTS`."""
 
@@ -31,6 +35,12 @@ class Sampling:
 
     def __call__(self, done: float, metrics: Mapping[str, float]) -> None:
         """Show it, with inverse temperature, ESS, acceptance and log Z."""
+        seconds = metrics.get(BEGINNING, 0.0)
+        if seconds > SLOW:
+            note(
+                f"The energies of all particles once: {duration(seconds)}. A step of the sampling "
+                "takes at least as long, and there are tens of them or more."
+            )
         self.progress(int(PARTS * done), metrics)
 
 

@@ -91,7 +91,7 @@ def fit_energy(
         data: a file that a named energy needs.
         seed: of every random number.
         settings: of the density's learning, each ``key=value``, as of `configure`.
-        sampling: called after every step of the method.
+        sampling: called before the first step of the method and after each.
         learning: called after every learning step.
         options: of the method, as ``particles``.
 

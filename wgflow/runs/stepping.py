@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from wgflow._progress import BEGINNING
 from wgflow._random import stream
 from wgflow.data.arrays import write_points
 from wgflow.errors import Interrupted
@@ -25,7 +26,10 @@ STREAM = 77
 """Number of the random stream of methods."""
 
 Listener = Callable[[float, dict[str, float]], None]
-"""Called after every step with the part that is done and the metrics."""
+"""Called before the first step and after each, with the part that is done and the metrics.
+
+Before the first one of them is `BEGINNING`, the seconds that the energies of all particles took.
+"""
 
 
 class Way(NamedTuple):
@@ -42,9 +46,13 @@ def all_steps(
     like = torch.empty(0, target.free, dtype=torch.float64)
     problem = Problem(Counted(target.reduced), target.start, like)
     generator = stream(seed, STREAM)
-    way = _restored(where, method, problem, generator)
     with stopping() as asked:
+        begun = time.monotonic()
+        way = _restored(where, method, problem, generator)
         saved = time.monotonic()
+        if listener is not None:
+            metrics = method.metrics(problem, way.state) | {BEGINNING: saved - begun}
+            listener(method.progress(way.state), metrics)
         while (done := method.progress(way.state)) < 1:
             state = method.step(problem, way.state, generator=generator)
             metrics = method.metrics(problem, state)

@@ -55,9 +55,9 @@ def named(name: str, dim: int | None = None, file: Path | None = None) -> Target
             this energy, or its data file is missing, given without need or unreadable.
     """
     if name not in ENTRIES:
-        near = difflib.get_close_matches(name, ENTRIES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(ENTRIES)}."
-        raise ValueError(f"`target` must be a known name or FILE.py:NAME: got {name!r}; {hint}")
+        raise ValueError(
+            f"`target` must be a known name or FILE.py:NAME: got {name!r}; {_hint(name)}"
+        )
     entry = ENTRIES[name]
     _check_dim(name, entry, dim)
     if file is None and entry.file:
@@ -66,6 +66,15 @@ def named(name: str, dim: int | None = None, file: Path | None = None) -> Target
         raise ValueError(f"`data` must be left out for {name}, which needs none: got {file}.")
     target = entry.build(entry.dim if dim is None else dim, file)
     return replace(target, name=name, about=entry.about)
+
+
+def _hint(name: str) -> str:
+    """What was meant, perhaps."""
+    known, _, dim = name.partition(":")
+    if known in ENTRIES and dim.isdecimal():
+        return f"the dimension of {known!r} is given apart, as `dim`: {dim}."
+    near = difflib.get_close_matches(name, ENTRIES, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(ENTRIES)}."
 
 
 def _check_dim(name: str, entry: Entry, dim: int | None) -> None:
