@@ -18,6 +18,7 @@ from wgflow.data.tables import write_frame
 from wgflow.distributed.islands import share
 from wgflow.distributed.ranks import ALONE, Ranks
 from wgflow.energies.own_module import OwnModuleSpec
+from wgflow.metrics.isolated import isolated
 from wgflow.runs import zoo
 from wgflow.runs.load import load, read_config
 from wgflow.runs.run import Run
@@ -138,6 +139,7 @@ def _learn(
     carry = learner.start()  # what fails here leaves no folder
     ranks.lead(lambda: _begin(path, config, learner.dataset, ranks))
     ranks.lead(lambda: _tell_atoms(learner.dataset))
+    ranks.lead(lambda: _tell_isolated(learner.dataset))
     Runner.open(path, learner, clock, listener).run(Progress(), carry)
 
 
@@ -232,6 +234,21 @@ def _tell_atoms(data: Dataset) -> None:
                 100 * part,
                 value,
             )
+
+
+def _tell_isolated(data: Dataset) -> None:
+    """Say which few rows lie far from all others: they may be errors."""
+    if len(data.event_shape) != 1 or data.target is not None:
+        return
+    if (found := isolated(data.train[:ROWS])) is not None:
+        names = data.columns or range(*data.event_shape)
+        log.warning(
+            "In column %r the farthest %d of the rows lie %.2g × as far from the median as any "
+            "other, where no tail leads: leave them out if they are errors.",
+            names[found.column],
+            found.rows,
+            found.times,
+        )
 
 
 def _anchored(config: Config) -> Config:
