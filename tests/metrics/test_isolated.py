@@ -45,7 +45,7 @@ def test_few_rows_far_away_are_found_and_more_are_not(count):
 
 
 @pytest.mark.parametrize(
-    ("farthest", "next_row", "rows"), [(20, 0, 0), (300, 35, 0), (700, 35, 1), (540, 60, 2)]
+    ("farthest", "next_row", "rows"), [(20, 0, 0), (300, 35, 0), (20000, 35, 1), (540, 60, 2)]
 )
 def test_rows_must_be_far_by_deviations_and_by_the_next_row(farthest, next_row, rows):
     x = NORMAL.clone()

@@ -243,10 +243,11 @@ def _tell_isolated(data: Dataset) -> None:
     if (found := isolated(data.train[:ROWS])) is not None:
         names = data.columns or range(*data.event_shape)
         log.warning(
-            "In column %r the farthest %d of the rows lie %.2g × as far from the median as any "
-            "other, where no tail leads: leave them out if they are errors.",
+            "What is farthest out in column %r, %d of %d rows, is %.2g × as far from the median "
+            "as any other, where no tail leads: leave it out if it is an error.",
             names[found.column],
             found.rows,
+            len(data.train),
             found.times,
         )
 
