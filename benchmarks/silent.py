@@ -233,8 +233,7 @@ OUTCOMES = (
 
 def printed(rows: list[dict[str, Any]]) -> Iterator[str]:
     """The tables by case and by scheme, then every row that is not as it should be."""
-    for key in ("case", "scheme"):
-        names = dict.fromkeys(row[key] for row in rows)
+    for key, names in {"case": CASES, "scheme": SCHEMES}.items():
         counts = {n: Counter(outcome(r) for r in rows if r[key] == n) for n in names}
         lines = ([n, *(counts[n][o] for o in OUTCOMES), counts[n].total()] for n in names)
         yield table([key, *OUTCOMES, "runs"], lines)

@@ -55,6 +55,13 @@ def test_rows_must_be_far_by_deviations_and_by_the_next_row(farthest, next_row, 
     assert (found.rows if found else 0) == rows
 
 
+def test_rows_of_a_narrow_column_must_be_thirty_robust_deviations_out():
+    x = torch.linspace(-1, 1, 2001, dtype=torch.float64)[:, None]  # of .741 each
+    for far, found in ((21.0, False), (23.0, True)):
+        x[-1] = far
+        assert (isolated(x) is not None) is found
+
+
 def test_what_is_no_row_or_has_no_spread_is_left_out():
     x = NORMAL.clone()
     x[0] = torch.tensor([1e6, math.nan, 0.0])
