@@ -1,11 +1,13 @@
 """Tables, and the progress of a run."""
 
+import math
 import sys
 
 import pytest
 
-from wgflow.cli.printing import score_table
+from wgflow.cli.printing import normaliser_text, score_table
 from wgflow.cli.progress import Progress, waiting
+from wgflow.likelihood.annealing import LogZ
 
 
 def test_scores_stand_beside_their_floors_and_errors():
@@ -13,6 +15,19 @@ def test_scores_stand_beside_their_floors_and_errors():
     names, cells = score_table({"r": scores}).columns
     assert list(names.cells) == ["kl", "w2", "mode_error"]
     assert list(cells.cells) == ["0.5 ± 0.25", "3  (floor 2)", "0.75"]
+
+
+def test_values_have_the_digits_that_their_errors_leave():
+    scores = {"a": -108.1113, "a_error": 0.00064, "b": 2.2214e-6, "b_error": 1.0, "c": 12345.678}
+    _, cells = score_table({"r": scores}).columns
+    assert list(cells.cells) == ["-108.1113 ± 0.00064", "2.221e-06 ± 1", "1.235e+04"]
+
+
+def test_a_normaliser_stands_beside_its_error_and_its_bounds():
+    text = normaliser_text(LogZ(-0.226561, 0.02, -0.231012, -0.232523))
+    assert text == "-0.2266 ± 0.02, lower bound -0.231, upper bound -0.2325"
+    refuted = normaliser_text(LogZ(math.nan, math.inf, 2.0, 1.0))
+    assert refuted == "not known, as its bounds contradict each other"
 
 
 def test_progress_off_a_terminal_is_an_occasional_line(capsys):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from problems import seeded
+from problems import F64, seeded
 
 from wgflow.data import mixtures
 from wgflow.data.gaussian_mixture import FLOOR, Prior
@@ -16,7 +16,7 @@ from wgflow.data.mixtures import (
     _weights,
     stacked,
 )
-from wgflow.data.targets import GaussianMixture
+from wgflow.data.targets import Gaussian, GaussianMixture
 from wgflow.energies.mixture import NoisyMixture
 
 
@@ -117,3 +117,17 @@ def test_the_single_gaussian_stays_unless_unseen_rows_are_a_hundred_times_likeli
         assert _chosen(scores)[1] > 0
         few = np.stack([np.zeros(400), np.array(gains) / 4], 1)
         np.testing.assert_array_equal(_chosen(few), [1, 0])
+
+
+@pytest.mark.parametrize("count", [300, 700])
+def test_copies_do_not_judge_each_other(count):
+    """Of 5 copies of every row; a row's group is the row. Few rows by folds, many by one split."""
+    g = torch.Generator().manual_seed(3)
+    law = Gaussian(torch.zeros(2), torch.eye(2))
+    x, test = (law.sample(n, dtype=F64, generator=g) for n in (count, 4000))
+    copies, groups = x.repeat(5, 1), torch.arange(count).repeat(5)
+    gaps = [
+        float((law.log_prob(test) - log_density(stacked(copies, None, groups=k), test)).mean())
+        for k in (groups, None)
+    ]
+    assert gaps[0] < 0.03 < 0.1 < gaps[1]

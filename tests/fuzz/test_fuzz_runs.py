@@ -17,12 +17,16 @@ from command_line import run as command
 from fuzzing import CUTS, JSON, bounded, damaged, fuzz, mutations, seldom, tried
 from hypothesis import given, strategies as st
 
+from wgflow.data.arrays import write_points
 from wgflow.data.columns import Columns
 from wgflow.data.frames import table_of
+from wgflow.likelihood.annealing import LogZ
 from wgflow.montecarlo.annealed import AnnealedSMC
 from wgflow.montecarlo.base import Counted, Problem
-from wgflow.report.material import gather
-from wgflow.runs import given as energies, sampled
+from wgflow.montecarlo.journey import Journey
+from wgflow.report.journey import journey
+from wgflow.report.material import Way, gather
+from wgflow.runs import given as energies, sampled, stepping
 from wgflow.runs.load import load
 from wgflow.runs.summaries import compare, list_runs
 from wgflow.storage import checkpoint, folder
@@ -78,7 +82,7 @@ def test_records_of_given_energies(runs, home, monkeypatch, record):
     file = path / folder.TARGET / sampled.RECORD
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(record))
-    monkeypatch.setattr(energies, "_sampled", lambda *_: None)
+    monkeypatch.setattr(energies, "all_steps", lambda *_: None)
     monkeypatch.setattr(energies, "_learned", lambda *_: runs["moons"])
     found = tried(sampled.read, path)
     if found is not None:
@@ -98,7 +102,10 @@ def _method():
 
 
 METHOD, PROBLEM, STATE, GENERATOR = _method()
-WAY = {"state": STATE, "generator": GENERATOR.get_state(), "evaluations": 8}
+JOURNEY = Journey().after(METHOD.stages(STATE), METHOD.metrics(PROBLEM, STATE))
+WAY = {"state": STATE, "journey": JOURNEY}
+WAY |= {"generator": GENERATOR.get_state(), "evaluations": 8}
+SAMPLES = torch.randn(8, 2, dtype=torch.float64, generator=GENERATOR)
 PARTS = st.one_of(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     st.lists(st.integers(), max_size=2),
@@ -114,7 +121,22 @@ def test_states_of_methods(home, tree):
     where.mkdir(exist_ok=True)
     checkpoint.save(where / sampled.STATE, tree)
     generator = torch.Generator().manual_seed(0)
-    tried(energies._restored, where, METHOD, PROBLEM, generator)
+    tried(stepping._restored, where, METHOD, PROBLEM, generator)
+
+
+@fuzz
+@given(tree=mutations(JOURNEY, PARTS))
+def test_journeys(home, tree):
+    """One that is taken is drawn, or it is said in words why not."""
+    where = home / "journey"
+    where.mkdir(exist_ok=True)
+    checkpoint.save(where / sampled.JOURNEY, tree)
+    write_points(where / sampled.FREE, SAMPLES)
+    nothing = LogZ(0.0, 0.0, 0.0, 0.0)
+    target = sampled.SampledTarget(where, "gmm", 2, "annealed-smc", None, nothing, 8, 8.0, 8, {})
+    found = tried(lambda: target.journey)
+    if found is not None and found.frames:
+        assert journey(Way(found, SAMPLES.numpy(), 0.0), ["a", "b"])
 
 
 @fuzz

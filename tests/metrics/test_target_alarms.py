@@ -19,7 +19,8 @@ BAD = {
     "start": (
         {"target_reach": 3.4},
         "Samples of the given energy reach 3.4 standard deviations of the start: what lies "
-        "farther out may be missing; choose a wider start.",
+        "farther out may be missing, from log Z and its bounds too; repeat with a wider start, by "
+        "`scale`.",
         "fair",
     ),
     "chains": ({"target_rhat": 1.3}, "split R-hat is 1.30", "poor"),
@@ -41,6 +42,13 @@ def test_each_alarm_rings_alone_and_among_those_of_the_run(name):
     assert (found, worst) == (name, grade)
     assert words in sentence
     assert any(alarm.name == name for alarm in alarms(GOOD | change))
+
+
+def test_samples_far_out_of_the_start_are_not_to_be_believed():
+    """Annealing from N(0, 9) to a funnel that is 12 times as wide missed log Z by 60 errors."""
+    ((name, sentence, grade),) = target_alarms(GOOD | {"target_reach": 12.0})
+    assert (name, grade) == ("start", "poor")
+    assert "reach 12.0 standard deviations" in sentence
 
 
 def test_bounds_that_contradict_each_other_or_the_value_are_the_gravest():

@@ -183,7 +183,7 @@ def test_progress_rises_to_one_and_metrics_tell():
     assert progress[0] == 0
     assert progress == sorted(set(progress))
     assert progress[-1] == 1
-    told = QUICK.metrics(path[-1])
+    told = QUICK.metrics(problem(), path[-1])
     assert told["beta"] == 1
     assert 0 < told["acceptance"] < 1
     assert 0 < told["ess"] <= 1

@@ -1,4 +1,4 @@
-"""Bridges: exact moves, forces that are cut, curvature, the next β, and energies that are none."""
+"""Bridges: exact moves, forces that are cut, curvature and the next β."""
 
 import math
 
@@ -7,20 +7,19 @@ import torch
 from problems import F64, double, seeded, z_score
 
 from wgflow.data.targets import Gaussian, GaussianMixture
-from wgflow.montecarlo import bridge
 from wgflow.montecarlo.base import Counted, Problem
 from wgflow.montecarlo.bridge import (
     TAMED,
     Chains,
     Moves,
     chains_at,
-    evaluated,
     factor_of,
     log_weights,
     moved,
     next_beta,
     tamed,
 )
+from wgflow.montecarlo.evaluation import evaluated
 
 START = Gaussian(double([0.0, 1.0]), double([[4.0, 0.0], [0.0, 9.0]]))
 TARGET = Gaussian(double([1.0, -0.5]), double([[1.0, 0.6], [0.6, 0.8]]))
@@ -258,52 +257,3 @@ def test_chains_interpolate_energies_and_gradients():
     chains = Chains(*(double([[v]]) if v % 2 else double([v]) for v in (1, 2, 3, 6, 7)))
     assert float(chains.energy(0.25)) == 3.0
     assert float(chains.grad(0.25)) == 4.0
-
-
-def test_evaluations_in_parts_are_those_at_once(monkeypatch):
-    x = START.sample(23, dtype=F64, generator=seeded(0))
-    whole = evaluated(TARGET, x)
-    monkeypatch.setattr(bridge, "NUMBERS", 8)
-    for part, expected in zip(evaluated(TARGET, x), whole, strict=True):
-        torch.testing.assert_close(part, expected)
-
-
-def hole(value):
-    return lambda x: torch.where(x[:, 0] > 1, value, x.square().sum(1))
-
-
-HOSTILE = {
-    "not a number": (
-        hole(math.nan),
-        r"a number above -inf at every point: got nan at x = \(2, 0\)",
-    ),
-    "bottomless": (
-        hole(-math.inf),
-        r"a number above -inf at every point: got -inf at x = \(2, 0\)",
-    ),
-    "kink": (
-        lambda x: (x[:, 0] - 2).abs().sqrt(),
-        r"differentiable at every point: got 0 at x = \(2, 0\) without a finite gradient",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_energies_are_told_with_the_point(name):
-    energy, match = HOSTILE[name]
-    x = double([[0.5, 0.0], [2.0, 0.0], [3.0, 1.0]])
-    with pytest.raises(ValueError, match=f"`energy` must be {match}"):
-        evaluated(energy, x)
-    with pytest.raises(ValueError, match=r"at x = "):
-        moved(
-            problem(energy),
-            Chains(x, *(torch.zeros(s, dtype=F64) for s in (3, (3, 2), 3, (3, 2)))),
-            0.5,
-            Moves(double(1e-9), double([0.0, 0.0])),
-            generator=seeded(0),
-        )
-
-
-def test_only_the_first_coordinates_of_a_point_are_told():
-    assert bridge.point(double([1.0, 2.5, 1 / 3])) == "(1, 2.5, 0.3333)"
-    assert bridge.point(torch.arange(7.0)) == "(0, 1, 2, 3, ...)"

@@ -110,11 +110,11 @@ def test_metrics_tell_both_phases():
     state = method.init(p, generator=g)
     assert method.progress(state) == 0
     state = method.step(p, state, generator=g)
-    first = method.metrics(state)
+    first = method.metrics(p, state)
     assert math.isnan(first["log_z"])
     while method.progress(state) < 1:
         state = method.step(p, state, generator=g)
-    last = method.metrics(state)
+    last = method.metrics(p, state)
     assert last["log_z"] == pytest.approx(method.result(p, state).log_z.value)
     assert 0 < last["ess"] <= 1
     assert last["barrier"] == pytest.approx((1 - last["swaps"]) * (len(state.ladder.betas) - 1))

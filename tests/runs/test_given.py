@@ -9,7 +9,7 @@ from problems import F64, double, seeded
 
 from wgflow.data.targets import Gaussian, GaussianMixture
 from wgflow.errors import Interrupted
-from wgflow.runs import given, sampled
+from wgflow.runs import given, sampled, stepping
 from wgflow.runs.evaluate import evaluate
 from wgflow.runs.given import fit_energy, resume_energy
 from wgflow.runs.load import load
@@ -64,7 +64,9 @@ def whole(tmp_path_factory):
 
 def test_the_folder_holds_the_samples_the_record_and_the_run(whole):
     where = whole.path / folder.TARGET
-    assert {p.name for p in where.iterdir()} == {sampled.RECORD, sampled.SAMPLES, sampled.FREE}
+    assert {p.name for p in where.iterdir()} == {
+        *(sampled.RECORD, sampled.SAMPLES, sampled.FREE, sampled.JOURNEY)
+    }
     assert folder.is_run(whole.path)
     assert not (whole.path / folder.LOCK).exists()
     asked = sampled.asked_for(where)
@@ -111,6 +113,27 @@ def test_loaded_it_has_the_target(whole):
     assert torch.equal(found.lift(found.samples), found.samples)
 
 
+def test_the_way_from_the_start_to_the_samples_is_kept(whole):
+    found = whole.target
+    way = found.journey
+    first, last = way.frames[0], way.frames[-1]
+    assert (first.beta, last.beta) == (0, 1)
+    assert first.x.shape == (512, 2)
+    assert float(first.x.std()) == pytest.approx(2.5, rel=0.1)
+    assert float(last.x[:, 1].std()) < 1.2
+    betas = [row["beta"] for row in way.metrics]
+    assert betas == sorted(betas)
+    assert way.metrics[-1]["log_z"] == pytest.approx(found.normaliser.value, abs=0.3)
+    with (found.folder / sampled.JOURNEY).open("r+b") as file:
+        intact = file.read()
+        file.truncate(100)
+    with pytest.raises(ValueError, match=sampled.JOURNEY):
+        _ = found.journey
+    (found.folder / sampled.JOURNEY).unlink()
+    assert found.journey is None  # as of an earlier version
+    (found.folder / sampled.JOURNEY).write_bytes(intact)
+
+
 def test_scores_of_the_run_tell_of_the_target(whole):
     scores = evaluate(whole, samples=100)
     assert scores["target_log_z"] == whole.target.normaliser.value
@@ -123,6 +146,14 @@ def assert_same_samples(run, other):
     assert torch.equal(run.target.samples, other.target.samples)
     assert run.target.normaliser == other.target.normaliser
     assert run.target.evaluations == other.target.evaluations
+    assert_same_journey(run.target.journey, other.target.journey)
+
+
+def assert_same_journey(a, b):
+    assert (a.every, str(a.metrics)) == (b.every, str(b.metrics))  # numbers or NaN
+    for frame, other in zip(a.frames, b.frames, strict=True):
+        assert frame[:2] == other[:2]
+        assert torch.equal(frame.x, other.x)
 
 
 def test_stopped_and_killed_it_goes_on_to_the_same_result(whole, tmp_path, monkeypatch):
@@ -156,7 +187,7 @@ def test_killed_between_checkpoints_it_samples_the_same(method, tmp_path, monkey
     monkeypatch.setattr(given, "fit", die)
     with pytest.raises(Killed):
         fit_energy(TARGET, None, tmp_path / "whole", **chosen)
-    monkeypatch.setattr(given, "EVERY", 0.0)
+    monkeypatch.setattr(stepping, "EVERY", 0.0)
     with pytest.raises(Killed):
         fit_energy(TARGET, None, tmp_path / "killed", sampling=after(2, die), **chosen)
     assert (tmp_path / "killed" / folder.TARGET / sampled.STATE).is_file()
@@ -165,6 +196,7 @@ def test_killed_between_checkpoints_it_samples_the_same(method, tmp_path, monkey
     a, b = sampled.read(tmp_path / "whole"), sampled.read(tmp_path / "killed")
     assert torch.equal(a.samples, b.samples)
     assert (a.normaliser, a.ess, a.evaluations) == (b.normaliser, b.ess, b.evaluations)
+    assert_same_journey(a.journey, b.journey)
 
 
 def test_a_finished_run_is_loaded(whole):
@@ -189,6 +221,33 @@ def test_functions_begin_where_they_are_told(tmp_path, monkeypatch):
         resume_energy(tmp_path / "r")  # nobody knows the function
 
 
+def cube(x):
+    """e^{-V} = 1 between walls at 0 and 1."""
+    inside = ((x >= 0) & (x <= 1)).all(1)
+    return torch.where(inside, 0 * x.sum(1), torch.inf)
+
+
+def test_a_start_within_walls_is_chosen_by_mean_and_scale(tmp_path, monkeypatch):
+    monkeypatch.setattr(given, "fit", die)
+    chosen = {"mean": [0.5, 0.4, 0.5], "scale": 0.5, "particles": 300, "steps": 0}
+    with pytest.raises(Killed):
+        fit_energy(cube, 3, tmp_path / "r", settings=SETTINGS, **chosen)
+    asked = sampled.asked_for(tmp_path / "r" / folder.TARGET)
+    assert asked["start"] == {"mean": [0.5, 0.4, 0.5], "std": [0.5] * 3, "plain": True}
+    found = sampled.read(tmp_path / "r").normaliser
+    assert abs(found.value) < max(0.1, 4 * found.error)
+    with pytest.raises(ValueError, match="where its start is, by `mean` and `scale`"):
+        fit_energy(cube, 3, tmp_path / "s", scale=40.0, particles=64, settings=SETTINGS)
+
+
+def test_a_mean_alone_keeps_the_deviations():
+    start = given._begun(TARGET, 2.0, None).start
+    assert start.mean.tolist() == [2.0, 2.0]
+    torch.testing.assert_close(start.factor, TARGET.start.factor)
+    only = given._begun(given._begun(TARGET, 2.0, None), None, 3.0).start
+    assert (only.mean.tolist(), only.factor.diagonal().tolist()) == ([0.0, 0.0], [3.0, 3.0])
+
+
 def hostile(x):
     return torch.where(x[:, 0] > 0, torch.nan, x.square().sum(1))
 
@@ -206,6 +265,12 @@ REFUSED = [
     ((plane, 2), {"method": "gibbs"}, "`method` must be one of near-proximal, .*: got 'gibbs'"),
     ((plane, 2), {"particles": 0}, "`particles` must be > 0 and finite: got 0"),
     ((plane, 2), {"scale": -1.0}, "`scale` must be > 0 and finite: got -1.0"),
+    (
+        (plane, 2),
+        {"mean": [0.0, 1.0, 2.0]},
+        "`mean` must be a finite number, or one for each of 2",
+    ),
+    ((plane, 2), {"mean": float("nan")}, "`mean` must be a finite number"),
     ((plane, 2), {"settings": ["training.step=3"]}, "training.step"),
     (("no-such-energy", None), {}, "`target` must be a known name or FILE.py:NAME"),
     ((hostile, 2), {}, r"must be a number everywhere .* x = \("),
@@ -219,7 +284,7 @@ def test_refusals_come_before_the_work(arguments, options, match, tmp_path):
 
 
 def test_settings_are_those_of_tables_in_the_plane_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(given, "_sampled", die)
+    monkeypatch.setattr(given, "all_steps", die)
     with pytest.raises(Killed):
         fit_energy(plane, 2, tmp_path / "r", settings=["scheme.scheme.h=1e-2"])
 

@@ -15,6 +15,8 @@ import torch
 import wgflow
 from wgflow.data.targets import Gaussian, GaussianMixture
 from wgflow.flows import HeatFlow
+from wgflow.runs.fit import _tell_recipe
+from wgflow.training.learner import load_data
 
 SMALL = (
     "training.steps=12",
@@ -138,16 +140,19 @@ def test_vectors_of_a_file_and_frames_are_tables(table, tmp_path):
         wgflow.configure(3)
 
 
-def test_settings_of_toy_sets_are_told_for_a_table(table, run, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("wgflow.runs.fit._learn", lambda *_: None)
-    monkeypatch.setattr("wgflow.runs.fit.load", lambda *_, **__: run)
+def test_settings_of_toy_sets_are_told_for_a_table(table, tmp_path, monkeypatch, caplog):
     config = wgflow.Config(data=wgflow.Data(str(table)))
-    wgflow.fit(config, tmp_path / "toy")
-    assert "x.npy is learned with the settings of toy sets" in caplog.text
-    caplog.clear()
+    np.save(tmp_path / "flat.npy", np.random.default_rng(0).normal(size=(200, 2)))
+    flat = wgflow.configure(tmp_path / "flat.npy", "plane")
     smaller = wgflow.NearProximal(dynamics=wgflow.Population(size=64, held_out=64))
-    for chosen in (replace(config, scheme=smaller), wgflow.configure(table), wgflow.Config()):
-        wgflow.fit(chosen, tmp_path / "chosen")
+    for chosen in (config, flat):
+        _tell_recipe(chosen, load_data(chosen))
+        assert ".npy is learned with the settings of toy sets" in caplog.text
+        caplog.clear()
+    for chosen in (replace(config, scheme=smaller), wgflow.configure(table)):
+        _tell_recipe(chosen, load_data(chosen))
+    monkeypatch.setattr("wgflow.runs.fit.MANY", 100)  # rows in the plane, as its recipe says
+    _tell_recipe(flat, load_data(flat))
     assert not caplog.text
 
 

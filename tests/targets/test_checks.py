@@ -11,7 +11,7 @@ from wgflow.data.targets import Gaussian
 from wgflow.data.toys import Checkerboard
 from wgflow.targets.base import TargetEnergy
 from wgflow.targets.catalogue import ENTRIES, named
-from wgflow.targets.checks import check_target
+from wgflow.targets.checks import check_target, culprit
 from wgflow.targets.external import wrapped
 from wgflow.targets.symmetry import ParticleSystem
 
@@ -96,6 +96,9 @@ class Wrong(torch.autograd.Function):
 
 HOSTILE = {
     "must be computable: mine.py:f raises RuntimeError: no licence at x": raising,
+    r"must be computable of torch.float64, its data by `.to\(x\)`: mine.py:f": lambda x: (
+        (x @ torch.ones(2, 3)).square().sum(1)
+    ),
     "must return a tensor: mine.py:f returns float": lambda x: 1.0,
     r"must return shape \(192,\): mine.py:f returns \(192, 1\) for 192 points, the first at x": (
         lambda x: x.square().sum(1, keepdim=True)
@@ -108,7 +111,7 @@ HOSTILE = {
     "must be bounded below: mine.py:f is -inf at x": lambda x: torch.where(
         x[:, 0] > 0, -math.inf, x.sum(1)
     ),
-    "must be finite where its start is: mine.py:f is infinite at all 192 draws": lambda x: (
+    "must be finite where its start is, by `mean` and `scale`: mine.py:f is inf": lambda x: (
         math.inf + 0 * x.sum(1)
     ),
     "must be a function of x: mine.py:f changes between calls": lambda x: (
@@ -149,11 +152,30 @@ def test_hostile_energies_are_refused_in_one_sentence(message):
         assert re.search(r" at x = \(-?[\d.e+-]+, -?[\d.e+-]+\)\.$", str(caught.value))
 
 
-def test_the_named_point_is_where_it_happens():
-    with pytest.raises(ValueError, match="is NaN") as caught:
-        check_target(target(nan_in_a_region), generator=seeded(0))
+def raising_in_a_region(x):
+    if (x[:, 0] > 1).any():
+        raise KeyError("off the map")
+    return x.square().sum(1)
+
+
+@pytest.mark.parametrize("energy", [nan_in_a_region, raising_in_a_region])
+def test_the_named_point_is_where_it_happens(energy):
+    with pytest.raises(ValueError, match=r"is NaN|raises KeyError: 'off the map'") as caught:
+        check_target(target(energy), generator=seeded(0))
     first = float(re.findall(r"\((-?[\d.]+),", str(caught.value))[0])
     assert first > 1
+
+
+def test_an_error_of_a_batch_alone_is_told_at_its_first_point():
+    def many(x):
+        if len(x) > 1:
+            raise RuntimeError("one at a time")
+        return x.square().sum(1)
+
+    x = torch.arange(6.0).reshape(3, 2)
+    point, error = culprit(many, x, KeyError("of the batch"))
+    assert torch.equal(point, x[0])
+    assert str(error) == "one at a time"
 
 
 @pytest.mark.parametrize(

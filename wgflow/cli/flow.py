@@ -8,7 +8,7 @@ import typer
 from wgflow.cli.options import Json
 from wgflow.cli.printing import note
 from wgflow.cli.progress import progressing
-from wgflow.cli.sampling import PARTS, Learning, Sampling, split_settings
+from wgflow.cli.sampling import PARTS, Learning, Sampling, numbers_in, split_settings
 from wgflow.cli.train import NoReport, completed
 
 verbs = typer.Typer(rich_markup_mode="markdown")
@@ -24,6 +24,9 @@ code is run
 - `wgflow flow dw4 --method parallel-tempering --particles 10000`
 - `wgflow flow lj13 --set method.rounds=24`: more moves, where bounds of log Z are wide
 - `wgflow flow energies.py:posterior --dim 30 --scale 1`: particles start from N(0, 1)
+- `wgflow flow energies.py:box --dim 4 --mean 0.5 --scale 0.5`: from N(0.5, 0.25), where a start
+should cover hard walls and little else
+- `wgflow flow energies.py:posterior --dim 30 --particles 2000 --set training.steps=100`: quicker
 - `wgflow flow german-credit --data german.data-numeric`
 
 TARGET is an energy V, and its density exp(-V)/Z. Particles flow to it and give samples and log Z,
@@ -42,7 +45,17 @@ def flow(
         typer.Option(help="near-proximal, annealed-smc or parallel-tempering."),
     ] = "near-proximal",
     particles: Annotated[
-        int | None, typer.Option(min=2, help="Points to move and to keep; default of the method.")
+        int | None,
+        typer.Option(
+            min=2, help="Points to move and to keep, by which time grows; default of the method."
+        ),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            metavar="M[,M...]",
+            help="Mean of the start, one number or one a coordinate; default of the target, or 0.",
+        ),
     ] = None,
     scale: Annotated[
         float | None,
@@ -64,7 +77,7 @@ def flow(
     as_json: Json = False,
 ) -> None:
     """Sample a given energy, bound its log Z, and learn its normalised density."""
-    from wgflow.runs.given import fit_energy
+    from wgflow.runs.given import fit_energy, learning_steps
 
     own, settings = split_settings(setting or [])
     options = own | ({} if particles is None else {"particles": particles})
@@ -75,12 +88,13 @@ def flow(
             dim,
             out,
             method=method,
+            mean=None if mean is None else numbers_in(mean),
             scale=scale,
             data=data,
             seed=seed,
             settings=settings,
             sampling=None if shown is None else Sampling(shown),
-            learning=Learning(),
+            learning=Learning(learning_steps(settings)),
             **options,
         )
     completed(run, not no_report, as_json)

@@ -13,6 +13,8 @@ from wgflow.metrics.alarms import alarms, worst
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from wgflow.likelihood.annealing import LogZ
+
 
 POOR = 3
 """The exit code of a command that did its work, on a density that its scores say is poor."""
@@ -35,7 +37,24 @@ def _score(scores: Mapping[str, float], name: str) -> str:
         return ""
     error = f" ± {scores[f'{name}_error']:.2g}" if f"{name}_error" in scores else ""
     floor = f"  (floor {scores[f'{name}_floor']:.4g})" if f"{name}_floor" in scores else ""
-    return f"{scores[name]:.4g}{error}{floor}"
+    return f"{_digits(scores[name], scores.get(f'{name}_error', 0.0))}{error}{floor}"
+
+
+def _digits(value: float, error: float) -> str:
+    """Four digits of a value, or as many as its error leaves."""
+    if not (0 < error < math.inf and math.isfinite(value) and value):
+        return f"{value:.4g}"
+    needed = math.floor(math.log10(abs(value))) - math.floor(math.log10(error)) + 2
+    return f"{value:.{min(max(4, needed), 12)}g}"
+
+
+def normaliser_text(found: "LogZ") -> str:
+    """``log Z`` with its error, and the lower and the upper bound, with digits for that error."""
+    value, error, *bounds = found
+    if not math.isfinite(value):
+        return "not known, as its bounds contradict each other"
+    lower, upper = (_digits(bound, error) for bound in bounds)
+    return f"{_digits(value, error)} ± {error:.2g}, lower bound {lower}, upper bound {upper}"
 
 
 def grid_table(corner: str, rows: Mapping[str, Mapping[str, Any]]) -> "Table":

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 LIVE = {
     "beta": "β",
-    "log_ratio": "log Z/Z₀",
+    "log_z": "log Z",
     "kl": "KL",
     "nll": "NLL",
     "matching": "matching loss",

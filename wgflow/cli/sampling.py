@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wgflow._progress import duration
 from wgflow.cli.printing import note
 from wgflow.cli.progress import Progress, progressing
 
@@ -34,16 +35,25 @@ class Sampling:
 
 
 class Learning:
-    """A listener of learning: a line now and then."""
+    """A listener of learning: a line now and then.
 
-    def __init__(self) -> None:
-        self.last = time.monotonic()
+    Args:
+        steps: of learning, at most: it ends where it gains no more.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.first: int | None = None
+        self.last = self.begun = time.monotonic()
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Say how many steps are done."""
-        if time.monotonic() > self.last + EVERY:
+        """Say how many steps are done, and how long the others take if all are needed."""
+        if self.first is None:
+            self.first, self.begun = step, time.monotonic()
+        if time.monotonic() > self.last + EVERY and step > self.first:
             self.last = time.monotonic()
-            note(f"learning step {step}")
+            left = (self.last - self.begun) / (step - self.first) * (self.steps - step)
+            note(f"learning step {step}/{self.steps}  at most {duration(left)} left")
 
 
 def split_settings(given: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -63,6 +73,19 @@ def split_settings(given: list[str]) -> tuple[dict[str, Any], list[str]]:
     return options, [text for text in given if not text.startswith(PREFIX)]
 
 
+def numbers_in(text: str) -> float | list[float]:
+    """The number in a text, or the numbers between its commas.
+
+    Raises:
+        ValueError: something else is in it.
+    """
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"`--mean` must be numbers, as 0.5 or 0,1,-2: got {text!r}.") from None
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
 def _plain(value: str) -> int | float | str:
     for kind in (int, float):
         with contextlib.suppress(ValueError):
@@ -72,9 +95,11 @@ def _plain(value: str) -> int | float | str:
 
 def resumed(folder: Path) -> "Run":
     """The run of a given energy that was stopped."""
-    from wgflow.runs.given import resume_energy
+    from wgflow.runs.given import learning_steps, resume_energy
 
     with progressing(PARTS, shown=True) as shown:
         return resume_energy(
-            folder, sampling=None if shown is None else Sampling(shown), learning=Learning()
+            folder,
+            sampling=None if shown is None else Sampling(shown),
+            learning=Learning(learning_steps(folder)),
         )

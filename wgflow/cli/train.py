@@ -12,6 +12,7 @@ from wgflow.cli.options import Folder, Json
 from wgflow.cli.printing import (
     alarm_lines,
     end_by,
+    normaliser_text,
     note,
     say,
     say_json,
@@ -176,6 +177,7 @@ def _launched(
 def completed(run: "Run", report: bool, as_json: bool) -> None:
     """Evaluate a trained run, save samples, write its report, and print all that."""
     from wgflow.report.finish import finish
+    from wgflow.runs.sampled import SAMPLES as TARGET_SAMPLES
 
     goes_on = f"the trained run is whole; for scores and report: wgflow resume {run.path}"
     with kept(goes_on), waiting("Scoring"):
@@ -186,6 +188,9 @@ def completed(run: "Run", report: bool, as_json: bool) -> None:
         return end_by(scores)
     say(score_table({run.path.name: scores}))
     say_lines(alarm_lines(scores))
+    if run.target is not None:
+        typer.echo(f"log Z of the energy: {normaliser_text(run.target.normaliser)}")
+        typer.echo(f"Samples of the energy: {run.target.folder / TARGET_SAMPLES}")
     if page:
         typer.echo(f"Report: {page}")
     first_phase = run.config.scheme.path is not None and run.particles is None

@@ -104,7 +104,13 @@ class Kernels(NamedTuple):
     covariance: np.ndarray
 
 
-def stacked(train: PointSource, validation: Tensor | None, *, seed: int = 0) -> list[Gaussians]:
+def stacked(
+    train: PointSource,
+    validation: Tensor | None,
+    *,
+    groups: Tensor | None = None,
+    seed: int = 0,
+) -> list[Gaussians]:
     """The stacked mixture of points (n, d): its families, whose weights sum to one.
 
     Where there are few rows, all choices are by `FOLDS`-fold cross-validation on train.
@@ -112,11 +118,13 @@ def stacked(train: PointSource, validation: Tensor | None, *, seed: int = 0) -> 
     Args:
         train: points, (n, *event), which are flattened.
         validation: others, (m, *event), for the choices of many rows; None for a tenth of train.
+        groups: (n,), of rows that are not independent, such as copies; the rows of a group are
+            seen or unseen together. None for independent rows.
         seed: of the subset of many rows, and of starts.
     """
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:SEEN]
     x = train[order].double().flatten(1).numpy()
-    splits = _splits(x, validation, seed)
+    splits = _splits(x, validation, None if groups is None else groups[order].numpy(), seed)
     if len(splits) == 1:
         x = splits[0].seen
     tried = list(_sized(splits, seed))
@@ -127,17 +135,25 @@ def stacked(train: PointSource, validation: Tensor | None, *, seed: int = 0) -> 
     return [*chosen, *([_around(kernels, last)] if last else [])]
 
 
-def _splits(x: np.ndarray, validation: Tensor | None, seed: int) -> list[Split]:
+def _splits(
+    x: np.ndarray, validation: Tensor | None, groups: np.ndarray | None, seed: int
+) -> list[Split]:
     """One split of many rows, and of few each fold against the others."""
     if len(x) <= FOLDED:
-        from sklearn.model_selection import KFold
-
-        folds = KFold(min(FOLDS, len(x)), shuffle=True, random_state=seed)
-        return [Split(x[a], x[b]) for a, b in folds.split(x)]
+        return list(_folds(x, groups, min(FOLDS, len(x)), seed))
     if validation is not None:
         return [Split(x, validation[:UNSEEN].double().flatten(1).numpy())]
-    count = len(x) // FOLDS // 2
-    return [Split(x[count:], x[:count])]
+    return [next(_folds(x, groups, 2 * FOLDS, seed))]
+
+
+def _folds(x: np.ndarray, groups: np.ndarray | None, count: int, seed: int) -> Iterator[Split]:
+    from sklearn.model_selection import GroupKFold, KFold
+
+    if groups is None:
+        folds = KFold(count, shuffle=True, random_state=seed).split(x)
+    else:
+        folds = GroupKFold(min(count, len(np.unique(groups)))).split(x, groups=groups)
+    return (Split(x[seen], x[unseen]) for seen, unseen in folds)
 
 
 def _sized(splits: list[Split], seed: int) -> Iterator[Sized]:

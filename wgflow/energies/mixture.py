@@ -16,10 +16,6 @@ PAIRS = 2**22
 """Numbers that an evaluation holds at a time."""
 
 
-LARGEST = 2**24
-"""Numbers in the axes of all points from which those that all share are not repeated."""
-
-
 class Family(nn.Module):
     """``Σ_k a_k N(x; m_k, C_k + σ²I)`` of Gaussians, by ``C_k = U_k diag(v_k) U_kᵀ``.
 
@@ -66,13 +62,12 @@ class Family(nn.Module):
 
     def draw(self, index: Tensor, noise: Tensor, variance: Tensor) -> Tensor:
         """Points of the components ``index``, (batch,), from standard noise, (batch, d)."""
-        which = index if len(self.axes) > 1 else torch.zeros_like(index)
-        deviation = (self.variances.double()[which] + variance[:, None]).sqrt()
-        scaled = deviation * noise
-        if len(self.axes) == 1 and scaled.numel() * scaled.shape[1] > LARGEST:
-            moved = scaled @ self.axes[0].double().T  # one matrix, not one for each point
-        else:
-            moved = torch.einsum("bij,bj->bi", self.axes.double()[which], scaled)
+        shared = len(self.axes) == 1
+        which = torch.zeros_like(index) if shared else index
+        scaled = (self.variances.double()[which] + variance[:, None]).sqrt() * noise
+        axes = self.axes.double()
+        # One matrix, not a copy for each point.
+        moved = scaled @ axes[0].T if shared else torch.einsum("bij,bj->bi", axes[index], scaled)
         return self.means.double()[index] + moved
 
     @property

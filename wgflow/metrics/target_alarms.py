@@ -8,6 +8,10 @@ from collections.abc import Iterator, Mapping
 REACH = 3.0
 """Standard deviations of the start beyond which no mass should lie."""
 
+FAR_OUT = 6.0
+"""Standard deviations of the start beyond which the samples are not to be believed: of a billion
+draws none is there."""
+
 RHAT = 1.05
 """Split R-hat above which chains have not forgotten where they started."""
 
@@ -34,8 +38,9 @@ def target_alarms(scores: Mapping[str, float]) -> Iterator[Said]:
         yield (
             "start",
             f"Samples of the given energy reach {reach:.1f} standard deviations of the start: "
-            "what lies farther out may be missing; choose a wider start.",
-            "fair",
+            "what lies farther out may be missing, from log Z and its bounds too; repeat with a "
+            "wider start, by `scale`.",
+            "fair" if reach <= FAR_OUT else "poor",
         )
     if scores.get("target_rhat", 1.0) > RHAT:
         rhat = scores["target_rhat"]

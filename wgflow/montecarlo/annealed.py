@@ -10,7 +10,7 @@ from torch import Tensor
 from wgflow._check import check_fraction, check_positive
 from wgflow._random import Rng
 from wgflow._tensor import Values
-from wgflow.montecarlo.base import Method, Problem, Sampled
+from wgflow.montecarlo.base import Method, Problem, Sampled, Stage
 from wgflow.montecarlo.both_ways import ENOUGH, Schedule, at, both_ways, drawn, log_mean
 from wgflow.montecarlo.bridge import (
     Chains,
@@ -157,14 +157,18 @@ class AnnealedSMC(Method[AnnealedState]):
         beta = state.schedule.betas[-1]
         return 1.0 if beta >= 1 else math.log1p(beta * 1e4) / math.log1p(1e4)
 
-    def metrics(self, state: AnnealedState) -> dict[str, float]:
-        """Where the particles are."""
+    def metrics(self, problem: Problem, state: AnnealedState) -> dict[str, float]:
+        """Those of the particles; ``log Z`` is that of the law that they follow."""
         return {
             "beta": state.schedule.betas[-1],
             "ess": float(effective_fraction(state.log_weight)),
             "acceptance": float(state.acceptance),
-            "log_ratio": state.log_ratio,
+            "log_z": problem.start.log_z + state.log_ratio,
         }
+
+    def stages(self, state: AnnealedState) -> list[Stage]:
+        """The particles."""
+        return [Stage(state.schedule.betas[-1], state.chains.x, state.log_weight)]
 
     def result(self, problem: Problem, state: AnnealedState, *, generator: Rng = None) -> Sampled:
         """Resampled particles, moved, and ``log Z`` by annealing both ways."""
@@ -210,7 +214,8 @@ def _check_inside(weights: Tensor) -> None:
     if not min(inside):
         raise ValueError(
             f"`start` must cover the support of the energy: got {sum(inside)} of {len(weights)} "
-            "particles inside; choose a narrower start, or more particles."
+            "particles inside; choose a narrower start by `scale`, another `mean` of it, or more "
+            "`particles`."
         )
 
 

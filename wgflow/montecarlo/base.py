@@ -24,10 +24,12 @@ class Counted:
     Attributes:
         energy: V.
         evaluations: points so far.
+        kept: numbers that a gradient of V keeps for each point; 0 until that was seen.
     """
 
     energy: Energy
     evaluations: int = field(default=0)
+    kept: int = field(default=0)
 
     def __call__(self, x: Points) -> Values:
         """``V(x)``."""
@@ -47,6 +49,20 @@ class Problem(NamedTuple):
     energy: Counted
     start: Target
     like: Tensor
+
+
+class Stage(NamedTuple):
+    """Particles on their way, to be looked at.
+
+    Attributes:
+        beta: their inverse temperature.
+        x: (count, d).
+        log_weight: (count,), unnormalised.
+    """
+
+    beta: float
+    x: Points
+    log_weight: Tensor
 
 
 class Sampled(NamedTuple):
@@ -92,8 +108,12 @@ class Method(ABC, Generic[S]):
         """The part of the work that is done, 0 to 1; 1 when there is no step left."""
 
     @abstractmethod
-    def metrics(self, state: S) -> dict[str, float]:
+    def metrics(self, problem: Problem, state: S) -> dict[str, float]:
         """What to show after a step: ``beta``, ``ess`` (a fraction), ``acceptance``, ``log_z``."""
+
+    @abstractmethod
+    def stages(self, state: S) -> list[Stage]:
+        """Where the particles are: at one inverse temperature, or at several at once."""
 
     @abstractmethod
     def result(self, problem: Problem, state: S, *, generator: Rng = None) -> Sampled:

@@ -94,7 +94,10 @@ def both_ways(
     start = chains_at(problem, drawn(problem, len(model.x), generator))
     down = annealed(problem, start, schedule, generator=generator)
     if not down.log_ratio.isfinite().any():
-        raise ValueError("`start` must cover the support of the energy: got no chain inside.")
+        raise ValueError(
+            "`start` must cover the support of the energy: got no chain inside; choose a narrower "
+            "start by `scale`, or another `mean` of it."
+        )
     runs = in_islands(torch.arange(len(model.x), device=model.x.device)).flatten()
     up = annealed(problem, at(model, runs), reverse(schedule), generator=generator)
     return between(down, up, problem.start.log_z)
@@ -104,6 +107,13 @@ def in_islands(values: Tensor) -> Tensor:
     """Values (n,) in runs of equal length, one for each island, (m, islands); the rest is left."""
     islands = _number(len(values))
     return values[: len(values) // islands * islands].view(islands, -1).T
+
+
+def island_sizes(count: int) -> list[int]:
+    """Points of each island, as `in_islands` takes them; the last one has the rest."""
+    islands = _number(count)
+    each = count // islands
+    return [each] * (islands - 1) + [count - each * (islands - 1)]
 
 
 def _number(count: int) -> int:

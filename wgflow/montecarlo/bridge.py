@@ -11,13 +11,10 @@ from torch import Tensor
 
 from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points, Values, sum_event
-from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.montecarlo.base import Problem
+from wgflow.montecarlo.evaluation import counted, evaluated
 from wgflow.samplers.base import log_uniform_like, metropolis
 from wgflow.samplers.particles import HALVINGS, effective_fraction
-
-NUMBERS = 2**22
-"""Of points that an energy is given at a time."""
 
 SPREAD = 1.0
 """Half of the range of log step sizes, drawn anew for every move of every chain.
@@ -86,27 +83,7 @@ class Moves(NamedTuple):
 
 def chains_at(problem: Problem, x: Points) -> Chains:
     """Chains at x: two energies and their gradients."""
-    return Chains(x, *evaluated(problem.start, x), *evaluated(problem.energy, x))
-
-
-def evaluated(energy: Energy, x: Points) -> tuple[Values, Points]:
-    """``E(x)`` and ``∇E(x)``, in chunks; the gradient is 0 where E is infinite.
-
-    Raises:
-        ValueError: E is not a number somewhere, minus infinity, or finite without a gradient.
-    """
-    parts = [energy_and_grad(energy, part) for part in x.split(max(1, NUMBERS // x.shape[1]))]
-    value, grad = (torch.cat(part) for part in zip(*parts, strict=True))
-    _check("a number above -inf", ~value.isnan() & (value > -math.inf), value, x)
-    outside = value == math.inf
-    _check("differentiable", outside | grad.isfinite().all(1), value, x)
-    return value, torch.where(outside[:, None], 0.0, grad)
-
-
-def point(x: Tensor) -> str:
-    """The first coordinates of a point, to be read."""
-    shown = ", ".join(f"{v:.4g}" for v in x[:4].tolist())
-    return f"({shown}{', ...' if len(x) > 4 else ''})"
+    return Chains(x, *evaluated(problem.start, x), *counted(problem.energy, x))
 
 
 def moved(
@@ -213,12 +190,3 @@ def _precision(x: Points, w: Tensor) -> Tensor:
 def first_step(d: int) -> float:
     """η of unit variance: ``1.65 d^{-1/6}`` (Roberts and Rosenthal 1998)."""
     return 1.65 * d ** (-1 / 6)
-
-
-def _check(rule: str, kept: Tensor, value: Tensor, x: Tensor) -> None:
-    if not kept.all():
-        at = int((~kept).nonzero()[0])
-        raise ValueError(
-            f"`energy` must be {rule} at every point: got {float(value[at]):.4g} at "
-            f"x = {point(x[at])}" + (" without a finite gradient." if rule[0] == "d" else ".")
-        )

@@ -19,10 +19,10 @@ from wgflow._check import check_nonnegative, check_positive
 from wgflow._random import Rng
 from wgflow.data.mixtures import Gaussians, stacked
 from wgflow.montecarlo.annealed import AnnealedSMC, AnnealedState
-from wgflow.montecarlo.base import Method, Problem, Sampled
+from wgflow.montecarlo.base import Method, Problem, Sampled, Stage
 from wgflow.montecarlo.bridge import log_weights, next_beta
 from wgflow.montecarlo.density import LearnedDensity
-from wgflow.montecarlo.independence import independent, log_z_of, proposals
+from wgflow.montecarlo.independence import independent, log_z_of
 from wgflow.samplers.particles import effective_fraction, systematic_indices
 
 CLOSE = 0.8
@@ -36,6 +36,9 @@ SHORTER = 0.5
 
 NEAR = 0.3
 """Effective fraction of weights ``π/ρ_k`` from which on draws of it are independence moves."""
+
+FAMILIES = 50
+"""Groups of neighbours, that a density is fitted to or judged by as a whole."""
 
 LEARNED_AROUND = 0.4
 """Share of the particles that are annealed for ``log Z`` there, each way."""
@@ -51,6 +54,7 @@ class FlowState(NamedTuple):
         length: values of β on the way before; 0 for the first.
         refused: whether the density of these particles is too far from π to go on with.
         arrived: particles of the first pass, of π, (count, d); None before.
+        near: effective fraction of weights ``π/ρ_k`` of draws of ``ρ_k``.
     """
 
     annealed: AnnealedState
@@ -59,6 +63,7 @@ class FlowState(NamedTuple):
     length: int
     refused: bool = False
     arrived: Tensor | None = None
+    near: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,22 +102,23 @@ class NearProximalFlow(Method[FlowState]):
 
     def step(self, problem: Problem, state: FlowState, *, generator: Rng = None) -> FlowState:
         """The next β, or the next density, if particles have arrived."""
-        annealed, density, number, *_, arrived = state
+        annealed, density, number, *_, arrived, _ = state
         way = self._way(number)
         if way.progress(annealed) < 1:
             source = started(problem, density)
             return state._replace(annealed=way.step(source, annealed, generator=generator))
         index = systematic_indices(annealed.log_weight, self.particles, generator=generator)
         x = annealed.chains.x[index]
-        # Copies of a particle stay in its half: the second judges what the first was fitted to.
-        first = index < self.particles // 2
-        learned = stacked(x[first], x[~first], seed=number)
+        # Copies and relatives stand side by side, and would judge a fit to each other.
+        families = index * FAMILIES // self.particles
+        learned = stacked(x, None, groups=families, seed=number)
         fresh = self._way(number + 1).init(started(problem, learned), generator=generator)
         if next_beta(fresh.chains, fresh.log_weight, 0.0, self.relative_ess, CLOSE) < FAR:
             return state._replace(refused=True)
         arrived = x if arrived is None else arrived
         length = len(annealed.schedule.betas)
-        return FlowState(fresh, learned, number + 1, length, arrived=arrived)
+        near = float(effective_fraction(log_weights(fresh.chains, 0.0, 1.0)))
+        return FlowState(fresh, learned, number + 1, length, arrived=arrived, near=near)
 
     def progress(self, state: FlowState) -> float:
         """The part of the steps that is done, 1 when the next one would bring nothing."""
@@ -122,9 +128,15 @@ class NearProximalFlow(Method[FlowState]):
             return 1.0
         return (state.number + 0.99 * done) / (self.steps + 1)
 
-    def metrics(self, state: FlowState) -> dict[str, float]:
-        """Those of the particles, and the number of the step."""
-        return self._way(state.number).metrics(state.annealed) | {"step": state.number}
+    def metrics(self, problem: Problem, state: FlowState) -> dict[str, float]:
+        """Those of the particles, and the number of the ``density`` that they come from."""
+        source = started(problem, state.density)
+        found = self._way(state.number).metrics(source, state.annealed)
+        return found | {"density": state.number}
+
+    def stages(self, state: FlowState) -> list[Stage]:
+        """The particles."""
+        return self._way(state.number).stages(state.annealed)
 
     def result(self, problem: Problem, state: FlowState, *, generator: Rng = None) -> Sampled:
         """Particles, moved by draws of the last density where it is near π, and ``log Z``.
@@ -132,13 +144,11 @@ class NearProximalFlow(Method[FlowState]):
         Where it is not, those of the last way, and ``log Z`` between its density and π.
         """
         source, way = started(problem, state.density), self._way(state.number)
-        if state.arrived is not None:
-            first = proposals(source, self.particles, generator)
-            if float(effective_fraction(log_weights(first, 0.0, 1.0))) >= NEAR:
-                last = state.annealed.schedule.moves[-1]
-                moved = independent(source, state.arrived, first, last, generator=generator)
-                ess = float(effective_fraction(moved.log_weight.flatten())) * self.particles
-                return Sampled(moved.chains.x, log_z_of(moved, source.start.log_z), ess)
+        if state.arrived is not None and state.near >= NEAR:
+            local = state.annealed.schedule.moves[-1]
+            moved = independent(source, state.arrived, local, generator=generator)
+            ess = float(effective_fraction(moved.log_weight.flatten())) * self.particles
+            return Sampled(moved.chains.x, log_z_of(moved, source.start.log_z), ess)
         return way.result(source, state.annealed, generator=generator)
 
     def _way(self, number: int) -> AnnealedSMC:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wgflow._check import check_choice, check_positive
 from wgflow._random import Rng
-from wgflow.montecarlo.base import Method, Problem, Sampled
+from wgflow.montecarlo.base import Method, Problem, Sampled, Stage
 from wgflow.montecarlo.diagnostics import effective_size
 from wgflow.montecarlo.ladder import (
     PRECONDITIONERS,
@@ -128,7 +128,7 @@ class ParallelTempering(Method[TemperingState]):
         """Sweeps done of all."""
         return state.sweep / self.sweeps
 
-    def metrics(self, state: TemperingState) -> dict[str, float]:
+    def metrics(self, problem: Problem, state: TemperingState) -> dict[str, float]:
         """Of the target's replica; ``swaps`` accepted, and the communication ``barrier``."""
         sweeps = max(1, state.tally.sweeps)
         rejection = state.tally.rejection / sweeps
@@ -141,6 +141,12 @@ class ParallelTempering(Method[TemperingState]):
             "swaps": 1 - float(rejection.mean()),
             "barrier": float(rejection.sum()),
         }
+
+    def stages(self, state: TemperingState) -> list[Stage]:
+        """All replicas."""
+        x = state.walkers.x
+        even = x.new_zeros(x.shape[1])
+        return [Stage(*each, even) for each in zip(state.ladder.betas.tolist(), x, strict=True)]
 
     def result(self, problem: Problem, state: TemperingState, *, generator: Rng = None) -> Sampled:
         """The kept points of the target, the last ``particles`` of them."""

@@ -14,7 +14,8 @@ from torch import Tensor
 from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points
 from wgflow.montecarlo.base import Problem
-from wgflow.montecarlo.bridge import evaluated, tamed
+from wgflow.montecarlo.bridge import tamed
+from wgflow.montecarlo.evaluation import counted, evaluated
 from wgflow.samplers.base import log_uniform_like
 
 
@@ -72,7 +73,7 @@ def placed(problem: Problem, x: Tensor) -> Walkers:
     """
     flat = x.detach().reshape(-1, x.shape[-1])
     base, base_grad = evaluated(problem.start, flat)
-    value, value_grad = evaluated(problem.energy, flat)
+    value, value_grad = counted(problem.energy, flat)
     grads = [grad.reshape(x.shape) for grad in (base_grad, value_grad)]
     return Walkers(x, base.reshape(x.shape[:2]), value.reshape(x.shape[:2]), *grads)
 

@@ -14,6 +14,7 @@ from wgflow.plots.densities import (
     landscape,
     scatter,
 )
+from wgflow.plots.journey import along, stages
 from wgflow.plots.motion import filmstrip, moments
 from wgflow.plots.samples import floors, occupancy, pictures
 from wgflow.plots.style import DENSITY, png
@@ -29,6 +30,7 @@ __all__ = [
     "TRUTH",
     "Box",
     "Chart",
+    "along",
     "aspect",
     "box_of",
     "columns",
@@ -46,5 +48,6 @@ __all__ = [
     "pictures",
     "png",
     "scatter",
+    "stages",
     "tabulated",
 ]

@@ -16,8 +16,10 @@ from wgflow.data.dataset import Dataset
 from wgflow.data.foreign import load_array
 from wgflow.data.targets import GaussianMixture, Target
 from wgflow.metrics.samples import mode_occupancy, occupancy_error
+from wgflow.montecarlo.journey import Journey
 from wgflow.plots import Chart
 from wgflow.runs.run import Run
+from wgflow.runs.sampled import SampledTarget
 from wgflow.storage import folder
 from wgflow.training.recorder import read_frames
 
@@ -36,6 +38,20 @@ class Film(NamedTuple):
     steps: np.ndarray
     x: np.ndarray
     clock: str = "training steps"
+
+
+class Way(NamedTuple):
+    """Particles on their way to a given energy, and where they came to.
+
+    Attributes:
+        journey: frames and metrics.
+        samples: at the end, (count, d), of the same coordinates.
+        log_z: of the energy.
+    """
+
+    journey: Journey
+    samples: np.ndarray
+    log_z: float
 
 
 class Occupancy(NamedTuple):
@@ -66,6 +82,7 @@ class Material:
         reference: held-out points (n, *event).
         samples: points drawn from the model.
         film: the particles over time.
+        way: of the particles to a given energy.
         view: energy and densities on a grid.
         occupancy: of the modes.
         scores: flat, with ``_error`` and ``_floor`` beside them.
@@ -81,6 +98,7 @@ class Material:
     reference: np.ndarray
     samples: np.ndarray | None = None
     film: Film | None = None
+    way: Way | None = None
     view: View | None = None
     occupancy: Occupancy | None = None
     scores: Mapping[str, float] | None = None
@@ -111,6 +129,7 @@ def gather(run: Run) -> Material:
         reference=data.test.numpy(),
         samples=x,
         film=_film(run),
+        way=_way(run.target),
         view=_view(run) if math.prod(data.event_shape) <= 2 else None,
         occupancy=None if x is None else _occupancy(data.target, x),
         scores=_or_none(folder.read_scores, path) or None,
@@ -137,6 +156,20 @@ def _or_none(read: Callable[[Path], Read], file: Path) -> Read | None:
         if file.exists():
             log.warning("%s", error)
         return None
+
+
+def _way(target: SampledTarget | None) -> Way | None:
+    """The way to a given energy; None where there is none, or its file is damaged."""
+    if target is None:
+        return None
+    try:
+        journey = target.journey
+    except ValueError as error:
+        log.warning("%s", error)
+        return None
+    if journey is None or not journey.frames:
+        return None
+    return Way(journey, target.free.double().numpy(), target.normaliser.value)
 
 
 def vectors(x: np.ndarray) -> np.ndarray:

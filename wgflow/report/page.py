@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from wgflow import plots
 from wgflow.metrics.columns import dependent_pairs, kolmogorov, kolmogorov_floor
 from wgflow.report.film import motion
+from wgflow.report.journey import journey
 from wgflow.report.material import Material, gather, vectors
 from wgflow.report.scores import SCORES, tabulate, written
 from wgflow.report.template import attempt, fill, rounded
@@ -70,6 +71,7 @@ def render(material: Material) -> str:
         events=dict.fromkeys(k for event in material.events for k in event if k != "metrics"),
         **_densities(material),
         **motion(material),
+        **journey(material.way, material.names),
     )
 
 
@@ -88,6 +90,7 @@ def figures(material: Material) -> dict[str, Shown]:
 def _sections(material: Material) -> dict[str, str]:
     """Titles of the sections that have something to show, by their keys."""
     sections = {
+        "journey": ("From the start to the energy", material.way),
         "density": ("Learned density", material.view),
         "samples": ("Samples", material.samples is not None),
         "scores": ("Scores", material.scores),

@@ -1,7 +1,6 @@
 """From a given energy to a run: samples, ``log Z``, and a density learned along the way."""
 
 import contextlib
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -12,23 +11,22 @@ import torch
 from wgflow._check import check_choice, check_positive
 from wgflow._random import stream
 from wgflow.config.recipes import configure
-from wgflow.data.arrays import write_points
+from wgflow.data.targets import Gaussian
 from wgflow.energies.base import Energy
-from wgflow.errors import Interrupted
 from wgflow.montecarlo.annealed import AnnealedSMC
-from wgflow.montecarlo.base import Counted, Method, Problem, Sampled
+from wgflow.montecarlo.base import Method
 from wgflow.montecarlo.near_proximal import NearProximalFlow
 from wgflow.montecarlo.parallel_tempering import ParallelTempering
 from wgflow.runs import sampled
 from wgflow.runs.fit import fit, resume as resume_fit
-from wgflow.runs.judged import judged, proposal_scores
+from wgflow.runs.judged import proposal_scores
 from wgflow.runs.run import Run
+from wgflow.runs.stepping import STREAM, Listener, all_steps
 from wgflow.storage import checkpoint, folder
 from wgflow.storage.lock import locked
 from wgflow.targets.base import TargetEnergy
 from wgflow.targets.checks import check_target
 from wgflow.targets.external import target_of, wrapped
-from wgflow.training.signals import stopping
 
 METHODS: dict[str, type[Method[Any]]] = {
     "near-proximal": NearProximalFlow,
@@ -37,17 +35,8 @@ METHODS: dict[str, type[Method[Any]]] = {
 }
 """Name of a method -> its class."""
 
-EVERY = 20.0
-"""Seconds between two checkpoints."""
-
 RECIPE = "tables"
 """Of learning the density, at any dimension: it starts from a stacked mixture."""
-
-STREAM = 77
-"""Number of the random stream of methods."""
-
-Listener = Callable[[float, dict[str, float]], None]
-"""Called after every step with the part that is done and the metrics."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +67,7 @@ def fit_energy(
     out: Path | str | None = None,
     *,
     method: str = "near-proximal",
+    mean: float | Sequence[float] | None = None,
     scale: float | None = None,
     data: Path | str | None = None,
     seed: int = 0,
@@ -94,8 +84,10 @@ def fit_energy(
         dim: of x; needed for a function.
         out: a new folder; None for ``runs/NAME-SEED``.
         method: ``near-proximal``, ``annealed-smc`` or ``parallel-tempering``.
-        scale: standard deviation of the Gaussian of mean 0 where the particles start; None for
-            the target's own, or 3 for a function. It should cover the mass of p.
+        mean: of the Gaussian where the particles start, a number or one for each coordinate; None
+            for the target's own, or 0 for a function.
+        scale: its standard deviation; None for the target's own, or 3 for a function. The start
+            should cover the mass of p.
         data: a file that a named energy needs.
         seed: of every random number.
         settings: of the density's learning, each ``key=value``, as of `configure`.
@@ -110,7 +102,7 @@ def fit_energy(
         ValueError: a setting is out of its range, the folder is not new, or V is no energy.
         Interrupted: a signal came; `resume_energy` goes on.
     """
-    target = _target(energy, dim, scale, data)
+    target = _begun(_target(energy, dim, data), mean, scale)
     made = _made(method, options)
     path = folder.free(Path("runs") / f"{_stem(target.name)}-{seed}") if out is None else Path(out)
     _check_new(path)
@@ -125,7 +117,7 @@ def fit_energy(
         asked = asdict(request) | {"system": sampled.system_record(target.system)}
         asked |= {"start": sampled.start_record(target.start), "own": not isinstance(energy, str)}
         sampled.write(where, asked)
-        _sampled(where, target, request, sampling)
+        all_steps(where, target, made, request.seed, sampling)
     return _learned(path, target, request, learning)
 
 
@@ -159,13 +151,24 @@ def resume_energy(
                 f"`energy` must be given to go on with {path}, which began with a function or a "
                 "`TargetEnergy`: got none; call `wgflow.resume_energy(path, energy)`."
             )
-        target = _target(energy or request.name, request.dim, None, request.data)
+        target = _target(energy or request.name, request.dim, request.data)
         target = _started(target, asked["start"])
-        _made(request.method, request.options)
+        made = _made(request.method, request.options)
     with locked(path):
         if sampled.read(path) is None:
-            _sampled(where, target, request, sampling)
+            all_steps(where, target, made, request.seed, sampling)
     return _learned(path, target, request, learning)
+
+
+def learning_steps(settings: Sequence[str] | Path) -> int:
+    """How many steps the learning takes at most, by its settings or by a run that was begun.
+
+    Raises:
+        ValueError: a setting is none, or the record of the run is damaged.
+    """
+    begun = isinstance(settings, Path)
+    given = sampled.asked_for(settings / folder.TARGET)["settings"] if begun else settings
+    return configure(None, RECIPE, *given).training.steps
 
 
 def _started(target: TargetEnergy, start: dict[str, Any]) -> TargetEnergy:
@@ -182,72 +185,6 @@ def _made(method: str, options: dict[str, Any]) -> Method[Any]:
     for name in options:
         check_choice(f"options of {method}", name, known)
     return kind(**options)
-
-
-def _sampled(
-    where: Path, target: TargetEnergy, request: Request, listener: Listener | None
-) -> None:
-    """All steps of the method, from the last checkpoint if there is one, and what it found."""
-    method = METHODS[request.method](**request.options)
-    like = torch.empty(0, target.free, dtype=torch.float64)
-    problem = Problem(Counted(target.reduced), target.start, like)
-    generator = stream(request.seed, STREAM)
-    state = _restored(where, method, problem, generator)
-    with stopping() as asked:
-        saved = time.monotonic()
-        while (done := method.progress(state)) < 1:
-            state = method.step(problem, state, generator=generator)
-            if listener is not None:
-                listener(method.progress(state), method.metrics(state))
-            if asked.is_set() or time.monotonic() > saved + EVERY:
-                _save(where, state, problem, generator)
-                saved = time.monotonic()
-            if asked.is_set():
-                raise Interrupted(
-                    f"Stopped with {done:.0%} of the sampling done; "
-                    f"continue with: wgflow resume {where.parent}"
-                )
-    found = method.result(problem, state, generator=generator)
-    _write(where, target, problem, found, generator)
-
-
-def _restored(
-    where: Path, method: Method[Any], problem: Problem, generator: torch.Generator
-) -> Any:
-    file = where / sampled.STATE
-    if not file.is_file():
-        return method.init(problem, generator=generator)
-    with checkpoint.refusing(file):
-        kept = checkpoint.load(file, method.state_types)
-        generator.set_state(kept["generator"])
-        problem.energy.evaluations = kept["evaluations"]
-        return kept["state"]
-
-
-def _save(where: Path, state: Any, problem: Problem, generator: torch.Generator) -> None:
-    evaluations = problem.energy.evaluations
-    tree = {"state": state, "generator": generator.get_state(), "evaluations": evaluations}
-    checkpoint.save(where / sampled.STATE, tree)
-
-
-def _write(
-    where: Path,
-    target: TargetEnergy,
-    problem: Problem,
-    found: Sampled,
-    generator: torch.Generator,
-) -> None:
-    evaluations = problem.energy.evaluations
-    # Neighbours in order may be copies of one particle; learning splits points by order.
-    order = torch.randperm(len(found.x), generator=generator)
-    x = target.lift(found.x[order])
-    if target.system is not None:
-        x = target.system.exchanged(x, generator=generator)
-    write_points(where / sampled.SAMPLES, x)
-    write_points(where / sampled.FREE, target.project(x))
-    scores = judged(target, x, found, generator=generator)
-    sampled.write(where, sampled.asked_for(where), sampled.record_of(found, evaluations, scores))
-    (where / sampled.STATE).unlink(missing_ok=True)
 
 
 def _learned(
@@ -273,17 +210,29 @@ def _learned(
 
 
 def _target(
-    energy: Energy | TargetEnergy | str,
-    dim: int | None,
-    scale: float | None,
-    data: Path | str | None = None,
+    energy: Energy | TargetEnergy | str, dim: int | None, data: Path | str | None = None
 ) -> TargetEnergy:
     file = None if data is None else Path(data)
-    target = target_of(energy, dim, file) if isinstance(energy, str) else wrapped(energy, dim)
+    return target_of(energy, dim, file) if isinstance(energy, str) else wrapped(energy, dim)
+
+
+def _begun(
+    target: TargetEnergy, mean: float | Sequence[float] | None, scale: float | None
+) -> TargetEnergy:
+    """A target from a start of that mean and deviation, where they are given."""
     if scale is not None:
         check_positive(scale=scale)
-        target = target.starting(0.0, scale)
-    return target
+        target = target.starting(target.start.mean if mean is not None else 0.0, scale)
+    if mean is None:
+        return target
+    center = torch.as_tensor(mean, dtype=torch.float64)
+    if center.ndim > 1 or center.numel() not in (1, target.free) or not center.isfinite().all():
+        raise ValueError(
+            f"`mean` must be a finite number, or one for each of {target.free} coordinates: "
+            f"got {mean}."
+        )
+    factor = target.start.factor
+    return replace(target, start=Gaussian(center.expand(target.free), factor @ factor.T))
 
 
 def _check_new(path: Path) -> None:

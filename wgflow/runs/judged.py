@@ -9,9 +9,9 @@ from torch import Tensor
 from wgflow._random import Rng
 from wgflow.metrics.sampled import distances, mode_shares
 from wgflow.metrics.samples import occupancy_error
-from wgflow.montecarlo.base import Sampled
-from wgflow.montecarlo.bridge import evaluated
+from wgflow.montecarlo.base import Counted, Sampled
 from wgflow.montecarlo.diagnostics import split_rhat
+from wgflow.montecarlo.evaluation import counted
 from wgflow.runs.run import Run
 from wgflow.samplers.particles import effective_fraction
 from wgflow.targets.base import TargetEnergy
@@ -66,11 +66,12 @@ def proposal_scores(run: Run, target: TargetEnergy, *, seed: int = 0) -> dict[st
     generator = torch.Generator().manual_seed(seed)
     u = run.sample(PROPOSALS, generator=generator)
     log_q = run.log_prob(u).double()
-    v, _ = evaluated(target.reduced, u.double())
+    energy = Counted(target.reduced)
+    v, _ = counted(energy, u.double())
     found = run.target
     assert found is not None
     unseen = run.dataset.test[:PROPOSALS].to(u)
-    forward = -evaluated(target.reduced, unseen.double())[0] - run.log_prob(unseen).double()
+    forward = -counted(energy, unseen.double())[0] - run.log_prob(unseen).double()
     log_z = found.normaliser.value
     reverse = log_q + v
     scores = {

@@ -12,6 +12,7 @@ from torch import Tensor
 from wgflow.data.targets import Gaussian
 from wgflow.likelihood.annealing import LogZ
 from wgflow.montecarlo.base import Sampled
+from wgflow.montecarlo.journey import Frame, Journey, checked
 from wgflow.storage import checkpoint, folder
 from wgflow.targets.symmetry import ParticleSystem
 
@@ -20,6 +21,9 @@ RECORD = "target.json"
 
 STATE = "state.safetensors"
 """The method on its way; absent when it has arrived."""
+
+JOURNEY = "journey.safetensors"
+"""Frames of the particles and metrics on the way."""
 
 SAMPLES, FREE = "samples.npy", "free.npy"
 """Equally weighted points: of x, and of the free coordinates u that the density is learned of."""
@@ -57,6 +61,24 @@ class SampledTarget:
     def samples(self) -> Tensor:
         """Equally weighted points x, (particles, dim)."""
         return torch.from_numpy(np.load(self.folder / SAMPLES, allow_pickle=False))
+
+    @property
+    def free(self) -> Tensor:
+        """The same points by free coordinates u, (particles, free)."""
+        return torch.from_numpy(np.load(self.folder / FREE, allow_pickle=False))
+
+    @property
+    def journey(self) -> Journey | None:
+        """Frames of u and metrics on the way; None of a run of an earlier version.
+
+        Raises:
+            ValueError: its file is damaged.
+        """
+        file = self.folder / JOURNEY
+        if not file.is_file():
+            return None
+        with checkpoint.refusing(file):
+            return checked(checkpoint.load(file, (Journey, Frame)), self.free.shape[1])
 
     def lift(self, u: Tensor) -> Tensor:
         """Points x of free coordinates u, as draws of the learned density are."""

@@ -1,6 +1,7 @@
 """Checks of a given energy before any work: each error is one sentence that names a point."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 import torch
@@ -78,7 +79,9 @@ def _values(target: TargetEnergy, x: Points) -> Values:
     try:
         values = target.energy(given)
     except Exception as error:
-        _refuse(target, "be computable", f"raises {_said(error)}", x[0])
+        hint = f" of {x.dtype}, its data by `.to(x)`" if "dtype" in str(error) else ""
+        at, error = culprit(target.energy, x, error)
+        _refuse(target, f"be computable{hint}", f"raises {_said(error)}", at)
     if not isinstance(values, Tensor):
         _refuse(target, "return a tensor", f"returns {type(values).__name__}", x[0])
     if values.shape != (len(x),):
@@ -91,6 +94,26 @@ def _values(target: TargetEnergy, x: Points) -> Values:
     return values.detach()
 
 
+def culprit(
+    function: Callable[[Points], object], x: Points, error: Exception
+) -> tuple[Tensor, Exception]:
+    """A point at which a function raises an error even alone, (d,), and that error.
+
+    Args:
+        function: of points.
+        x: (batch, d), at which it raised an error.
+        error: that one; it and the first point are the answer where only the batch raises it.
+    """
+    if len(x) == 1:
+        return x[0], error
+    for half in x.tensor_split(2):
+        try:
+            function(half)
+        except Exception as own:
+            return culprit(function, half, own)
+    return x[0], error
+
+
 def _check_numbers(probe: _Probe) -> None:
     target, _, x, values = probe
     if (nan := values.isnan()).any():
@@ -100,7 +123,8 @@ def _check_numbers(probe: _Probe) -> None:
         _refuse(target, "be bounded below", "is -inf", x[bottomless][0])
     if not values.isfinite().any():
         said = f"is infinite at all {len(x)} draws, as"
-        _refuse(target, "be finite where its start is", said, x[0])
+        rule = "be finite where its start is, by `mean` and `scale`"
+        _refuse(target, rule, said, x[0])
 
 
 def _check_alone(probe: _Probe) -> None:
