@@ -75,6 +75,12 @@ def test_a_mixture_that_is_likelier_by_chance_rings_nothing(error, names):
     assert alarms(GOOD | said | {"kl": 0.01}) == []  # the divergence itself is known
 
 
+def test_isolated_rows_are_counted():
+    (alarm,) = alarms(GOOD | {"isolated": 3.0, "isolated_times": 12.4})
+    assert alarm.sentence.startswith("In one column 3 rows lie 12 × as far")
+    assert alarms(GOOD | {"isolated": 3.0}) == []  # of a file that lacks the rest
+
+
 def test_the_gravest_grade():
     assert worst(GOOD) == worst({}) == ""
     assert worst(GOOD | {"temperature": 0.8}) == "fair"

@@ -16,9 +16,9 @@ def data_alarms(scores: Mapping[str, float]) -> Iterator[Said]:
             "narrow peak.",
             "fair",
         )
-    if "isolated" in scores:
-        count, times = round(scores["isolated"]), scores["isolated_times"]
-        lie = "1 row lies" if count == 1 else f"{count} rows lie"
+    if {"isolated", "isolated_times"} <= set(scores):
+        count, times = scores["isolated"], scores["isolated_times"]
+        lie = "1 row lies" if count == 1 else f"{count:.0f} rows lie"
         yield (
             "isolated",
             f"In one column {lie} {times:.2g} × as far from the median as any other, where no "
