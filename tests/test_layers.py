@@ -28,8 +28,8 @@ ROOMS = {
     "near_proximal replicas ladder tally diagnostics parallel_tempering",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition restriction conditional",
-    "metrics": "target_alarms alarms pairwise samples chance sampled regions columns neighbours "
-    "features fidelity classifier",
+    "metrics": "target_alarms data_alarms alarms pairwise samples chance isolated sampled regions "
+    "columns neighbours features fidelity classifier",
     "plots": "style charts axes densities samples tables training motion journey",
     "schemes": "base dynamics population fresh short_run maximum_likelihood gradient_norm "
     "proximal matching dual detailed_balance joint across_levels",

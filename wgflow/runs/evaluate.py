@@ -21,6 +21,7 @@ from wgflow.energies.base import Energy
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.calibration import best_temperature, grid_temperature
 from wgflow.likelihood.quadrature import Grid, box, fisher, kl_both, kl_gap, tabulate
+from wgflow.metrics.alarms import STANDARDISED
 from wgflow.metrics.chance import QUICK, chance
 from wgflow.metrics.classifier import Classifier
 from wgflow.metrics.features import Features, efficientnet, inception
@@ -186,9 +187,10 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
     """Distances of samples x to test points, each with ``_floor``: what exact samples score.
 
     Where the distribution is known its exact sampler gives the second reference, otherwise the
-    test points are halved. ``sliced_w2_chance`` is what chance explains, see
-    `wgflow.metrics.chance.chance`. For a mixture of Gaussians, ``mode_error`` as well. A distance
-    that so few or such points do not have is left out.
+    test points are halved. ``sliced_w2_standardised`` is in the units of learning, where heavy
+    tails are mapped; its ``_chance`` is what chance explains, see `wgflow.metrics.chance.chance`.
+    For a mixture of Gaussians, ``mode_error`` as well. A distance that so few or such points do
+    not have is left out.
 
     Raises:
         ValueError: samples or test points are not finite, or of different shapes.
@@ -211,15 +213,24 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
         with contextlib.suppress(ValueError):  # of points too few, or all the same
             scored = with_floor(metric, x[:count], reference[:count], second)
             scores |= {name: scored.score, f"{name}_floor": scored.floor}
-    with contextlib.suppress(ValueError):
-        exact = torch.cat([reference[:count], second[:count]])
-        scores["sliced_w2_chance"] = chance(QUICK, exact, seed=seed)
+    u, first, other = (dataset.standardise(side[:count]) for side in (x, reference, second))
+    scores |= _standardised(u, first, other, seed)
     if isinstance(dataset.target, GaussianMixture):
         scores |= {
             "mode_error": mode_error(x, dataset.target),
             "mode_error_floor": mode_error(second, dataset.target),
         }
     return scores
+
+
+def _standardised(u: Tensor, first: Tensor, other: Tensor, seed: int) -> dict[str, float]:
+    """`STANDARDISED` of samples u, its floor, and what chance explains, where there are any."""
+    with contextlib.suppress(ValueError):
+        found = with_floor(QUICK, u, first, other)
+        by_chance = chance(QUICK, torch.cat([first, other]), seed=seed)
+        each = {"": found.score, "_floor": found.floor, "_chance": by_chance}
+        return {STANDARDISED + suffix: value for suffix, value in each.items()}
+    return {}
 
 
 def image_judge(dataset: Dataset, name: str, seed: int) -> Callable[[Tensor], dict[str, float]]:
