@@ -38,8 +38,8 @@ ROOMS = {
     "distributed": "ranks islands launch",
     "training": "signals muon schedule loop health recorder checks binding loading budget learner "
     "warm_start validation progress runner",
-    "runs": "sampled summaries zoo run load hub fit uses trust evaluate classes compose sampling "
-    "rows filling outliers judged stepping given",
+    "runs": "sampled summaries zoo run load hub fit uses trust image_scores evaluate classes "
+    "compose sampling rows filling outliers judged stepping given",
     "estimators": "base density outliers",
     "report": "template material scores verdict film journey page card comparison finish",
     "cli": "printing stops options progress sampling tables train flow sample inverse interpolate "

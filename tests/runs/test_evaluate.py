@@ -23,18 +23,15 @@ from wgflow.metrics.chance import QUICK
 from wgflow.metrics.samples import Wasserstein, halves
 from wgflow.runs import evaluate as evaluation
 from wgflow.runs.evaluate import (
-    classifier_of,
     density_scores,
     evaluate,
-    image_features,
-    image_scores,
     mode_error,
     plane,
     sample_scores,
-    sharp,
     temperature,
 )
 from wgflow.runs.fit import fit
+from wgflow.runs.image_scores import classifier_of, image_features, image_scores, sharp
 from wgflow.runs.run import Run
 from wgflow.samplers import HMC
 from wgflow.schemes import EnergyMatching, NearProximal, Population
