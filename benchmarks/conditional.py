@@ -23,7 +23,7 @@ from wgflow.metrics.features import extract
 from wgflow.metrics.fidelity import frechet_distance, kernel_distance
 from wgflow.runs.classes import noisy_classifier_of, sample_classes
 from wgflow.runs.compose import counted
-from wgflow.runs.evaluate import classifier_of, sharp
+from wgflow.runs.image_scores import classifier_of, sharp
 from wgflow.runs.load import load
 from wgflow.runs.run import Run
 

@@ -30,8 +30,8 @@ from wgflow.data.dataset import Dataset, load as load_data
 from wgflow.energies.noise_unet import NoisyUNetSpec
 from wgflow.energies.unet import UNetSpec
 from wgflow.metrics.fidelity import fidelity
-from wgflow.runs.evaluate import classifier_of
 from wgflow.runs.fit import fit, resume
+from wgflow.runs.image_scores import classifier_of
 from wgflow.runs.run import Run
 from wgflow.schemes import DualScoreMatching, EnergyMatching, Scheme
 from wgflow.storage import folder

@@ -20,7 +20,7 @@ from benchmarks.rows import line, table
 from wgflow.data.arrays import write_points
 from wgflow.flows import HeatFlow
 from wgflow.metrics.fidelity import fidelity
-from wgflow.runs.evaluate import classifier_of, sharp
+from wgflow.runs.image_scores import classifier_of, sharp
 from wgflow.runs.load import load
 from wgflow.runs.run import Run
 from wgflow.tasks.inpaint import SIDES, side

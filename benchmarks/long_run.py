@@ -33,7 +33,7 @@ from wgflow.flows import HeatFlow, MatchedPath
 from wgflow.flows.path import SHARE
 from wgflow.metrics.features import extract
 from wgflow.metrics.fidelity import Estimate, kernel_distance
-from wgflow.runs.evaluate import classifier_of, sharp
+from wgflow.runs.image_scores import classifier_of, sharp
 from wgflow.runs.load import load
 from wgflow.runs.run import Run
 from wgflow.samplers import ULA, CrankNicolson, Sampler, iterate

@@ -9,9 +9,10 @@ divergence of ``log_prob`` on 2000 fresh points, and the sliced W2 of fresh samp
 of ``asinh`` of the standardised coordinates, so that a few points far away decide nothing.
 
 A run is wrong when its KL divergence is beyond `FAR`, or its distance is beyond `FARTHER` floors
-and beyond chance; it rings when its exit code is not 0. Rows are kept and not measured again; they
-hold the scores, of which the tables take the alarms anew. Cases come in random order, so that
-those before `--at-most` are spread over all of them.
+and beyond chance; it rings when its exit code is not 0. An outlier that the data have is no fault
+of samples that have it as often. Rows are kept and not measured again; they hold the scores, of
+which the tables take the alarms anew. Cases come in random order, so that those before
+`--at-most` are spread over all of them.
 """
 
 import argparse
@@ -52,6 +53,9 @@ FARTHER = 4.0
 """Floors from which samples are wrong; a good density has less than half as many."""
 
 OUTLIER = 1e6
+DRAWN = 5
+"""Samples that may lie at the outlier: with its share of the rows more do in 4 of 10⁶ cases."""
+
 MIDDLE = torch.tensor([0.5, 0.75], dtype=torch.float64)
 """Quantiles that coordinates are standardised by."""
 
@@ -187,13 +191,21 @@ def truth(path: Path, data: str, case: str, seed: int) -> dict[str, Any]:
         return ((x - center) / (width - center)).asinh()
 
     metric = SlicedWasserstein()
-    exact = torch.cat([seen(other), seen(fresh)])
-    found = {"distance": float(metric(seen(drawn), seen(fresh)))}
+    exact, u = torch.cat([seen(other), seen(fresh)]), seen(drawn)
+    if case == "one outlier":
+        u = without_outlier(u, seen(OUTLIER * fresh.std(0)))
+    found = {"distance": float(metric(u, seen(fresh)))}
     found |= {"floor": float(metric(seen(other), seen(fresh))), "chance": chance(QUICK, exact)}
     with contextlib.suppress(ValueError):
         density = run.log_prob((shift + scale * fresh).to(x)).double() + 2 * np.log(scale)
         found["kl"] = float((log_prob(data, case, fresh) - density).mean())
     return {name: round(value, 5) if value < 1e9 else 1e9 for name, value in found.items()}
+
+
+def without_outlier(u: Tensor, row: Tensor) -> Tensor:
+    """Samples but for those at the outlier: it is one of the rows, though none of the law's."""
+    there = (u - row).abs().amax(1) < 1
+    return u[~there] if int(there.sum()) <= DRAWN else u
 
 
 def outcome(row: dict[str, Any]) -> str:
@@ -221,8 +233,7 @@ OUTCOMES = (
 
 def printed(rows: list[dict[str, Any]]) -> Iterator[str]:
     """The tables by case and by scheme, then every row that is not as it should be."""
-    for key in ("case", "scheme"):
-        names = dict.fromkeys(row[key] for row in rows)
+    for key, names in {"case": CASES, "scheme": SCHEMES}.items():
         counts = {n: Counter(outcome(r) for r in rows if r[key] == n) for n in names}
         lines = ([n, *(counts[n][o] for o in OUTCOMES), counts[n].total()] for n in names)
         yield table([key, *OUTCOMES, "runs"], lines)

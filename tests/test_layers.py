@@ -15,8 +15,8 @@ ROOMS = {
     "": "_version _tensor _check _random _signals _progress errors",
     "storage": "lock folder checkpoint",
     "data": "download foreign memory images frames grids columns lazy transforms gaussianise "
-    "tables arrays peek sources missing precision splits units targets toys batches incomplete "
-    "dataset gaussian_mixture mixtures moments",
+    "tables arrays peek binary sources missing precision splits units targets toys batches "
+    "incomplete dataset gaussian_mixture mixtures moments",
     "energies": "precision microbatch gradient base radial confined transformed conditional "
     "noise_levels network own_module layers principal mlp trunk unet noise_unet mixture noise_mlp "
     "joint_space inherit",
@@ -28,8 +28,8 @@ ROOMS = {
     "near_proximal replicas ladder tally diagnostics parallel_tempering",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition restriction conditional",
-    "metrics": "target_alarms alarms pairwise samples chance sampled regions columns neighbours "
-    "features fidelity classifier",
+    "metrics": "target_alarms data_alarms alarms pairwise samples chance isolated sampled regions "
+    "columns neighbours features fidelity classifier",
     "plots": "style charts axes densities samples tables training motion journey",
     "schemes": "base dynamics population fresh short_run maximum_likelihood gradient_norm "
     "proximal matching dual detailed_balance joint across_levels",
@@ -38,8 +38,8 @@ ROOMS = {
     "distributed": "ranks islands launch",
     "training": "signals muon schedule loop health recorder checks binding loading budget learner "
     "warm_start validation progress runner",
-    "runs": "sampled summaries zoo run load hub fit uses trust evaluate classes compose sampling "
-    "rows filling outliers judged stepping given",
+    "runs": "sampled summaries zoo run load hub fit uses trust image_scores evaluate classes "
+    "compose sampling rows filling outliers judged stepping given",
     "estimators": "base density outliers",
     "report": "template material scores verdict film journey page card comparison finish",
     "cli": "printing stops options progress sampling tables train flow sample inverse interpolate "

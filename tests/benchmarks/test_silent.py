@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.silent import FAR, log_prob, outcome, points
+from benchmarks.silent import DRAWN, FAR, log_prob, outcome, points, without_outlier
 from wgflow.likelihood.quadrature import Grid, log_z
 
 
@@ -21,6 +21,15 @@ def test_a_tenth_of_the_rows_have_tails():
     # P(|x| > 10 or |y| > 10) of a standard Cauchy pair is .123.
     share = float((x.abs() > 10).any(1).double().mean())
     assert abs(share - 0.0123) < 4 * (0.0123 / 20_000) ** 0.5
+
+
+def test_an_outlier_is_no_fault_unless_it_comes_too_often():
+    u, row = torch.zeros(50, 2), torch.tensor([14.0, 13.0])
+    u[:DRAWN] = row + 0.9
+    u[-1] = row / 2  # between the row and the others
+    assert torch.equal(without_outlier(u, row), u[DRAWN:])
+    u[DRAWN] = row
+    assert torch.equal(without_outlier(u, row), u)
 
 
 FAIR = {"temperature": 0.85}

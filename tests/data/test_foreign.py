@@ -73,7 +73,7 @@ def test_an_archive_larger_than_memory_is_not_unpacked(tmp_path, monkeypatch):
 
 def test_a_gzip_file_larger_than_memory_is_not_unpacked(tmp_path, monkeypatch):
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(10**6)))
-    monkeypatch.setattr("wgflow.data.sources.free_memory", lambda: 1e4)
+    monkeypatch.setattr("wgflow.data.binary.free_memory", lambda: 1e4)
     monkeypatch.setattr(foreign, "free_memory", lambda: 1e4)
     with pytest.raises(ValueError, match="must fit into memory"):
         load(tmp_path)

@@ -10,10 +10,10 @@ from PIL import Image
 
 import wgflow
 from wgflow.config import Config, Data, Training
+from wgflow.data.binary import read_cifar, read_idx
 from wgflow.data.dataset import load
 from wgflow.data.images import dequantise, resize
 from wgflow.data.moments import covariance_of
-from wgflow.data.sources import read_cifar, read_idx
 from wgflow.energies.mlp import MLPSpec
 from wgflow.schemes import MaximumLikelihood
 from wgflow.training.learner import Learner, load_data

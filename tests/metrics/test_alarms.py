@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from wgflow.metrics.alarms import alarms, why_unknown, worst
+from wgflow.metrics.alarms import STANDARDISED, alarms, over_floor, why_unknown, worst
 
 GOOD = {
     "nll": 1.5,
@@ -44,11 +44,41 @@ def test_samples_that_are_far_by_chance_ring_nothing(chance, names):
     assert [alarm.name for alarm in alarms(GOOD | far)] == names
 
 
+def test_the_distance_in_units_of_learning_decides_where_it_is_known():
+    far = {"sliced_w2": 9.0, "sliced_w2_floor": 0.04, "sliced_w2_chance": 0.1}
+    near = {f"{STANDARDISED}{end}": value for end, value in (("", 0.05), ("_floor", 0.04))}
+    assert (over_floor(GOOD), over_floor(far), over_floor(far | near)) == (None, 225.0, 1.25)
+    assert alarms(GOOD | far | near) == []
+    assert worst(GOOD | far | near | {STANDARDISED: 0.1}) == "poor"
+    assert worst(GOOD | far | near | {STANDARDISED: 0.1, f"{STANDARDISED}_chance": 0.2}) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "grade"),
+    [
+        ({"modes_density_draws": 50.0}, "fair"),
+        ({"modes_density_draws": 49.0}, "poor"),  # the density is not known
+        ({"modes_samples": -0.1}, "poor"),
+        ({"modes_density": -0.1}, "poor"),
+    ],
+)
+def test_particles_alone_do_not_make_a_density_poor_that_has_the_shares(changes, grade):
+    assert worst(GOOD | {"modes_held_out": 0.29} | changes) == grade
+    unknown = without("modes_density", "modes_density_draws")
+    assert worst(unknown | {"modes_held_out": 0.29}) == "poor"
+
+
 @pytest.mark.parametrize(("error", "names"), [(0.16, []), (0.15, ["mixture"])])
 def test_a_mixture_that_is_likelier_by_chance_rings_nothing(error, names):
     said = {"nll_over_mixture": 0.31, "nll_over_mixture_error": error}
     assert [alarm.name for alarm in alarms(GOOD | said)] == names
     assert alarms(GOOD | said | {"kl": 0.01}) == []  # the divergence itself is known
+
+
+def test_isolated_rows_are_counted():
+    (alarm,) = alarms(GOOD | {"isolated": 3.0, "isolated_times": 12.4})
+    assert alarm.sentence.startswith("In one column 3 rows lie 12 × as far")
+    assert alarms(GOOD | {"isolated": 3.0}) == []  # of a file that lacks the rest
 
 
 def test_the_gravest_grade():
@@ -182,6 +212,13 @@ BAD = {
         "atom",
         "In one column 60 % of the rows have the very same value, which has a probability but no "
         "density: the likelihood is that of an arbitrarily narrow peak.",
+        "fair",
+    ),
+    "isolated": (
+        GOOD | {"isolated": 1.0, "isolated_times": 3.2e5},
+        "isolated",
+        "In one column 1 row lies 3.2e+05 × as far from the median as any other, where no tail "
+        "leads: errors, or what so few rows tell little of. The density learns them all the same.",
         "fair",
     ),
     "sandwich": (

@@ -12,26 +12,26 @@ from problems import double, seeded, z_score
 from wgflow.config import Config, Data, Training
 from wgflow.data.dataset import Dataset, load
 from wgflow.data.targets import Gaussian, GaussianMixture
+from wgflow.data.transforms import Column, Transform
 from wgflow.energies.base import Tempered
 from wgflow.energies.mlp import MLPSpec
 from wgflow.energies.unet import UNetSpec
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.quadrature import box, log_density, log_z, tabulate
-from wgflow.metrics.samples import Wasserstein
+from wgflow.metrics.alarms import STANDARDISED
+from wgflow.metrics.chance import QUICK
+from wgflow.metrics.samples import Wasserstein, halves
 from wgflow.runs import evaluate as evaluation
 from wgflow.runs.evaluate import (
-    classifier_of,
     density_scores,
     evaluate,
-    image_features,
-    image_scores,
     mode_error,
     plane,
     sample_scores,
-    sharp,
     temperature,
 )
 from wgflow.runs.fit import fit
+from wgflow.runs.image_scores import classifier_of, image_features, image_scores, sharp
 from wgflow.runs.run import Run
 from wgflow.samplers import HMC
 from wgflow.schemes import EnergyMatching, NearProximal, Population
@@ -44,6 +44,7 @@ TINY = Config(
     scheme=NearProximal(dynamics=Population(size=256, held_out=128)),
     training=Training(steps=3, batch_size=100, evaluate_every=3),
 )
+MEASURED = [STANDARDISED + end for end in ("", "_floor", "_chance")]
 EIGHT = replace(load("eight-gaussians", size=2000), name="eight")
 
 
@@ -150,7 +151,8 @@ def test_exact_samples_score_their_floors(seed):
     scores = sample_scores(x, data, seed)
     for name in ("w2", "sliced_w2"):
         assert 1 / 1.5 < scores[name] / scores[f"{name}_floor"] < 1.5
-    assert scores["sliced_w2"] < scores["sliced_w2_chance"] < 3 * scores["sliced_w2_floor"]
+    ours, floor, chance = (scores[STANDARDISED + end] for end in ("", "_floor", "_chance"))
+    assert ours < chance < 3 * floor
     for name in ("energy_distance", "mmd"):
         assert scores[f"{name}_floor"] != 0
         assert max(abs(scores[name]), abs(scores[f"{name}_floor"])) < 0.02
@@ -187,7 +189,7 @@ def test_without_a_law_the_test_points_are_halved(monkeypatch):
     data = replace(EIGHT, target=None, test=EIGHT.test[:600])
     monkeypatch.setattr(evaluation, "DISTANCES", {"w2": Wasserstein()})
     scores = sample_scores(EIGHT.target.sample(1000, generator=seeded(5)), data)
-    assert set(scores) == {"w2", "w2_floor", "sliced_w2_chance"}
+    assert set(scores) == {"w2", "w2_floor", *MEASURED}
     assert 1 / 1.5 < scores["w2"] / scores["w2_floor"] < 1.5
 
 
@@ -198,6 +200,25 @@ def test_samples_off_the_law_score_above_the_floor():
     assert scores["sliced_w2"] == pytest.approx(1, rel=0.15)  # |δ|/√d
     for name in evaluation.DISTANCES:
         assert scores[name] > 2 * abs(scores[f"{name}_floor"])
+
+
+def test_one_far_point_does_not_decide_the_distance_in_units_of_learning():
+    """Where a map takes the tails in, exact samples of a Cauchy law stay at the floor."""
+    x = torch.tan(torch.pi * (torch.rand(4000, 1, generator=seeded(1)).double() - 0.5))
+    maps = Transform((Column("asinh"),))
+    y = maps.forward(x)
+    data = Dataset("tails", x, x[:2000], y.mean(0), y.std(0), transform=maps)
+    far = x[2000:3000].clone()
+    far[0] = 20 * x.abs().max()
+    scores = sample_scores(far, data)
+    assert scores["sliced_w2"] > 10 * scores["sliced_w2_floor"]
+    ours, floor, chance = (scores[name] for name in MEASURED)
+    assert ours < min(chance, 2 * floor)
+    assert scores[STANDARDISED] == float(
+        QUICK(data.standardise(far), data.standardise(halves(data.test)[0]))
+    )
+    moved = sample_scores(x[2000:3000] + 1, data)
+    assert moved[STANDARDISED] > max(moved[MEASURED[2]], 2 * moved[MEASURED[1]])
 
 
 def test_mode_error_by_hand():
@@ -257,7 +278,7 @@ ALWAYS = {"nll", "nll_error", "log_z", "log_z_error", "temperature"} | {
     for floor in ("", "_floor")
 }
 SEEN = (
-    {"sliced_w2_chance", "nll_gaussian", "nll_gaussian_error"}
+    {*MEASURED, "nll_gaussian", "nll_gaussian_error"}
     | {
         "repeats",
         "repeats_floor",
@@ -434,7 +455,8 @@ def test_few_points_have_the_distances_that_they_can():
         scores = sample_scores(EIGHT.test[:50], data)
         assert all(math.isfinite(value) for value in scores.values())
         assert {"sliced_w2", "w2", "w2_floor"} <= set(scores) if count > 1 else not scores
-    bits = replace(EIGHT, target=None, test=(EIGHT.test[:400, :1] > 3.8).float())
+    test = (EIGHT.test[:400, :1] > 3.8).float()
+    bits = Dataset("bits", test, test, test.mean(0), test.std(0))
     found = sample_scores(bits.test, bits)
     assert "sliced_w2" in found
     assert "mmd" not in found  # most of the points are one

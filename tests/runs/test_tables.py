@@ -125,6 +125,12 @@ def test_a_value_that_many_rows_share_is_told_once(tmp_path, caplog):
     assert "rows are exactly 0: a single value" in said[0]
     caplog.clear()
     assert run.read(data).shape == (300, 3)
+    data.loc[5, "heat"] = -5e4
+    wgflow.fit(build(override({}, *SMALL)), tmp_path / "far", data=data)
+    said = [r.getMessage() for r in caplog.records if "no tail leads" in r.getMessage()]
+    assert len(said) == 1
+    assert said[0].startswith("What is farthest out in column 'heat', 1 of ")
+    caplog.clear()
     assert not caplog.records
 
 

@@ -115,6 +115,15 @@ def test_rows_that_share_one_value_are_seen(run):
     assert "25 % of the rows have the very same value" in dict(rung(atomic))["atom"]
 
 
+def test_a_row_far_from_all_others_is_seen(run):
+    train = run.dataset.train[:].clone()
+    train[7, 1] = -3e4
+    odd = replace(run)
+    odd.__dict__["dataset"] = replace(run.dataset, train=train)
+    assert scored(odd)["isolated"] == 1
+    assert "1 row lies" in dict(rung(odd))["isolated"]
+
+
 def test_mass_outside_the_data_is_seen(run):
     x = draw(2000, 7, *WEIGHTS)
     x[:100] += 50

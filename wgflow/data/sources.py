@@ -1,11 +1,8 @@
 """What a path holds, as it lies there: points or pixels of images, labels, its own test split."""
 
 import difflib
-import gzip
 import importlib
-import math
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,19 +14,16 @@ from torch import Generator, Tensor
 
 from wgflow._check import shown
 from wgflow._random import Rng
+from wgflow.data.binary import read_cifar, read_idx
 from wgflow.data.columns import Columns
-from wgflow.data.foreign import SHARE, bytes_of, check_fits, check_regular, free_memory, reading
 from wgflow.data.images import read_images, resize, stack_images
 from wgflow.data.tables import MISSING, read_points
 
 HUB = "hf:"
 """Prefix of the name of a data set that Hugging Face datasets opens."""
 
-UBYTE = 0x0800  # the type of unsigned bytes in the magic number of an IDX file
-CIFAR_IMAGE = (3, 32, 32)
 CIFAR_TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 CIFAR_TEST = "test_batch.bin"
-CIFAR_CLASSES = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,30 +145,6 @@ def digits(*, dtype: torch.dtype = torch.float32, generator: Rng = None) -> Tens
     return ((grey + noise) / 17).to(dtype)
 
 
-def read_idx(path: Path, axes: int) -> np.ndarray:
-    """The array of ``axes`` axes, uint8, in an IDX file, which may be compressed (.gz).
-
-    That of a large file without compression is a map of it; none can be written to.
-    Raises ValueError if it is no such file, or shorter or longer than it says.
-    """
-    data = _bytes(path)
-    magic, expected = int.from_bytes(data[:4].tobytes(), "big"), UBYTE + axes
-    if len(data) < 4 or magic != expected:
-        raise ValueError(
-            f"{path.name} must be an IDX file of bytes with {axes} axes, by its magic number "
-            f"{expected}: got {magic}."
-        )
-    start = 4 + 4 * axes
-    shape = [int.from_bytes(data[i : i + 4].tobytes(), "big") for i in range(4, start, 4)]
-    size = start + math.prod(shape)
-    if len(data) != size or size == start:
-        raise ValueError(
-            f"{path.name} must be whole and not empty, {size} bytes for shape {tuple(shape)}: "
-            f"got {len(data)}."
-        )
-    return data[start:].reshape(shape)
-
-
 def read_idx_folder(folder: Path) -> Source:
     """Images and labels named as those of MNIST: ``train-images-idx3-ubyte`` and so on.
 
@@ -186,23 +156,6 @@ def read_idx_folder(folder: Path) -> Source:
     if x is None:
         raise ValueError(f"{folder} must hold train-images-idx3-ubyte or its .gz: got neither.")
     return Source(x, labels, test, test_labels)
-
-
-def read_cifar(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (n, 3, 32, 32) and labels (n,) of a file of CIFAR-10's binary version."""
-    data = _bytes(path)
-    record = 1 + math.prod(CIFAR_IMAGE)
-    if not len(data) or len(data) % record:
-        raise ValueError(
-            f"{path.name} must hold records of CIFAR-10, {record} bytes each: got {len(data)}."
-        )
-    rows = data.reshape(-1, record)
-    if rows[:, 0].max() >= CIFAR_CLASSES:
-        raise ValueError(
-            f"{path.name} must hold records of CIFAR-10, of labels 0 to {CIFAR_CLASSES - 1}: "
-            f"got {rows[:, 0].max()}."
-        )
-    return rows[:, 1:].reshape(-1, *CIFAR_IMAGE), rows[:, 0]
 
 
 def read_cifar_folder(folder: Path) -> Source:
@@ -251,17 +204,6 @@ def _resized(source: Source, side: int | None, name: str) -> Source:
         raise ValueError(f"`image_size` must be none for {name}: got {side}.")
     test = None if source.test is None else resize(source.test, side)
     return replace(source, x=resize(source.x, side), test=test)
-
-
-def _bytes(path: Path) -> np.ndarray:
-    if path.suffix != ".gz":
-        return bytes_of(path)
-    check_regular(path)
-    limit = SHARE * free_memory()
-    with reading(path.name, "must be a whole gzip file"), gzip.open(path) as file:
-        data = file.read(int(min(limit, sys.maxsize - 1)) + 1)
-    check_fits(path, len(data))
-    return np.frombuffer(data, np.uint8)
 
 
 def _idx_pair(folder: Path, part: str) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from wgflow.metrics.data_alarms import data_alarms
 from wgflow.metrics.target_alarms import target_alarms
 
 ERRORS = 4.0
@@ -40,8 +41,11 @@ FAR = 0.15
 APART = 2.0
 """Distances of samples to data, over that of exact samples, beyond which they differ clearly.
 
-One of them alone may be far by chance, so that they must be beyond ``sliced_w2_chance`` too.
+One of them alone may be far by chance, so that they must be beyond what chance explains too.
 """
+
+STANDARDISED = "sliced_w2_standardised"
+"""The distance in the units of learning, in which one far point decides less."""
 
 COLD, MUCH_COLDER = 0.1, 2.0
 """By how much the best-fitting temperature may be off 1, and the factor that makes it poor."""
@@ -64,8 +68,8 @@ class Alarm(NamedTuple):
 
     Attributes:
         name: ``kl``, ``gaussian``, ``mixture``, ``distance``, ``temperature``, ``log_z_gap``,
-            ``bounds``, ``modes``, ``outside``, ``repeats``, ``atom``, ``sandwich``,
-            ``likelihood``, or one of `target_alarms`.
+            ``bounds``, ``modes``, ``outside``, ``repeats``, ``atom``, ``isolated``,
+            ``sandwich``, ``likelihood``, or one of `target_alarms`.
         sentence: for people.
         grade: the best that a verdict may be: ``poor`` or ``fair``; empty for a mere remark.
     """
@@ -81,15 +85,21 @@ def alarms(scores: Mapping[str, float]) -> list[Alarm]:
         return []
     found = [*_bounds(scores), *_modes(scores), *_outside(scores), *_repeats(scores)]
     found += [*_divergence(scores), *_gaussian(scores), *_mixture(scores), *_distance(scores)]
-    found += [*_temperature(scores), *_gap(scores), *_sandwich(scores), *_atom(scores)]
-    found += [*_unknown(scores)]
-    found += [Alarm(*said) for said in target_alarms(scores)]
+    found += [*_temperature(scores), *_gap(scores), *_sandwich(scores), *_unknown(scores)]
+    found += [Alarm(*said) for said in (*data_alarms(scores), *target_alarms(scores))]
     return sorted(found, key=lambda alarm: GRADES.index(alarm.grade))
 
 
 def worst(scores: Mapping[str, float]) -> str:
     """The gravest grade of the alarms of scores: ``poor`` or ``fair``; empty for none."""
     return min((alarm.grade for alarm in alarms(scores)), key=GRADES.index, default="")
+
+
+def over_floor(scores: Mapping[str, float]) -> float | None:
+    """Sliced W₂ of samples to data over that of exact samples; None where it is not known."""
+    name = _distance_name(scores)
+    floor = scores.get(f"{name}_floor", 0.0)
+    return scores[name] / floor if name in scores and floor > 0 else None
 
 
 def why_unknown(lower: float, upper: float) -> str:
@@ -120,15 +130,17 @@ def _bounds(scores: Mapping[str, float]) -> Iterator[Alarm]:
 
 
 def _modes(scores: Mapping[str, float]) -> Iterator[Alarm]:
-    wrong = []
+    wrong, draws = {}, scores.get("modes_density_draws", math.inf)
     for source, name in SOURCES.items():
         off, error = _with_error(scores, f"modes_{source}")
         if abs(off) > max(SHARE, ERRORS * error):
-            wrong.append(f"{_signed(off)} ± {error:.2f} in {name}")
+            wrong[source] = f"{_signed(off)} ± {error:.2f} in {name}"
+    # Errors of particles do not know of relatives, as resampling makes them.
+    known = "modes_density" in scores and draws >= FEWEST
+    right = known and not {"density", "samples"} & set(wrong)
     if wrong:
-        sentence = f"The share of one cluster of the data is off by {_listed(wrong)}."
-        yield Alarm("modes", sentence, "poor")
-    draws = scores.get("modes_density_draws", math.inf)
+        sentence = f"The share of one cluster of the data is off by {_listed([*wrong.values()])}."
+        yield Alarm("modes", sentence, "fair" if right else "poor")
     if draws < FEWEST:
         sentence = (
             "What share of each cluster of the data the density has is not known: annealing to it "
@@ -193,9 +205,10 @@ def _mixture(scores: Mapping[str, float]) -> Iterator[Alarm]:
 
 
 def _distance(scores: Mapping[str, float]) -> Iterator[Alarm]:
-    floor, distance = scores.get("sliced_w2_floor", 0.0), scores.get("sliced_w2", 0.0)
-    by_chance = distance <= scores.get("sliced_w2_chance", 0.0)
-    if floor > 0 and not by_chance and (ratio := distance / floor) > APART:
+    name, ratio = _distance_name(scores), over_floor(scores)
+    if ratio is None or scores[name] <= scores.get(f"{name}_chance", 0.0):
+        return
+    if ratio > APART:
         sentence = "Model samples differ clearly from held-out data: their sliced W₂ is"
         yield Alarm("distance", f"{sentence} {ratio:.3g} × that of exact samples.", "poor")
 
@@ -230,17 +243,6 @@ def _sandwich(scores: Mapping[str, float]) -> Iterator[Alarm]:
         yield Alarm("sandwich", f"log Z is known to within {width:.1f} nats only.", "fair")
 
 
-def _atom(scores: Mapping[str, float]) -> Iterator[Alarm]:
-    if "atom" in scores:
-        yield Alarm(
-            "atom",
-            f"In one column {100 * scores['atom']:.0f} % of the rows have the very same value, "
-            "which has a probability but no density: the likelihood is that of an arbitrarily "
-            "narrow peak.",
-            "fair",
-        )
-
-
 def _unknown(scores: Mapping[str, float]) -> Iterator[Alarm]:
     if not {"nll", "kl", "log_z", "log_z_lower"} & set(scores):
         sentence = (
@@ -252,6 +254,10 @@ def _unknown(scores: Mapping[str, float]) -> Iterator[Alarm]:
 
 def _with_error(scores: Mapping[str, float], key: str) -> tuple[float, float]:
     return scores.get(key, 0.0), scores.get(f"{key}_error", 0.0)
+
+
+def _distance_name(scores: Mapping[str, float]) -> str:
+    return STANDARDISED if STANDARDISED in scores else "sliced_w2"
 
 
 def _within(scores: Mapping[str, float], key: str) -> str:

@@ -50,6 +50,9 @@ SCORES = {
         "log Z of held-out particles", "by the weights they carry; should be the same", "none"
     ),
     "sliced_w2": Score("Sliced W₂", "of samples and held-out data, in units of the data"),
+    "sliced_w2_standardised": Score(
+        "Sliced W₂, standardised", "the same in the units of learning, after maps of columns"
+    ),
     "w2": Score("W₂", "by exact optimal transport between subsamples, in units of the data"),
     "energy_distance": Score("Energy distance", "unbiased: about 0 for exact samples"),
     "mmd": Score("MMD²", "with a Gaussian kernel, unbiased: about 0 for exact samples"),
@@ -88,6 +91,8 @@ SCORES = {
     ),
     "repeats": Score("Copies among samples", "share of samples that others equal"),
     "atom": Score("Rows of one value", "largest share in a column that is on no grid", "none"),
+    "isolated": Score("Rows far from all others", "how many, in one column", "none"),
+    "isolated_times": Score("How far these are", "over the next row, from the median", "none"),
     "outside_samples": Score("Samples outside the data", FARTHER),
     "outside_particles": Score("Training particles outside the data", FARTHER),
     "outside_held_out": Score("Held-out particles outside the data", FARTHER),

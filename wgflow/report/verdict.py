@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 
-from wgflow.metrics.alarms import FAR, alarms
+from wgflow.metrics.alarms import FAR, alarms, over_floor
 from wgflow.report.material import Material
 from wgflow.report.scores import to_error, written
 
@@ -70,8 +70,7 @@ def _likelihood(scores: Mapping[str, float]) -> Iterator[Finding]:
 
 
 def _distance(scores: Mapping[str, float]) -> Iterator[Finding]:
-    if "sliced_w2" in scores and scores.get("sliced_w2_floor", 0) > 0:
-        ratio = scores["sliced_w2"] / scores["sliced_w2_floor"]
+    if (ratio := over_floor(scores)) is not None:
         if any(alarm.name == "distance" for alarm in alarms(scores)):
             return
         words = {

@@ -1,12 +1,9 @@
 """How good is a learned density? Every score beside its error bar or its two-sample floor."""
 
 import contextlib
-import hashlib
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,22 +12,19 @@ from torch import Tensor
 from wgflow._progress import TooLong, limited
 from wgflow._tensor import standard_error
 from wgflow.data.dataset import Dataset
-from wgflow.data.download import data_folder
 from wgflow.data.targets import GaussianMixture
 from wgflow.energies.base import Energy
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.calibration import best_temperature, grid_temperature
 from wgflow.likelihood.quadrature import Grid, box, fisher, kl_both, kl_gap, tabulate
+from wgflow.metrics.alarms import STANDARDISED
 from wgflow.metrics.chance import QUICK, chance
-from wgflow.metrics.classifier import Classifier
-from wgflow.metrics.features import Features, efficientnet, inception
-from wgflow.metrics.fidelity import fidelity
 from wgflow.metrics.samples import DISTANCES, halves, mode_occupancy, with_floor
 from wgflow.runs import zoo
+from wgflow.runs.image_scores import image_judge, sharp
 from wgflow.runs.run import Run
 from wgflow.runs.trust import gaussian_nll, over_mixture, trust_scores
 from wgflow.storage import folder
-from wgflow.training.learner import load_data
 
 POINTS = 5_000
 """Points drawn for the scores, of cheap energies."""
@@ -40,9 +34,6 @@ IMAGES = 500
 
 LONGEST = 600.0
 """Seconds that annealing for log Z may take, each way, where nobody asked for it."""
-
-FEWEST = 12
-"""Test images that features are compared on: two halves of six, of which five are neighbours."""
 
 EXACT_STREAM = 2**31
 """Offset of the seeds of second references."""
@@ -186,9 +177,10 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
     """Distances of samples x to test points, each with ``_floor``: what exact samples score.
 
     Where the distribution is known its exact sampler gives the second reference, otherwise the
-    test points are halved. ``sliced_w2_chance`` is what chance explains, see
-    `wgflow.metrics.chance.chance`. For a mixture of Gaussians, ``mode_error`` as well. A distance
-    that so few or such points do not have is left out.
+    test points are halved. ``sliced_w2_standardised`` is in the units of learning, where heavy
+    tails are mapped; its ``_chance`` is what chance explains, see `wgflow.metrics.chance.chance`.
+    For a mixture of Gaussians, ``mode_error`` as well. A distance that so few or such points do
+    not have is left out.
 
     Raises:
         ValueError: samples or test points are not finite, or of different shapes.
@@ -211,9 +203,8 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
         with contextlib.suppress(ValueError):  # of points too few, or all the same
             scored = with_floor(metric, x[:count], reference[:count], second)
             scores |= {name: scored.score, f"{name}_floor": scored.floor}
-    with contextlib.suppress(ValueError):
-        exact = torch.cat([reference[:count], second[:count]])
-        scores["sliced_w2_chance"] = chance(QUICK, exact, seed=seed)
+    u, first, other = (dataset.standardise(side[:count]) for side in (x, reference, second))
+    scores |= _standardised(u, first, other, seed)
     if isinstance(dataset.target, GaussianMixture):
         scores |= {
             "mode_error": mode_error(x, dataset.target),
@@ -222,53 +213,14 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
     return scores
 
 
-def image_judge(dataset: Dataset, name: str, seed: int) -> Callable[[Tensor], dict[str, float]]:
-    """`image_scores` by features of that name; refused before there are samples to score."""
-    if len(dataset.test) < FEWEST:
-        got = len(dataset.test)
-        raise ValueError(f"`features` needs {FEWEST} test images or more: got {got}.")
-    features = image_features(name, dataset)
-    return lambda x: image_scores(x, dataset.test, features, seed)
-
-
-def image_scores(x: Tensor, test: Tensor, features: Features, seed: int = 0) -> dict[str, float]:
-    """`wgflow.metrics.fidelity` of samples x, as many as half of the test images at most."""
-    return fidelity(x[: (len(test) + 1) // 2].clamp(0, 1), test.clamp(0, 1), features, seed=seed)
-
-
-def sharp(run: Run) -> Dataset:
-    """The data of a run without the noise of its smoothing."""
-    return load_data(replace(run.config, data=replace(run.config.data, smoothing=0.0)))
-
-
-def image_features(name: str, dataset: Dataset) -> Features:
-    """Features by name: see `evaluate`; ValueError where they are not to be had."""
-    if name == "classifier":
-        return classifier_of(dataset)
-    if name != "efficientnet" and not Path(name).is_file():
-        raise ValueError(
-            "`features` must be classifier, efficientnet, or a file of Inception's weights: "
-            f"got {name!r}."
-        )
-    try:
-        return efficientnet() if name == "efficientnet" else inception(name)
-    except ImportError as error:
-        raise ValueError(str(error)) from error
-
-
-def classifier_of(dataset: Dataset) -> Classifier:
-    """The classifier of a data set's labels; trained once, and kept where fetched data are."""
-    if dataset.train_labels is None or dataset.test_labels is None:
-        raise ValueError(f"A classifier needs labels: {dataset.name} has none.")
-    digest = hashlib.sha256(dataset.test.numpy().tobytes())
-    digest.update(dataset.test_labels.numpy().tobytes())
-    digest.update(str(len(dataset.train)).encode())
-    file = data_folder() / f"classifier-{digest.hexdigest()[:16]}.safetensors"
-    if not file.exists():
-        train, test = (dataset.train, dataset.train_labels), (dataset.test, dataset.test_labels)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Classifier.fit(*train, *test).save(file)
-    return Classifier.load(file)
+def _standardised(u: Tensor, first: Tensor, other: Tensor, seed: int) -> dict[str, float]:
+    """`STANDARDISED` of samples u, its floor, and what chance explains, where there are any."""
+    with contextlib.suppress(ValueError):
+        found = with_floor(QUICK, u, first, other)
+        by_chance = chance(QUICK, torch.cat([first, other]), seed=seed)
+        each = {"": found.score, "_floor": found.floor, "_chance": by_chance}
+        return {STANDARDISED + suffix: value for suffix, value in each.items()}
+    return {}
 
 
 def temperature(energy: Energy, data: Tensor, samples: Tensor) -> float:

@@ -18,6 +18,7 @@ from wgflow.data.tables import write_frame
 from wgflow.distributed.islands import share
 from wgflow.distributed.ranks import ALONE, Ranks
 from wgflow.energies.own_module import OwnModuleSpec
+from wgflow.metrics.isolated import isolated
 from wgflow.runs import zoo
 from wgflow.runs.load import load, read_config
 from wgflow.runs.run import Run
@@ -141,6 +142,7 @@ def _learn(
     ranks.lead(lambda: _begin(path, config, learner.dataset, ranks))
     ranks.lead(lambda: _tell_recipe(config, learner.dataset))
     ranks.lead(lambda: _tell_atoms(learner.dataset))
+    ranks.lead(lambda: _tell_isolated(learner.dataset))
     Runner.open(path, learner, clock, listener).run(Progress(), carry)
 
 
@@ -240,6 +242,22 @@ def _tell_atoms(data: Dataset) -> None:
                 100 * part,
                 value,
             )
+
+
+def _tell_isolated(data: Dataset) -> None:
+    """Say which few rows lie far from all others: they may be errors."""
+    if len(data.event_shape) != 1 or data.target is not None:
+        return
+    if (found := isolated(data.train[:ROWS])) is not None:
+        names = data.columns or range(*data.event_shape)
+        log.warning(
+            "What is farthest out in column %r, %d of %d rows, is %.2g × as far from the median "
+            "as any other, where no tail leads: leave it out if it is an error.",
+            names[found.column],
+            found.rows,
+            len(data.train),
+            found.times,
+        )
 
 
 def _anchored(config: Config) -> Config:

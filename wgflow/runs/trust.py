@@ -22,6 +22,7 @@ from wgflow.energies.base import Energy
 from wgflow.likelihood.annealing import annealed, schedule
 from wgflow.likelihood.from_reference import values
 from wgflow.likelihood.quadrature import tabulate
+from wgflow.metrics.isolated import isolated
 from wgflow.metrics.regions import Clusters, Reach, Shares, largest_difference
 from wgflow.runs.run import Run
 from wgflow.runs.uses import langevin_step
@@ -56,7 +57,8 @@ def trust_scores(
     """Numbers that `wgflow.metrics.alarms.alarms` reads.
 
     ``repeats`` of the samples; and of vectors ``atom`` where many rows share one value of a
-    column; ``log_z_particles`` and ``log_z_held_out`` where particles carry weights;
+    column, ``isolated`` and ``isolated_times`` where few rows lie far from all others;
+    ``log_z_particles`` and ``log_z_held_out`` where particles carry weights;
     ``modes_<source>`` of the samples, the particles that train, those held out and the
     ``density``; and ``outside_<source>`` of all but the last.
 
@@ -74,6 +76,8 @@ def trust_scores(
     known = rows(data.train, MOST_ROWS, generator)
     if (share := max(share for _, share in atoms(known))) > ATOM:
         scores["atom"] = share
+    if (found := isolated(torch.cat([known, data.test]))) is not None:
+        scores |= {"isolated": float(found.rows), "isolated_times": found.times}
     u = run.standardise(known)
     test = run.standardise(data.test)
     points = {"samples": (run.standardise(samples), None)} | populations(run)

@@ -1,0 +1,70 @@
+"""Rows that no tail of a column leads to: errors, or events that so few rows hardly tell of."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wgflow.data.gaussianise import FAR, NORMAL_QUARTILES
+from wgflow.metrics.alarms import ERRORS
+
+RARE = math.erfc(ERRORS / math.sqrt(2))
+"""The probability of chance that counts as none."""
+
+FEW = 8
+"""Rows at most; what share more have is known well enough to be learned."""
+
+NEXT, LEAST = 50, 10
+"""Spacings that tell how heavy a tail is, and how many of few rows do."""
+
+TIMES = 10.0
+"""How far isolated rows must be, over the next."""
+
+
+class Isolated(NamedTuple):
+    """Rows far from all others.
+
+    Attributes:
+        column: its place.
+        rows: how many.
+        times: distance of the nearest of them to the median, over that of the next row.
+    """
+
+    column: int
+    rows: int
+    times: float
+
+
+def isolated(x: Tensor) -> Isolated | None:
+    """The rows of the column where they are farthest beyond the others; None where none are.
+
+    Of distances ``a_1 ≥ a_2 ≥ …`` to the median, ``s_i = i log(a_i/a_{i+1})`` are independent and
+    exponential, of one mean, in a tail ``a^{-α}`` of any α (Rényi 1953). So for k spacings below
+    the m-th, ``s_m`` is beyond t times their mean with probability ``(1 + t/k)^{-k}``, and more
+    rarely in lighter tails. m rows are isolated where that probability is below `RARE` for all m
+    up to `FEW` and all columns together, and they are beyond `FAR` robust deviations and `TIMES`
+    the distance of the next.
+
+    Args:
+        x: rows, (n, d); those that lack a number are left out. Fewer than 76 tell nothing.
+    """
+    x = x[x.isfinite().all(1)].double()
+    count = min(NEXT, len(x) // 4 - FEW - 1)
+    if count < LEAST:
+        return None
+    lower, median, upper = x.quantile(x.new_tensor([0.25, 0.5, 0.75]), 0)
+    spread = (upper - lower) / NORMAL_QUARTILES
+    far = (x - median).abs().topk(FEW + count + 1, 0).values
+    tiny = torch.finfo(far.dtype).tiny
+    gaps = (far[:-1].clamp(min=tiny) / far[1:].clamp(min=tiny)).log()
+    spacings = gaps * torch.arange(1, len(far)).to(gaps)[:, None]
+    below = spacings[1:].unfold(0, count, 1).mean(-1).clamp(min=tiny)
+    log_p = -count * (spacings[:FEW] / below[:FEW] / count).log1p()
+    alone = log_p < math.log(RARE / (FEW * x.shape[1]))
+    alone &= (far[:FEW] > FAR * spread) & (gaps[:FEW] > math.log(TIMES)) & (spread > 0)
+    if not alone.any():
+        return None
+    place = int(gaps[:FEW].where(alone, -1.0).argmax())
+    row, column = divmod(place, x.shape[1])
+    return Isolated(column, row + 1, float(gaps[row, column].exp()))
