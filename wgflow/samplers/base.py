@@ -117,7 +117,7 @@ def log_uniform_like(x: Tensor, *, generator: Rng = None) -> Tensor:
     return torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype).log()
 
 
-def take(state: Any, index: Tensor) -> Any:
+def take(state: Any, index: Tensor | slice) -> Any:
     """The chains named by ``index`` (resampling): rows of every field that has rows."""
     return type(state)(*(f if f.ndim == 0 else f[index] for f in state))
 
