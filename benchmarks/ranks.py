@@ -70,9 +70,10 @@ def timed(name: str, ranks: Ranks, meeting: str) -> tuple[float, float]:
 
 def of(name: str, size: int) -> tuple[float, float]:
     """The longest of so many processes."""
-    with tempfile.NamedTemporaryFile() as file, multiprocessing.get_context("spawn").Pool(
-        size
-    ) as pool:
+    with (
+        tempfile.NamedTemporaryFile() as file,
+        multiprocessing.get_context("spawn").Pool(size) as pool,
+    ):
         meeting = f"{file.name}.meeting"
         jobs = [(name, Ranks(rank, size), meeting) for rank in range(size)]
         clocks, cpus = zip(*pool.starmap(timed, jobs, chunksize=1), strict=True)
@@ -84,7 +85,9 @@ def line(name: str) -> str:
     found = torch.tensor([[of(name, 1), of(name, 2)] for _ in range(ROUNDS)])
     one, two = found.median(0).values.tolist()
     ratios = (found[:, 0] / found[:, 1]).median(0).values.tolist()
-    cells = (f"{1000 * a:9.1f}{1000 * b:9.1f}{r:7.2f}" for a, b, r in zip(one, two, ratios))
+    cells = (
+        f"{1000 * a:9.1f}{1000 * b:9.1f}{r:7.2f}" for a, b, r in zip(one, two, ratios, strict=True)
+    )
     return f"{name:<24}" + "   ".join(cells)
 
 
@@ -93,7 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("works", nargs="*", default=list(WORKS), metavar="|".join(WORKS))
     options = parser.parse_args(arguments)
-    print(f"{'milliseconds of a step':<24}" + "   ".join([f"{'one':>9}{'two':>9}{'ratio':>7}"] * 2))
+    print(
+        f"{'milliseconds of a step':<24}" + "   ".join([f"{'one':>9}{'two':>9}{'ratio':>7}"] * 2)
+    )
     print(f"{'':<24}{'by the clock':>25}   {'CPU of a process':>25}")
     for name in options.works:
         print(line(name), flush=True)
