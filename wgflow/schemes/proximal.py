@@ -175,8 +175,7 @@ class NearProximal(ParticleScheme):
         inner_steps: optimiser steps per learning step, at most.
         trust: share of the particles' effective size under which the inner steps stop.
         parts: disjoint parts of the batch and of the particles, of which the inner steps take one
-            each in turn; 1 for all at every step. A second step on the same points adds no
-            information, and with as many parts as steps it costs no more than one.
+            each in turn; 1 for all at every step. Steps on parts cost less and have more noise.
 
     Raises:
         ValueError: when a hyper-parameter is out of its range.
