@@ -73,9 +73,9 @@ class Confined(WithGradient, nn.Module):
         squared = u.square().sum(1)
         value = free[0] + self._potential(squared)
         if self.extent is None:
-            return value, free[1].add(slope.view(x.shape), alpha=1 / self.scale**2)
+            return value, free[1].add(slope.view_as(x), alpha=1 / self.scale**2)
         slope = slope * self._steepness(squared)[:, None]
-        return value, free[1] + slope.view(x.shape)
+        return value, free[1] + slope.view_as(x)
 
     def reference(
         self, like: Tensor, count: int, *, generator: Rng = None

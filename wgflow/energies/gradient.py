@@ -21,7 +21,10 @@ NUMBERS = 2**17
 
 MANY = 2**26
 
-aten = torch.ops.aten
+silu_backward = torch.ops.aten.silu_backward.default
+gelu_backward = torch.ops.aten.gelu_backward.default
+softplus_backward = torch.ops.aten.softplus_backward.default
+tanh_backward = torch.ops.aten.tanh_backward.default
 
 
 class WithGradient(ABC):
@@ -42,6 +45,8 @@ def own_gradient(energy: object, x: Points) -> tuple[Values, Points] | None:
     """
     if not isinstance(energy, WithGradient) or torch.is_autocast_enabled(x.device.type):
         return None
+    if not torch.is_grad_enabled():
+        return energy.value_and_grad(x)
     with torch.no_grad():
         return energy.value_and_grad(x)
 
@@ -70,12 +75,13 @@ def chain(layers: Iterable[nn.Module], h: Tensor, head: Tensor) -> tuple[Tensor,
     """
     passed: list[tuple[nn.Module, Tensor, Tensor]] = []
     for layer in layers:
-        before, h = h, layer(h)
+        before, h = h, layer.forward(h)  # a call of few points takes longer than its forward
         passed.append((layer, before, h))
-    grad = head.expand_as(h)
-    for layer, before, after in reversed(passed):
-        grad = pulled_back(layer, grad, before, after)
-    return h @ head, grad
+    value, grad = torch.mv(h, head), head.expand_as(h)
+    del h
+    while passed:  # what was used is freed, and taken again while it is in the cache
+        grad = pulled_back(passed[-1][0], grad, *passed.pop()[1:])
+    return value, grad
 
 
 def pulled_back(layer: nn.Module, grad: Tensor, before: Tensor, after: Tensor) -> Tensor:
@@ -88,13 +94,13 @@ def pulled_back(layer: nn.Module, grad: Tensor, before: Tensor, after: Tensor) -
         case nn.Linear():
             return product(grad, layer.weight)
         case nn.SiLU():
-            return aten.silu_backward(grad, before)
+            return silu_backward(grad, before)
         case nn.GELU():
-            return aten.gelu_backward(grad, before)
+            return gelu_backward(grad, before)
         case nn.Softplus():
-            return aten.softplus_backward(grad, before, layer.beta, layer.threshold)
+            return softplus_backward(grad, before, layer.beta, layer.threshold)
         case nn.Tanh():
-            return aten.tanh_backward(grad, after)
+            return tanh_backward(grad, after)
         case _:
             raise TypeError(f"`layer` must have a known derivative: got {type(layer).__name__}.")
 
@@ -102,5 +108,5 @@ def pulled_back(layer: nn.Module, grad: Tensor, before: Tensor, after: Tensor) -
 def product(h: Tensor, weight: Tensor) -> Tensor:
     """``h W``, of a thin W by way of ``Wᵀ``, (batch, m) and (m, n) -> (batch, n)."""
     if weight.shape[1] > THIN:
-        return h @ weight
-    return nn.functional.linear(h, weight.T.contiguous())
+        return torch.mm(h, weight)
+    return torch.mm(h, weight.T.contiguous().T)

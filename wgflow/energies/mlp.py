@@ -109,7 +109,7 @@ class MLP(WithGradient, nn.Module):
     def value_and_grad(self, x: Points) -> tuple[Values, Points]:
         """``E(x)`` and ``∇E(x)``."""
         value, grad = in_blocks(self._value_and_grad, x.flatten(1), len(self.head))
-        return value, grad.view(x.shape)
+        return value, grad.view_as(x)
 
     def _value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if not self.frequencies.shape[1]:

@@ -102,7 +102,7 @@ def metropolis(
     a row per chain are selected row by row, scalar ones are the proposal's. A ratio that is NaN
     (a proposal of infinite energy) is a rejection.
     """
-    log_ratio = torch.where(log_ratio.isnan(), -torch.inf, log_ratio)
+    log_ratio = log_ratio.nan_to_num(-torch.inf, torch.inf, -torch.inf)
     accept = log_uniform < log_ratio
     fields = (
         new if new.ndim == 0 else torch.where(per_point(accept, new), new, old)
@@ -117,7 +117,7 @@ def log_uniform_like(x: Tensor, *, generator: Rng = None) -> Tensor:
     return torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype).log()
 
 
-def take(state: Any, index: Tensor) -> Any:
+def take(state: Any, index: Tensor | slice) -> Any:
     """The chains named by ``index`` (resampling): rows of every field that has rows."""
     return type(state)(*(f if f.ndim == 0 else f[index] for f in state))
 

@@ -27,7 +27,8 @@ from wgflow._random import Rng
 from wgflow._tensor import sum_event
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.energies.microbatch import full_batch, microbatched_like
-from wgflow.samplers.particles import effective_fraction
+from wgflow.samplers.base import take
+from wgflow.samplers.particles import Particles, effective_fraction
 from wgflow.schemes.base import Loss
 from wgflow.schemes.dynamics import Carry, Dynamics, ParticleScheme, energies
 from wgflow.schemes.population import Population
@@ -173,6 +174,8 @@ class NearProximal(ParticleScheme):
         h: proximal step, in squared units of x; None for the Langevin time of a learning step.
         inner_steps: optimiser steps per learning step, at most.
         trust: share of the particles' effective size under which the inner steps stop.
+        parts: disjoint parts of the batch and of the particles, of which the inner steps take one
+            each in turn; 1 for all at every step. Steps on parts cost less and have more noise.
 
     Raises:
         ValueError: when a hyper-parameter is out of its range.
@@ -184,9 +187,10 @@ class NearProximal(ParticleScheme):
     h: float | None = None
     inner_steps: int = 2
     trust: float = 0.7
+    parts: int = 1
 
     def __post_init__(self) -> None:
-        check_positive(inner_steps=self.inner_steps)
+        check_positive(inner_steps=self.inner_steps, parts=self.parts)
         check_fraction(trust=self.trust)
         if self.h is not None:
             check_positive(h=self.h)
@@ -201,6 +205,17 @@ class NearProximal(ParticleScheme):
         data, model = energies(energy, carry)
         cost = self.envelope.cost(energy, carry, model, self.proximal_step(carry))
         return self._objective(carry, data, model, cost)
+
+    def part(self, carry: Carry, number: int) -> Carry:
+        """Every so many points, by a stride, since resampling puts copies side by side."""
+        p, rows = carry.particles, slice(number % self.parts, None, self.parts)
+        if self.parts == 1 or min(len(carry.batch), len(p.x)) < self.parts:
+            return carry
+        return carry._replace(
+            batch=carry.batch[rows],
+            batch_energy=carry.batch_energy[rows],
+            particles=Particles(take(p.state, rows), p.log_weight[rows], p.banked),
+        )
 
     def first_loss(self, energy: Energy, carry: Carry, *, generator: Rng = None) -> Loss:
         """``J(θ)`` at ``θ_k``: ψ is zero, and so are the transport cost and its gradient."""

@@ -73,7 +73,7 @@ def train(
         taken = 0
         while taken < scheme.inner_steps:
             objective = scheme.loss if taken else scheme.first_loss
-            loss = objective(seen, carry, generator=generator)
+            loss = objective(seen, scheme.part(carry, taken), generator=generator)
             if taken and ranks.any(not scheme.trusted(loss)):
                 break
             shown = shown or loss.metrics
@@ -94,10 +94,11 @@ def descend(
     """One optimiser step; FloatingPointError before it when loss or gradient is not finite."""
     if not ranks.mean(loss).isfinite():
         raise FloatingPointError(f"The loss must be finite: got {loss.item()}.")
+    parameters = list(energy.parameters())  # modules are searched for them at every call
     optimizer.zero_grad()
     loss.backward()
-    ranks.average_([p.grad for p in energy.parameters() if p.grad is not None])
-    norm = nn.utils.clip_grad_norm_(energy.parameters(), math.inf if clip is None else clip)
+    ranks.average_([p.grad for p in parameters if p.grad is not None])
+    norm = nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip)
     if not norm.isfinite():
         raise FloatingPointError(f"The gradient must be finite: got norm {norm.item()}.")
     optimizer.step()
