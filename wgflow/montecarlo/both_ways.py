@@ -7,11 +7,12 @@ from exact points of the model:
     E[R] = Z/Z_0,        E[R'] = Z_0/Z,
 
 so that ``log R`` is a lower and ``-log R'`` an upper bound of ``log Z/Z_0`` in the mean (Grosse et
-al. 2015, there without resampling; where the energy is infinite in places, the latter of that part
-of ``Z_0`` which lies in its support, a share that draws of the start tell). Their errors grow with the number of values of β, where those
-of single works grow exponentially. The value is from both: between neighbouring values of β,
-particles on the way down are weighted points of one law and those on the way up of the other,
-whose normalisers Bennett's ratio (1976) compares with the least variance.
+al. 2015, there without resampling). Where the energy is infinite in places, R' knows only of that
+share of ``Z_0`` which lies in its support; draws of the start tell it. Errors of both bounds grow
+with the number of values of β, where those of single works grow exponentially. The value is from
+both: between neighbouring values of β, particles on the way down are weighted points of one law
+and those on the way up of the other, whose normalisers Bennett's ratio (1976) compares with the
+least variance.
 """
 
 import math
