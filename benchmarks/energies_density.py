@@ -81,19 +81,28 @@ def shown(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def line_of(r: Mapping[str, Any]) -> list[object]:
-    """The cells of a row."""
-    truth = r.get("target_log_z_true")
-    off = r["target_log_z"] - (truth or 0.0)
-    log_z = f"{off:.3f} ± {r['target_log_z_error']:.3f}" + (
-        "" if truth is not None else " (log Z)"
-    )
-    errors = ["", ""]
+    """The cells of a row; empty where a number was not finite or is not known."""
+    log_z, variance = "", ""
+    if "target_log_z" in r:
+        off = r["target_log_z"] - r.get("target_log_z_true", 0.0)
+        log_z = f"{off:.3f} ± {r['target_log_z_error']:.3f}"
+        log_z += "" if "target_log_z_true" in r else " (log Z)"
     if "square" in r:
-        square, error = r["square"], r["square_error"]
-        errors = [f"{square:.3g} ± {error:.1g}", f"{square - r['bias'] ** 2:.3g}"]
+        variance = f"{r['square'] - r['bias'] ** 2:.3g}"
     first = [r["data"], r["particles"], r["seed"], f"{r['target_evaluations']:.0f}", log_z]
-    kl = f"{r['target_kl']:.2g} ± {r['target_kl_error']:.1g}"
-    return [*first, *errors, kl, f"{r['proposal_ess']:.2g}", f"{r['seconds']:.0f}"]
+    ess = f"{r['proposal_ess']:.2g}" if "proposal_ess" in r else ""
+    return [
+        *first,
+        _with_error(r, "square"),
+        variance,
+        _with_error(r, "target_kl"),
+        ess,
+        f"{r['seconds']:.0f}",
+    ]
+
+
+def _with_error(r: Mapping[str, Any], name: str) -> str:
+    return f"{r[name]:.3g} ± {r[f'{name}_error']:.1g}" if name in r else ""
 
 
 def main() -> None:
