@@ -1,14 +1,19 @@
 """A mixture of Gaussians q fitted to points of π whose log-density is known as well.
 
 Points alone leave an error: after maximum likelihood the mean square of ``r = log q - log π`` is
-the number of parameters over that of points. Here the mean of ``e^r - 1 - r`` over the points is
-minimised. ``E_π[e^r]`` is 1, the integral of q, so that its expectation is ``E_π[-r] = KL(π‖q)``
-too; but with ``e^r - 1`` as a control variate no term of it is negative, and all are zero where q
-is π. What such a q can be, it becomes, whatever the noise of the points.
+the number of parameters over that of points. Here
+
+    KL(π‖q) = ∫ (q - π - π r) dx
+
+is estimated, since q and π both have the integral 1, with half of the points of π and half of a
+density b near it, each over the mixture ``μ = (π + b)/2`` of both. The integrand is nowhere
+negative, and zero where q is π: a control variate, after which no noise of points is left in the
+minimum. Points of b find the mass that q has where π has none.
 """
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,13 +21,13 @@ from torch import Tensor
 from wgflow._tensor import Points, Values
 from wgflow.data.mixtures import Gaussians
 
-STRAIGHT = 3.0
-"""r beyond which the loss is a straight line: points there would outweigh all others."""
+OUTSIDE = -1e6
+"""``log π`` at least, so that infinite energies are numbers."""
 
-ROUNDS, MEMORY = 100, 20
+ROUNDS, MEMORY = 50, 20
 """Iterations of L-BFGS at most, and those that it remembers."""
 
-LARGEST = 2**24
+LARGEST = 2**25
 """Numbers in the whitened points of all components, beyond which it would take minutes."""
 
 Parameters = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -30,17 +35,33 @@ Parameters = tuple[Tensor, Tensor, Tensor, Tensor]
 diagonal, (K, d), and what is below it, (K, d, d)."""
 
 
-def informed(families: Sequence[Gaussians], x: Points, log_p: Values) -> Gaussians | None:
-    """The Gaussians after minimising the mean of ``e^r - 1 - r``; None if there is too much to do.
+class Weighed(NamedTuple):
+    """Points of ``μ = (π + b)/2``.
+
+    Attributes:
+        x: (n, d).
+        log_p: ``log π``, normalised, (n,).
+        log_base: ``log b``.
+    """
+
+    x: Points
+    log_p: Values
+    log_base: Values
+
+
+def informed(families: Sequence[Gaussians], points: Weighed) -> Gaussians | None:
+    """The Gaussians after minimising `divergence`; None if there is too much to do.
 
     Args:
         families: where to begin. Those of kernels, which share a covariance, are left out, and
             those with less than a point for each component.
-        x: points of π, (n, d).
-        log_p: ``log π`` there, normalised, (n,).
+        points: of which half are those of π.
     """
-    own = [f for f in families if len(f.covariances) == len(f.weights) < len(x) * f.weights.sum()]
-    if not own or len(x) * sum(map(_count, own)) * x.shape[1] > LARGEST:
+    count, d = points.x.shape
+    rows = [float(f.weights.sum()) * count / 2 for f in families]
+    pairs = zip(families, rows, strict=True)
+    own = [f for f, n in pairs if len(f.covariances) == len(f.weights) <= n]
+    if not own or count * d * sum(len(f.weights) for f in own) > LARGEST:
         return None
     parameters = _parameters(own)
     settings = {"max_iter": ROUNDS, "history_size": MEMORY, "line_search_fn": "strong_wolfe"}
@@ -48,7 +69,7 @@ def informed(families: Sequence[Gaussians], x: Points, log_p: Values) -> Gaussia
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = divergence(log_density(parameters, x) - log_p)
+        value = divergence(log_density(parameters, points.x), points)
         value.backward()
         return value
 
@@ -57,10 +78,12 @@ def informed(families: Sequence[Gaussians], x: Points, log_p: Values) -> Gaussia
     return _gaussians([p.detach() for p in parameters])
 
 
-def divergence(log_ratio: Values) -> Tensor:
-    """The mean of ``e^r - 1 - r``, with a straight line beyond `STRAIGHT`."""
-    low = log_ratio.clamp(max=STRAIGHT)
-    return (low.exp() - 1 - low + (log_ratio - low) * math.expm1(STRAIGHT)).mean()
+def divergence(log_q: Values, points: Weighed) -> Tensor:
+    """The mean of ``(q - π - π r)/μ``: KL(π‖q) in expectation, and nowhere negative."""
+    log_p = points.log_p.clamp(min=OUTSIDE)
+    log_mean = torch.logaddexp(log_p, points.log_base) - math.log(2)
+    share = (log_p - log_mean).exp()
+    return ((log_q - log_mean).exp() - share * (1 + log_q - log_p)).mean()
 
 
 def log_density(parameters: Parameters, x: Points) -> Values:
@@ -71,10 +94,6 @@ def log_density(parameters: Parameters, x: Points) -> Values:
     squares = (torch.einsum("nd,kde->nke", x, factor) - at_means).square().sum(2)
     heights = log_weights.log_softmax(0) + diagonal.sum(1) - x.shape[1] / 2 * math.log(2 * math.pi)
     return (heights - squares / 2).logsumexp(1)
-
-
-def _count(family: Gaussians) -> int:
-    return len(family.weights)
 
 
 def _parameters(families: Sequence[Gaussians]) -> Parameters:

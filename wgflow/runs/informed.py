@@ -11,7 +11,7 @@ from wgflow.data.mixtures import Gaussians
 from wgflow.energies.mixture import Family, NoisyMixture
 from wgflow.energies.noise_mlp import NoiseMLP
 from wgflow.montecarlo.bridge import evaluated
-from wgflow.montecarlo.informed import divergence, informed
+from wgflow.montecarlo.informed import Weighed, divergence, informed
 from wgflow.runs.load import load
 from wgflow.runs.run import Run
 from wgflow.storage import checkpoint, folder
@@ -36,27 +36,37 @@ def inform(run: Run, target: TargetEnergy) -> Run:
     if not (math.isfinite(log_z) and math.isfinite(run.normaliser.value)):
         return run
     variance = energy.levels.lowest**2
-    u, log_p = _known(run, target, run.dataset.train[:], log_z)
-    mixture = informed([_noisy(f, variance) for f in energy.mixture.parts], u, log_p)
+    generator = torch.Generator().manual_seed(run.config.seed)
+    train, unseen = (
+        _weighed(run, target, x, log_z, generator) for x in (run.dataset.train[:], held)
+    )
+    mixture = informed([_noisy(f, variance) for f in energy.mixture.parts], train)
     if mixture is None:
         return run
     nearer = _with(energy, _clean(mixture, variance))
-    u, log_p = _known(run, target, held, log_z)
-    old = divergence(_log_q(energy, u) - run.normaliser.value - log_p)
-    new = divergence(_log_q(nearer, u) - log_p)
-    if not float(new) < float(old):
+    old = divergence(_log_q(energy, unseen.x) - run.normaliser.value, unseen)
+    if not float(divergence(_log_q(nearer, unseen.x), unseen)) < float(old):
         return run
     _write(run, nearer)
     return load(run.path)
 
 
-def _known(run: Run, target: TargetEnergy, x: Points, log_z: float) -> tuple[Points, Values]:
-    """Standardised points, float64, and their ``log π`` in these units."""
-    value, _ = evaluated(target.reduced, x.double())
-    u = run.standardise(x.to(run.dtype))
+def _weighed(
+    run: Run, target: TargetEnergy, x: Points, log_z: float, generator: torch.Generator
+) -> Weighed:
+    """Points of π and as many draws of the run's mixture, in standardised units, float64."""
+    energy = run.energy.energy
+    assert isinstance(energy, NoiseMLP)
+    like = torch.empty(len(x), x.shape[1], dtype=run.dtype)
+    level = energy.at(like, None)
     with torch.no_grad():
-        volume = run.energy(x.to(run.dtype)).double() - run.energy.energy(u).double()
-    return u.double(), volume - value - log_z
+        drawn = energy.mixture.sample(like, level, generator=generator)
+        u = torch.cat([run.standardise(x.to(run.dtype)), drawn])
+        x = run.unstandardise(u)
+        volume = run.energy(x).double() - energy(u).double()
+        log_base = -energy.mixture(u, energy.at(u, None)).double()
+    value, _ = evaluated(target.reduced, x.double())
+    return Weighed(u.double(), volume - value - log_z, log_base)
 
 
 def _log_q(energy: NoiseMLP, u: Points) -> Values:
