@@ -24,7 +24,7 @@ from wgflow.data.mixtures import Gaussians
 OUTSIDE = -1e6
 """``log π`` at least, so that infinite energies are numbers."""
 
-ROUNDS, MEMORY = 50, 20
+ROUNDS, MEMORY = 100, 20
 """Iterations of L-BFGS at most, and those that it remembers."""
 
 LARGEST = 2**25
