@@ -90,7 +90,7 @@ def line_of(r: Mapping[str, Any]) -> list[object]:
     if "square" in r:
         variance = f"{r['square'] - r['bias'] ** 2:.3g}"
     first = [r["data"], r["particles"], r["seed"], f"{r['target_evaluations']:.0f}", log_z]
-    ess = f"{r['proposal_ess']:.2g}" if "proposal_ess" in r else ""
+    ess = f"{r['proposal_ess']:.3g}" if "proposal_ess" in r else ""
     return [
         *first,
         _with_error(r, "square"),
