@@ -24,8 +24,8 @@ ROOMS = {
     "flow_map levels",
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference",
     "targets": "symmetry base distributions particles regression catalogue external checks",
-    "montecarlo": "base journey evaluation bridge both_ways annealed density independence "
-    "near_proximal replicas ladder tally diagnostics parallel_tempering",
+    "montecarlo": "base journey evaluation bridge both_ways annealed density informed "
+    "independence near_proximal replicas ladder tally diagnostics parallel_tempering",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition restriction conditional",
     "metrics": "target_alarms data_alarms alarms pairwise samples chance isolated sampled regions "
@@ -39,7 +39,7 @@ ROOMS = {
     "training": "signals muon schedule loop health recorder checks binding loading budget learner "
     "warm_start validation progress runner",
     "runs": "sampled summaries zoo run load hub fit uses trust image_scores evaluate classes "
-    "compose sampling rows filling outliers judged stepping given",
+    "compose sampling rows filling outliers judged stepping informed given",
     "estimators": "base density outliers",
     "report": "template material scores verdict film journey page card comparison finish",
     "cli": "printing stops options progress sampling tables train flow sample inverse interpolate "

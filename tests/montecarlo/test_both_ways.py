@@ -145,6 +145,7 @@ def test_points_outside_the_support_are_works_of_minus_infinity():
     outside = [[-math.inf, -math.inf], [0.0, 0.0]]
     found = between(way(outside), way([[0.0, 0.0]] * 2))
     assert found.lower == pytest.approx(math.log(0.5))
+    assert found.upper == pytest.approx(math.log(0.5) + 1 / 4)  # of four draws
     # σ(c)/2 + 1/2 = σ(-c): Bennett's equation of three kinds of works.
     assert 0.5 / (1 + math.exp(-found.value)) + 0.5 == pytest.approx(
         1 / (1 + math.exp(found.value))

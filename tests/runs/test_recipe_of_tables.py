@@ -110,6 +110,22 @@ def test_the_best_energy_is_kept(table, tmp_path, rate):
     assert float(gap.mean()) < 0.1
 
 
+@pytest.mark.parametrize(("nats", "kept"), [(4.6, False), (4.62, True)])  # log 100 = 4.605
+def test_the_start_is_kept_unless_unseen_rows_gain_evidence(
+    table, tmp_path, monkeypatch, nats, kept
+):
+    """All of them together; the gain of the first look is also that of the best one."""
+    found = iter([0.0, -1.0, -0.5, -0.5])
+
+    def validates(dataset, *args):
+        gain = nats / len(dataset.validation)
+        return lambda *args: {"nll": 7.0 + gain * next(found), "reference_ess": 1.0}
+
+    monkeypatch.setattr("wgflow.training.runner.validator", validates)
+    run = wgflow.fit(wgflow.configure(str(table), None, *SMALL), tmp_path / "run")
+    assert bool(run.energy.energy.head.any()) is kept, run.energy
+
+
 def test_killed_and_resumed_it_is_the_same(table, run, tmp_path):
     code = (
         "import os, signal, sys, wgflow\n"

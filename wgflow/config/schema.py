@@ -121,7 +121,8 @@ class Training:
         evaluate_every: steps between two evaluations on the test points.
         checkpoint_every: steps between two checkpoints.
         patience: evaluations without improvement after which training stops; None for never.
-        keep_best: whether a run ends with the running average that validated best.
+        keep_best: whether a run ends with the running average that validated best; with its start,
+            if that is a density, unless validation points gain log 100 nats in all over it.
 
     Raises:
         ValueError: when a setting is out of its range.

@@ -7,10 +7,12 @@ from exact points of the model:
     E[R] = Z/Z_0,        E[R'] = Z_0/Z,
 
 so that ``log R`` is a lower and ``-log R'`` an upper bound of ``log Z/Z_0`` in the mean (Grosse et
-al. 2015, there without resampling). Their errors grow with the number of values of β, where those
-of single works grow exponentially. The value is from both: between neighbouring values of β,
-particles on the way down are weighted points of one law and those on the way up of the other,
-whose normalisers Bennett's ratio (1976) compares with the least variance.
+al. 2015, there without resampling). Where the energy is infinite in places, R' knows only of that
+share of ``Z_0`` which lies in its support; draws of the start tell it. Errors of both bounds grow
+with the number of values of β, where those of single works grow exponentially. The value is from
+both: between neighbouring values of β, particles on the way down are weighted points of one law
+and those on the way up of the other, whose normalisers Bennett's ratio (1976) compares with the
+least variance.
 """
 
 import math
@@ -128,6 +130,7 @@ def between(down: Way, up: Way, base: float = 0.0) -> LogZ:
         base: ``log Z_0``.
     """
     lower, upper = sandwich(down.log_ratio, -up.log_ratio)
+    upper += _log_covered(down)
     islands = torch.arange(len(down.log_ratio))
     without = [float(_ladder(down, up, islands != island)) for island in islands]
     spread = float(torch.tensor(without, dtype=torch.float64).var(correction=0))
@@ -135,6 +138,17 @@ def between(down: Way, up: Way, base: float = 0.0) -> LogZ:
     if not math.isfinite(value) or refuted(value, error, lower, upper):
         value, error = math.nan, math.inf
     return LogZ(base + value, error, base + lower, base + upper)
+
+
+def _log_covered(down: Way) -> float:
+    """``log P_0(S)``, the mass of the start on the support S of the energy, at least in the mean.
+
+    Points of the model never leave S, and know of the start there only: ``E[R'] = Z_0 P_0(S)/Z``.
+    The logarithm of the share of n draws is too small by ``(1-P)/2nP``; twice that is added.
+    """
+    inside = down.change[0].isfinite()
+    share = float(inside.double().mean())
+    return math.log(share) + (1 - share) / (share * inside.numel()) if share else 0.0
 
 
 def _ladder(down: Way, up: Way, islands: Tensor) -> Tensor:

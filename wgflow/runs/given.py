@@ -19,6 +19,7 @@ from wgflow.montecarlo.near_proximal import NearProximalFlow
 from wgflow.montecarlo.parallel_tempering import ParallelTempering
 from wgflow.runs import sampled
 from wgflow.runs.fit import fit, resume as resume_fit
+from wgflow.runs.informed import inform
 from wgflow.runs.judged import proposal_scores
 from wgflow.runs.run import Run
 from wgflow.runs.stepping import STREAM, Listener, all_steps
@@ -202,6 +203,7 @@ def _learned(
         given = [*request.settings, f"seed={request.seed}"]
         run = fit(configure(points, RECIPE, *given), path, listener=listener)
     if sampled.is_unfinished(path):
+        run = inform(run, target)
         scores: dict[str, float] = {}
         with contextlib.suppress(ValueError):  # of a density without a likelihood; alarms say why
             scores = proposal_scores(run, target, seed=request.seed)

@@ -22,6 +22,7 @@ class Progress(NamedTuple):
         rollbacks: how often the run went back.
         best: least validation metric so far.
         stale: validations since then.
+        start: that of the energy that it started from, if it is kept.
     """
 
     step: int = 0
@@ -30,6 +31,7 @@ class Progress(NamedTuple):
     rollbacks: int = 0
     best: float = math.inf
     stale: int = 0
+    start: float = math.inf
 
 
 def read_state(path: Path, scheme: Scheme[Any], device: str, ranks: Ranks | None = None) -> Any:

@@ -25,7 +25,7 @@ from wgflow.training.loop import Step
 from wgflow.training.progress import Progress, read_state
 from wgflow.training.recorder import Clock, Recorder, Silence, update_environment
 from wgflow.training.signals import Asked, stopping
-from wgflow.training.validation import Validator, is_trusted, validator
+from wgflow.training.validation import Validator, is_trusted, least_gain, validator
 
 ROLLBACKS = 3
 """How often a run goes back to its last good state, each time at half the learning rate."""
@@ -85,6 +85,7 @@ class Runner:
         progress = progress._replace(radius=radius)
         if self.training.keep_best:  # what it starts from may be the best already
             progress, _ = self.check(progress, carry, {})
+            progress = progress._replace(start=progress.best)
         self.recorder.frame(0, self.scheme.populations(carry)[0])
         self.save(progress, carry)
         return progress
@@ -192,7 +193,9 @@ class Runner:
         if trouble is not None:
             return progress, trouble
         if value < progress.best and is_trusted(self.scheme, found):
-            self.learner.keep()
+            least = least_gain(self.learner.dataset, self.learner.energy)
+            if progress.start - value > least:
+                self.learner.keep()
             return progress._replace(best=value, stale=0), None
         return progress._replace(stale=progress.stale + 1), None
 

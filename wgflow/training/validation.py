@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from wgflow.data.dataset import Dataset
+from wgflow.data.mixtures import EVIDENCE
 from wgflow.energies.base import Rescaled, Tilted
 from wgflow.likelihood import quadrature
 from wgflow.likelihood.quadrature import tabulate
@@ -125,9 +126,25 @@ def is_trusted(scheme: Scheme[Any], found: Mapping[str, float]) -> bool:
     return follows or found.get("reference_ess", 1.0) >= FEWEST
 
 
+def least_gain(dataset: Dataset, energy: nn.Module) -> float:
+    """Nats per validation point that an energy must gain to be kept in place of its start.
+
+    Of an energy that tilts a density all points together must be `EVIDENCE` nats likelier than at
+    the start, as for a stack of mixtures in place of a single Gaussian: where nothing is left to
+    learn, the best of many looks is better than the start by chance, and worse on further points.
+    """
+    if is_known(dataset) or not isinstance(energy, Tilted):
+        return 0.0
+    return EVIDENCE / min(len(_held(dataset)), POINTS)
+
+
+def _held(dataset: Dataset) -> Tensor:
+    return dataset.test if dataset.validation is None else dataset.validation
+
+
 def held_points(dataset: Dataset, device: torch.device) -> tuple[Tensor, float]:
     """Points to validate on, standardised, and the mean log-volume of their units."""
-    held = dataset.test if dataset.validation is None else dataset.validation
+    held = _held(dataset)
     points = dataset.standardise(held[:POINTS]).to(device)
     jacobian = float(dataset.scale.double().log().expand(dataset.event_shape).sum())
     if dataset.transform is not None:

@@ -1,0 +1,107 @@
+"""The learned density of a given energy V, improved by V itself where its form allows."""
+
+import copy
+import math
+
+import torch
+from torch import Tensor
+
+from wgflow._tensor import Points, Values
+from wgflow.data.mixtures import Gaussians
+from wgflow.energies.mixture import Family, NoisyMixture
+from wgflow.energies.noise_mlp import NoiseMLP
+from wgflow.montecarlo.base import Counted
+from wgflow.montecarlo.evaluation import counted
+from wgflow.montecarlo.informed import Weighed, divergence, informed
+from wgflow.runs.load import load
+from wgflow.runs.run import Run
+from wgflow.storage import checkpoint, folder
+from wgflow.targets.base import TargetEnergy
+from wgflow.training.progress import read_state
+
+
+def inform(run: Run, target: TargetEnergy) -> Run:
+    """Replace what a run learned by a mixture that is fitted to V too, if that is nearer to it.
+
+    By the divergence of `wgflow.montecarlo.informed`, on validation points. The checkpoint of the
+    run is written anew.
+
+    Returns:
+        The run, as it is of an energy without a mixture, without a value of log Z or validation
+        points, and where what was learned is nearer.
+    """
+    energy, found, held = run.energy.energy, run.target, run.dataset.validation
+    if not isinstance(energy, NoiseMLP) or found is None or held is None:
+        return run
+    log_z = found.normaliser.value
+    if not (math.isfinite(log_z) and math.isfinite(run.normaliser.value)):
+        return run
+    variance = energy.levels.lowest**2
+    generator = torch.Generator().manual_seed(run.config.seed)
+    train, unseen = (
+        _weighed(run, target, x, log_z, generator) for x in (run.dataset.train[:], held)
+    )
+    mixture = informed([_noisy(f, variance) for f in energy.mixture.parts], train)
+    if mixture is None:
+        return run
+    nearer = _with(energy, _clean(mixture, variance))
+    old = divergence(_log_q(energy, unseen.x) - run.normaliser.value, unseen)
+    if not float(divergence(_log_q(nearer, unseen.x), unseen)) < float(old):
+        return run
+    _write(run, nearer)
+    return load(run.path)
+
+
+def _weighed(
+    run: Run, target: TargetEnergy, x: Points, log_z: float, generator: torch.Generator
+) -> Weighed:
+    """Points of π and as many draws of the run's mixture, in standardised units, float64."""
+    energy = run.energy.energy
+    assert isinstance(energy, NoiseMLP)
+    like = torch.empty(len(x), x.shape[1], dtype=run.dtype)
+    level = energy.at(like, None)
+    with torch.no_grad():
+        drawn = energy.mixture.sample(like, level, generator=generator)
+        u = torch.cat([run.standardise(x.to(run.dtype)), drawn])
+        x = run.unstandardise(u)
+        volume = run.energy(x).double() - energy(u).double()
+        log_base = -energy.mixture(u, energy.at(u, None)).double()
+    value, _ = counted(Counted(target.reduced), x.double())
+    return Weighed(u.double(), volume - value - log_z, log_base)
+
+
+def _log_q(energy: NoiseMLP, u: Points) -> Values:
+    with torch.no_grad():
+        return -energy(u.to(energy.mean.dtype)).double()
+
+
+def _noisy(family: Family, variance: float) -> Gaussians:
+    """A family at the lowest level of noise, whose density is that of the run."""
+    axes, spread = family.axes.double(), family.variances.double() + variance
+    covariances = axes @ (spread[:, :, None] * axes.mT)
+    return Gaussians(family.log_weights.double().exp(), family.means.double(), covariances)
+
+
+def _clean(mixture: Gaussians, variance: float) -> Gaussians:
+    """The mixture that has that noise beside its own covariances, as far as they are larger."""
+    eye = torch.eye(mixture.means.shape[1], dtype=torch.float64)
+    return mixture._replace(covariances=mixture.covariances - variance * eye)
+
+
+def _with(energy: NoiseMLP, mixture: Gaussians) -> NoiseMLP:
+    """The energy of a mixture alone."""
+    changed = copy.deepcopy(energy)
+    changed.mixture = NoisyMixture([mixture]).to(energy.mean.dtype)
+    changed.head.data.zero_()
+    return changed
+
+
+def _write(run: Run, energy: NoiseMLP) -> None:
+    """The checkpoint with another energy, as at the end of a run."""
+    state = read_state(run.path, run.config.scheme, run.config.device)
+    weights: dict[str, Tensor] = energy.state_dict()
+    learner = state["learner"]
+    kept = {name: x for name, x in learner["average"].items() if not name.startswith("module.")}
+    learner["average"] = kept | {f"module.{name}": x for name, x in weights.items()}
+    learner["energy"] = weights
+    checkpoint.save(run.path / folder.CHECKPOINT, state)
