@@ -8,9 +8,11 @@ from problems import double, seeded
 
 from wgflow.data.targets import Gaussian, GaussianMixture
 from wgflow.energies.mixture import Family
-from wgflow.runs.given import fit_energy
+from wgflow.runs import given, sampled
+from wgflow.runs.given import fit_energy, resume_energy
 from wgflow.runs.informed import _clean, _noisy, inform
 from wgflow.runs.load import load
+from wgflow.storage import folder
 from wgflow.targets.base import TargetEnergy
 
 SETTINGS = (
@@ -60,6 +62,25 @@ def test_it_is_what_the_folder_has(run):
     again = load(run.path)
     x = MODES.sample(50, dtype=torch.float32, generator=seeded(4))
     assert torch.equal(again.log_prob(x), run.log_prob(x))
+
+
+def test_killed_before_it_is_recorded_it_is_fitted_to_the_same(run, tmp_path, monkeypatch):
+    """From what points alone taught, not once more from its own result."""
+
+    def die(*_, **__):
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(given, "proposal_scores", die)
+        with pytest.raises(SystemExit, match="killed"):
+            learned(tmp_path / "run")
+    where = tmp_path / "run" / folder.TARGET
+    assert (where / sampled.LEARNED).is_file()
+    again = resume_energy(tmp_path / "run", TARGET)
+    for a, b in zip(again.energy.parameters(), run.energy.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert again.target.scores == run.target.scores
+    assert not (where / sampled.LEARNED).exists()
 
 
 def test_without_log_z_nothing_is_changed(run):

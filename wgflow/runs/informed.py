@@ -13,6 +13,7 @@ from wgflow.energies.noise_mlp import NoiseMLP
 from wgflow.montecarlo.base import Counted
 from wgflow.montecarlo.evaluation import counted
 from wgflow.montecarlo.informed import Weighed, divergence, informed
+from wgflow.runs import sampled
 from wgflow.runs.load import load
 from wgflow.runs.run import Run
 from wgflow.storage import checkpoint, folder
@@ -24,12 +25,14 @@ def inform(run: Run, target: TargetEnergy) -> Run:
     """Replace what a run learned by a mixture that is fitted to V too, if that is nearer to it.
 
     By the divergence of `wgflow.montecarlo.informed`, on validation points. The checkpoint of the
-    run is written anew.
+    run is written anew, and what it was is kept until the scores are recorded: a run that is
+    killed in between begins from that again.
 
     Returns:
         The run, as it is of an energy without a mixture, without a value of log Z or validation
         points, and where what was learned is nearer.
     """
+    run = _as_learned(run)
     energy, found, held = run.energy.energy, run.target, run.dataset.validation
     if not isinstance(energy, NoiseMLP) or found is None or held is None:
         return run
@@ -49,6 +52,15 @@ def inform(run: Run, target: TargetEnergy) -> Run:
     if not float(divergence(_log_q(nearer, unseen.x), unseen)) < float(old):
         return run
     _write(run, nearer)
+    return load(run.path)
+
+
+def _as_learned(run: Run) -> Run:
+    """The run as samples alone taught it."""
+    kept = run.path / folder.TARGET / sampled.LEARNED
+    if not kept.is_file():
+        return run
+    folder.write_bytes(run.path / folder.CHECKPOINT, kept.read_bytes())
     return load(run.path)
 
 
@@ -104,4 +116,6 @@ def _write(run: Run, energy: NoiseMLP) -> None:
     kept = {name: x for name, x in learner["average"].items() if not name.startswith("module.")}
     learner["average"] = kept | {f"module.{name}": x for name, x in weights.items()}
     learner["energy"] = weights
-    checkpoint.save(run.path / folder.CHECKPOINT, state)
+    file = run.path / folder.CHECKPOINT
+    folder.write_bytes(run.path / folder.TARGET / sampled.LEARNED, file.read_bytes())
+    checkpoint.save(file, state)

@@ -25,6 +25,9 @@ STATE = "state.safetensors"
 JOURNEY = "journey.safetensors"
 """Frames of the particles and metrics on the way."""
 
+LEARNED = "learned.safetensors"
+"""The checkpoint as samples alone taught it, while one that knows the energy too replaces it."""
+
 SAMPLES, FREE = "samples.npy", "free.npy"
 """Equally weighted points: of x, and of the free coordinates u that the density is learned of."""
 
@@ -164,6 +167,7 @@ def finish(where: Path, scores: dict[str, float]) -> None:
     record = folder.read_json(where / RECORD)
     record["found"] |= {"learned": True, "scores": record["found"]["scores"] | scores}
     folder.write_json(where / RECORD, record)
+    (where / LEARNED).unlink(missing_ok=True)
 
 
 def system_record(system: ParticleSystem | None) -> dict[str, Any] | None:
