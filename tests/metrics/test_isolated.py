@@ -83,3 +83,12 @@ def test_the_probability_is_that_of_ranked_spacings(factor, rows):
     x[0] = a[0] * math.exp(factor * times * mean)
     found = isolated(x)
     assert (found.rows if found else 0) == rows
+
+
+def test_columns_are_taken_some_at_a_time(monkeypatch):
+    x = torch.randn(400, 7, generator=torch.Generator().manual_seed(0))
+    x[3, 5] = 1e6
+    whole = isolated(x)
+    monkeypatch.setattr("wgflow.metrics.isolated.COLUMNS", 2)
+    assert isolated(x) == whole
+    assert whole.column == 5

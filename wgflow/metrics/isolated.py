@@ -18,6 +18,9 @@ FEW = 8
 NEXT, LEAST = 50, 10
 """Spacings that tell how heavy a tail is, and how many of few rows do."""
 
+COLUMNS = 64
+"""At a time, in double precision."""
+
 TIMES = 10.0
 """How far isolated rows must be, over the next."""
 
@@ -49,10 +52,20 @@ def isolated(x: Tensor) -> Isolated | None:
     Args:
         x: rows, (n, d); those that lack a number are left out. Fewer than 76 tell nothing.
     """
-    x = x[x.isfinite().all(1)].double()
+    x = x[x.isfinite().all(1)]
     count = min(NEXT, len(x) // 4 - FEW - 1)
     if count < LEAST:
         return None
+    rare = RARE / (FEW * x.shape[1])
+    beyond = torch.cat([_beyond(part.double(), count, rare) for part in x.split(COLUMNS, 1)], 1)
+    if beyond.max() < 0:
+        return None
+    row, column = divmod(int(beyond.argmax()), x.shape[1])
+    return Isolated(column, row + 1, float(beyond[row, column].exp()))
+
+
+def _beyond(x: Tensor, count: int, rare: float) -> Tensor:
+    """``log(a_m/a_{m+1})`` for m up to `FEW`, (FEW, d); -1 where those m rows are not isolated."""
     lower, median, upper = x.quantile(x.new_tensor([0.25, 0.5, 0.75]), 0)
     spread = (upper - lower) / NORMAL_QUARTILES
     far = (x - median).abs().topk(FEW + count + 1, 0).values
@@ -61,10 +74,6 @@ def isolated(x: Tensor) -> Isolated | None:
     spacings = gaps * torch.arange(1, len(far)).to(gaps)[:, None]
     below = spacings[1:].unfold(0, count, 1).mean(-1).clamp(min=tiny)
     log_p = -count * (spacings[:FEW] / below[:FEW] / count).log1p()
-    alone = log_p < math.log(RARE / (FEW * x.shape[1]))
-    alone &= (far[:FEW] > FAR * spread) & (gaps[:FEW] > math.log(TIMES)) & (spread > 0)
-    if not alone.any():
-        return None
-    place = int(gaps[:FEW].where(alone, -1.0).argmax())
-    row, column = divmod(place, x.shape[1])
-    return Isolated(column, row + 1, float(gaps[row, column].exp()))
+    alone = (log_p < math.log(rare)) & (spread > 0)
+    alone &= (far[:FEW] > FAR * spread) & (gaps[:FEW] > math.log(TIMES))
+    return gaps[:FEW].where(alone, -1.0)
