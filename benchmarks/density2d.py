@@ -107,7 +107,7 @@ def oracle(data: str, seed: int) -> Trained:
 
 def variant(scheme: Any, steps: int) -> Callable[[str, int], Trained]:
     """Another scheme of ours, with as many learning steps as the default's CPU seconds allow."""
-    training = replace(Training(), steps=steps)
+    training = Training(steps=steps, learning_rate=1e-3)
     return lambda data, seed: flow(data, seed, scheme=scheme, training=training)
 
 

@@ -46,11 +46,11 @@ class RandomWalk(wgflow.Sampler[Chains]):
     def step(self, energy, state, *, generator=None):
         y = state.x + self.step_size * torch.randn(state.x.shape, generator=generator)
         value = energy(y)
-        ratio = (state.energy - value).clamp(max=0).exp()
-        accept = torch.rand(len(y), generator=generator) < ratio
+        log_ratio = state.energy - value
+        accept = torch.rand(len(y), generator=generator) < log_ratio.exp()
         x = torch.where(accept[:, None], y, state.x)
         moved = state._replace(x=x, energy=torch.where(accept, value, state.energy))
-        return moved, Info(ratio, torch.zeros_like(ratio))
+        return moved, Info(log_ratio, torch.zeros_like(value))
 
     def time(self, state):
         return self.step_size**2 / 2

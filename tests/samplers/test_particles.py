@@ -254,12 +254,12 @@ def jumped(variance, jump, n=8, repeats=4000, seed=12):
 
 
 def test_forgetting_weights_keeps_the_means_and_lowers_their_variance():
-    jump = Independence(double([[0.0, 0.0], [1.5, 0.0]]), 1.0)
-    kept, forgot, _ = jumped(0.3, jump)
+    jump = Independence(double([[0.0, 0.0], [0.5, 0.0]]), 1.0)
+    kept, forgot, _ = jumped(3.0, jump)
     expected = double([1.0, 2.0]) * 2 * math.pi
     assert z_score(forgot, expected).abs().max() < 4
     torch.testing.assert_close(forgot[:, 0], kept[:, 0])  # log Z is what it was
-    assert forgot[:, 1].var() < 0.8 * kept[:, 1].var()
+    assert forgot[:, 1].var() < 0.9 * kept[:, 1].var()
 
 
 def test_not_all_who_jumped_may_share_their_weights():

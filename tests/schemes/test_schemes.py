@@ -5,7 +5,7 @@ integral. On the circle the uniform law has cos(nx) for eigenfunctions of -L, of
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import repeat
 
 import pytest
@@ -99,7 +99,7 @@ class Still(Sampler[LangevinState]):
         return LangevinState(x, value, grad, value.new_tensor(self.step_size))
 
     def step(self, energy, state, *, generator=None):
-        return state, Info(torch.ones_like(state.energy), torch.zeros_like(state.energy))
+        return state, Info(torch.zeros_like(state.energy), torch.zeros_like(state.energy))
 
     def time(self, state):
         return float(state.step_size)
@@ -144,6 +144,7 @@ def population(**options):
         "bandwidth": 1.0,
         "restart": 0.0,
         "tempered": 1.0,
+        "draws": 0,
     }
     return Population(**(plain | options))
 
@@ -386,30 +387,6 @@ def test_the_first_loss_is_the_loss_where_nothing_has_changed(form, envelope):
         gradients(first.value, energy), gradients(whole.value, energy), rtol=1e-12, atol=1e-14
     )
     assert first.metrics.keys() == whole.metrics.keys()
-
-
-@combinations
-def test_the_parts_of_a_carry_share_the_gradient(form, envelope):
-    scheme, energy = replace(proximal(form, envelope), parts=3), Net(2, seed=0)
-    x, y = noise(12, 2), noise(21, 2, seed=1)
-    carry = carry_at(energy, x, y, envelope=envelope)
-    parts = [scheme.part(carry, k) for k in range(4)]
-    rows = [torch.arange(k, 21, 3) for k in range(3)]
-    assert all(torch.equal(p.particles.x, y[r]) for p, r in zip(parts, rows, strict=False))
-    assert torch.equal(torch.stack([p.batch for p in parts[:3]], 1).flatten(0, 1), x)
-    assert torch.equal(parts[3].batch, parts[0].batch)
-    each = [gradients(scheme.first_loss(energy, p).value, energy) for p in parts[:3]]
-    whole = gradients(scheme.first_loss(energy, carry).value, energy)
-    torch.testing.assert_close(sum(each) / 3, whole, rtol=1e-12, atol=1e-14)
-
-
-def test_a_carry_of_fewer_points_than_parts_stays_whole():
-    scheme, energy = replace(proximal(), parts=3), Net(2, seed=0)
-    few = carry_at(energy, noise(2, 2), noise(9, 2, seed=1))
-    assert scheme.part(few, 1) is few
-    assert replace(scheme, parts=1).part(few, 1) is few
-    with pytest.raises(ValueError, match="`parts` must be"):
-        replace(scheme, parts=0)
 
 
 @combinations

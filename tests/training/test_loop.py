@@ -151,20 +151,6 @@ def test_the_first_inner_step_of_each_is_on_the_first_loss():
     torch.testing.assert_close(energy.theta.detach(), start * (0.99 * 0.9**2) ** 2)
 
 
-class InParts(Pull):
-    """Inner step k learns from the batch, k times."""
-
-    def part(self, carry, number):
-        return carry._replace(batch=number * carry.batch)
-
-
-def test_each_inner_step_sees_its_part_of_the_carry():
-    energy = Shift()
-    batches = iter([torch.full((2,), float(k), dtype=F64) for k in (7, 0)])
-    step = take(train(energy, InParts(inner_steps=3), batches, sgd(energy, lr=1.0)), 1)[0]
-    assert step.metrics["theta"].tolist() == [14, 14]
-
-
 def test_inner_steps_stop_when_the_scheme_loses_trust():
     energy = Shift()  # L = 0.1, then 0.081, 0.0656, 0.0531 ...
     steps = take(train(energy, Pull(inner_steps=9, floor=0.06), constant(), sgd(energy)), 2)

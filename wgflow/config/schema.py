@@ -132,7 +132,7 @@ class Training:
     batch_size: int = divided(1024)
     accumulate: int = 1
     optimizer: str = "adamw"
-    learning_rate: float = 1e-3
+    learning_rate: float = 4e-3
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
     warmup: int = 50

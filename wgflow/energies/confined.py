@@ -71,11 +71,12 @@ class Confined(WithGradient, nn.Module):
             u = u @ whitener.T
             slope = u @ whitener
         squared = u.square().sum(1)
-        value = free[0] + self._potential(squared)
         if self.extent is None:
-            return value, free[1].add(slope.view_as(x), alpha=1 / self.scale**2)
+            steepness = 1 / self.scale**2
+            value = free[0].add(squared, alpha=steepness / 2)
+            return value, free[1].add(slope.view_as(x), alpha=steepness)
         slope = slope * self._steepness(squared)[:, None]
-        return value, free[1] + slope.view_as(x)
+        return free[0] + self._potential(squared), free[1] + slope.view_as(x)
 
     def reference(
         self, like: Tensor, count: int, *, generator: Rng = None

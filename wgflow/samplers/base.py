@@ -19,7 +19,7 @@ class Info(NamedTuple):
     """What one step did to each chain.
 
     Attributes:
-        acceptance: probability with which the move was, or would have been, accepted, (batch,).
+        log_ratio: logarithm of the Metropolis-Hastings ratio of the move, made or not, (batch,).
         log_weight: what to add to the chain's log-weight so that weighted averages stay exact;
             zero for a kernel that leaves ``exp(-E)`` invariant, (batch,).
         exchangeable: chains whose new positions are exchangeable among them, given which chains
@@ -27,9 +27,14 @@ class Info(NamedTuple):
             nothing about their positions any more and may be replaced by the mean.
     """
 
-    acceptance: Tensor
+    log_ratio: Tensor
     log_weight: Tensor
     exchangeable: Tensor | None = None
+
+    @property
+    def acceptance(self) -> Tensor:
+        """Probability with which the move was, or would have been, accepted, (batch,)."""
+        return self.log_ratio.clamp(max=0).exp_()
 
 
 class Sampler(ABC, Generic[S]):
@@ -108,8 +113,7 @@ def metropolis(
         new if new.ndim == 0 else torch.where(per_point(accept, new), new, old)
         for new, old in zip(proposal, state, strict=True)
     )
-    info = Info(log_ratio.clamp(max=0).exp(), torch.zeros_like(log_ratio))
-    return type(state)(*fields), info
+    return type(state)(*fields), Info(log_ratio, torch.zeros_like(log_ratio))
 
 
 def log_uniform_like(x: Tensor, *, generator: Rng = None) -> Tensor:

@@ -13,6 +13,9 @@ from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.samplers.base import Info, Sampler, log_uniform_like, metropolis
 from wgflow.samplers.langevin import LangevinState
 
+WIDTHS = 8
+"""Widths that are tried: the least is a twelfth of the largest."""
+
 FEW = 4
 """Coordinates up to which products with anchors are taken one coordinate at a time."""
 
@@ -63,9 +66,16 @@ class Independence(Sampler[Any]):
         return 0.0
 
     def propose(self, count: int, *, generator: Rng = None) -> Tensor:
-        """``count`` draws from q, (count, *event)."""
+        """``count`` draws from q, (count, *event), with equal strata for their anchors.
+
+        Each is of the law q, and they are exchangeable; every anchor is taken equally often.
+        """
         a = self.anchors
-        index = torch.randint(len(a), (count,), generator=generator, device=a.device)
+        order = torch.randperm(count, generator=generator, device=a.device)
+        place = order + torch.rand(
+            count, generator=generator, device=a.device, dtype=torch.float64
+        )
+        index = (place * (len(a) / count)).long().clamp_(max=len(a) - 1)
         shape = (count, *a.shape[1:])
         noise = torch.randn(shape, generator=generator, device=a.device, dtype=a.dtype)
         return a[index] + self.step_size * noise
@@ -128,6 +138,17 @@ def exchangeable(threshold: Tensor, ratio: Tensor) -> Tensor:
     size = torch.searchsorted(t, r) - torch.searchsorted(r, r)
     c = r[size.argmax()]
     return accepted & (threshold < c) & (c <= ratio)
+
+
+def fitted_width(anchors: Tensor, x: Tensor, largest: float) -> float:
+    """Of widths s up to ``largest``, in steps of √2, that under which points x are likeliest.
+
+    For points x of p it is that of the least ``KL(p‖q_s)``. Silverman's is up to ten times as wide
+    where the distribution has parts that are thin beside its spread.
+    """
+    widths = [largest * 2 ** (-k / 2) for k in range(WIDTHS)]
+    means = [Independence(anchors, s).log_density(x).mean() for s in widths]
+    return widths[int(torch.stack(means).argmax())]
 
 
 def silverman(x: Tensor) -> float:

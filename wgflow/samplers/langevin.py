@@ -72,7 +72,7 @@ class ULA(Overdamped):
     ) -> tuple[LangevinState, Info]:
         """One Euler-Maruyama step of every chain; nothing is rejected."""
         proposal, log_ratio = _propose(energy, state, 2 * state.step_size, generator)
-        return proposal, Info(log_ratio.clamp(max=0).exp(), log_ratio)
+        return proposal, Info(log_ratio, log_ratio)
 
     def time(self, state: LangevinState) -> float:
         """ε."""
@@ -184,12 +184,13 @@ def _propose(
 ) -> tuple[LangevinState, Tensor]:
     """``y = x - ε∇E(x) + √v ξ`` and ``log [e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x)]``.
 
-    With ``s = ε (∇E(x) + ∇E(y))/√v`` the latter is ``E(x) - E(y) + ξ·s - |s|²/2``.
+    With ``g = ∇E(x) + ∇E(y)`` and ``c = ε/√v`` the latter is ``E(x) - E(y) + c g·(ξ - c g/2)``.
     """
     x, step, deviation = state.x, state.step_size, variance.sqrt()
     noise = noise_like(x, generator=generator)
     y = torch.addcmul(x, state.grad, step, value=-1).addcmul_(noise, deviation)
     value, grad = energy_and_grad(energy, y)
-    both = (state.grad + grad) * (step / deviation)
-    log_ratio = state.energy - value + sum_event(both * noise.sub(both, alpha=0.5))
+    both, share = state.grad + grad, step / deviation
+    work = sum_event(noise.addcmul_(both, share, value=-0.5).mul_(both))
+    log_ratio = torch.addcmul(state.energy - value, work, share)
     return LangevinState(y, value, grad, step), log_ratio

@@ -119,7 +119,7 @@ class Travel(Sampler[TravelState]):
         if self.flow:
             state, found = along_flow(energy, space, state, self.flow, generator)
         if found is None:
-            found = Info(torch.ones_like(state.energy), torch.zeros_like(state.energy))
+            found = Info(torch.zeros_like(state.energy), torch.zeros_like(state.energy))
         return state, found
 
     def time(self, state: TravelState) -> float:

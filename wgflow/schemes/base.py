@@ -82,10 +82,6 @@ class Scheme(ABC, Generic[C]):
         """The objective where the energy is still that of the carry, which may be simpler."""
         return self.loss(energy, carry, generator=generator)
 
-    def part(self, carry: C, number: int) -> C:
-        """What inner step ``number``, from 0, sees of the carry: all of it."""
-        return carry
-
     @abstractmethod
     def advance(self, energy: Energy, batch: Tensor, carry: C, *, generator: Rng = None) -> C:
         """The carry of the next learning step, after the energy moved: reaction and transport."""

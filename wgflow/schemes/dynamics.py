@@ -14,6 +14,7 @@ from wgflow.energies.microbatch import full_batch
 from wgflow.samplers import Sampler
 from wgflow.samplers.particles import Particles
 from wgflow.schemes.base import Populations, Scheme
+from wgflow.schemes.sample import Draws, Sample, sample_of
 
 
 class Carry(NamedTuple):
@@ -31,6 +32,7 @@ class Carry(NamedTuple):
         metrics: of the last transport, detached scalars by name.
         origins: data that the chains started from, without the noise that is added to them,
             (batch, *event); None where none is added.
+        draws: of the reference, for where the model has less mass than a particle; None for none.
     """
 
     batch: Tensor
@@ -42,6 +44,12 @@ class Carry(NamedTuple):
     frozen: dict[str, Tensor]
     metrics: dict[str, Tensor]
     origins: Tensor | None = None
+    draws: Draws | None = None
+
+    @property
+    def sample(self) -> Sample:
+        """The weighted points that stand for the model in a loss."""
+        return sample_of(self.particles, self.draws)
 
 
 class Dynamics(ABC):
@@ -102,7 +110,7 @@ class ParticleScheme(Scheme[Carry]):
     @property
     def carry_types(self) -> tuple[type, ...]:
         """The carry, its particles, and the state of their sampler."""
-        return (Carry, Particles, *self.dynamics.sampler.carry_types)
+        return (Carry, Draws, Particles, *self.dynamics.sampler.carry_types)
 
     @property
     def adds_noise(self) -> bool:
@@ -140,9 +148,9 @@ class ParticleScheme(Scheme[Carry]):
         return carry.particles, carry.held_out
 
 
-def energies(energy: Energy, carry: Carry) -> tuple[Tensor, Tensor]:
-    """``E_θ`` at the batch and at the particles, in one pass."""
-    values = energy(torch.cat([carry.batch, carry.particles.x]))
+def energies(energy: Energy, carry: Carry, sample: Sample) -> tuple[Tensor, Tensor]:
+    """``E_θ`` at the batch and at the sample, in one pass."""
+    values = energy(torch.cat([carry.batch, sample.x]))
     return values[: len(carry.batch)], values[len(carry.batch) :]
 
 

@@ -37,9 +37,10 @@ class GradientNorm(ParticleScheme):
 
     def loss(self, energy: Energy, carry: Carry, *, generator: Rng = None) -> Loss:
         """``L(θ)`` on the frozen batch and particles."""
-        (data, model), w = energies(energy, carry), carry.particles.weights
+        sample = carry.sample
+        (data, model), w = energies(energy, carry, sample), sample.weights
         gap = data.mean() - w @ model
-        _, grad = energy_and_grad(energy, carry.particles.x, create_graph=True)
+        _, grad = energy_and_grad(energy, sample.x, create_graph=True)
         norm = w @ sum_event(grad**2)
         metrics = {"energy_gap": gap.detach(), "gradient_norm": norm.detach()}
         return Loss(gap + self.gamma / 2 * norm, metrics)

@@ -37,7 +37,8 @@ class MaximumLikelihood(ParticleScheme):
 
     def loss(self, energy: Energy, carry: Carry, *, generator: Rng = None) -> Loss:
         """``L(θ)`` on the frozen batch and particles."""
-        (data, model), w = energies(energy, carry), carry.particles.weights
+        sample = carry.sample
+        (data, model), w = energies(energy, carry, sample), sample.weights
         gap = data.mean() - w @ model
         square = (data**2).mean() + w @ model**2
         value = gap + self.regularisation * square

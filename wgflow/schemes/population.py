@@ -11,16 +11,23 @@ from wgflow._random import Rng
 from wgflow._tensor import sum_event
 from wgflow.energies.base import Energy
 from wgflow.samplers import MALA, Independence, Sampler
-from wgflow.samplers.independence import silverman
+from wgflow.samplers.independence import fitted_width, silverman
 from wgflow.samplers.particles import Particles, populate, react, resample, temper, transport
 from wgflow.schemes.base import divided
 from wgflow.schemes.dynamics import Carry, Dynamics, starting_points, values_at
+from wgflow.schemes.sample import Draws
 
 HOPELESS = 0.005
 """Acceptance of global moves below which they are only tried now and then."""
 
 RETRY = 50
 """Learning steps between two such tries."""
+
+ANCHORS = 512
+"""Data at most that a global move starts from: densities of proposals cost as much as each."""
+
+SOME = 128
+"""Particles, of those that train, for which the width of global moves is chosen."""
 
 THIN = 0.05
 """Effective fraction below which a population is no sample; runs end for it."""
@@ -49,7 +56,8 @@ class Population(Dynamics):
         resample_below: effective fraction that triggers resampling.
         global_moves: independence steps per learning step; while hardly any is accepted, as in
             high dimension, they are only tried now and then.
-        bandwidth: their noise, as a multiple of Silverman's bandwidth of the batch.
+        bandwidth: their greatest noise, as a multiple of Silverman's bandwidth; of narrower ones
+            that is taken under which the particles are likeliest.
         restart: share of the particles drawn anew from the start per learning step; only for
             particles without weights.
         settle: steps of the sampler that particles take from the start before they count.
@@ -57,6 +65,8 @@ class Population(Dynamics):
             `wgflow.samplers.particles.temper` leave to particles that carry no others; 1 for equal
             weights. With a restart from noise, which fills the modes in proportion to the data,
             the flow then ends where all modes are equally deep: α rises to 1 on the way.
+        draws: number of draws of the start that losses see beside particles with weights, fresh at
+            every learning step; see `wgflow.schemes.sample`.
 
     Raises:
         ValueError: when a hyper-parameter is out of its range.
@@ -64,7 +74,7 @@ class Population(Dynamics):
 
     sampler: Sampler[Any] = field(default_factory=MALA)
     steps: int = 1
-    size: int = divided(2048)
+    size: int = divided(1024)
     held_out: int = divided(2048)
     held_out_every: int = 10
     scale: float = 2.0
@@ -74,11 +84,12 @@ class Population(Dynamics):
     bandwidth: float = 1.0
     restart: float = 0.0
     settle: int = 0
+    draws: int = divided(256)
     tempered: float = 1.0
 
     def __post_init__(self) -> None:
         check_nonnegative(settle=self.settle, global_moves=self.global_moves)
-        check_nonnegative(held_out=self.held_out)
+        check_nonnegative(held_out=self.held_out, draws=self.draws)
         counts = {"steps": self.steps, "size": self.size, "held_out_every": self.held_out_every}
         check_positive(scale=self.scale, bandwidth=self.bandwidth, **counts)
         check_fraction(resample_below=self.resample_below, restart=self.restart)
@@ -105,7 +116,8 @@ class Population(Dynamics):
         seed, done = new_seed(generator), torch.zeros((), dtype=torch.int64)
         own = own_stream(seed, done, batch.device)
         held_out = self._draw(energy, batch, self.held_out, own) if self.held_out else None
-        return Carry(batch, values_at(energy, batch), train, held_out, done, seed, {}, metrics)
+        values, draws = values_at(energy, batch), self._seen(energy, batch, generator)
+        return Carry(batch, values, train, held_out, done, seed, {}, metrics, draws=draws)
 
     def advance(
         self, energy: Energy, batch: Tensor, carry: Carry, *, generator: Rng = None
@@ -125,8 +137,8 @@ class Population(Dynamics):
             if self.reaction:  # without weights there is no log Z
                 shown["log_z"] = held_out.log_z
             metrics |= {f"held_out_{name}": value for name, value in shown.items()}
-        values = values_at(energy, batch)
-        return Carry(batch, values, train, held_out, done, carry.seed, {}, metrics)
+        values, draws = values_at(energy, batch), self._seen(energy, batch, generator)
+        return Carry(batch, values, train, held_out, done, carry.seed, {}, metrics, draws=draws)
 
     def follow(
         self, energy: Energy, jump: Independence | None, p: Particles, *, generator: Rng = None
@@ -153,13 +165,15 @@ class Population(Dynamics):
         hopeful = float(carry.metrics.get("global_acceptance", 1.0)) > HOPELESS
         if not (self.global_moves and (hopeful or int(carry.done) % RETRY == 0)):
             return None
-        if len(batch) < 2 or not (width := self.bandwidth * silverman(batch)) > 0:
+        anchors = batch[:ANCHORS]
+        if len(batch) < 2 or not (largest := self.bandwidth * silverman(anchors)) > 0:
             raise ValueError(
                 "`training.batch_size` must give global moves different points, as far as which "
                 f"they go: got {len(batch)} at one place; or choose scheme.dynamics.global_moves "
                 "0."
             )
-        return Independence(batch, width)
+        some = carry.particles.x[:: -(-len(carry.particles.x) // SOME)]
+        return Independence(anchors, fitted_width(anchors, some, largest))
 
     def _draw(self, energy: Energy, like: Tensor, count: int, generator: Rng) -> Particles:
         x, log_q = starting_points(energy, like, count, self.scale, generator=generator)
@@ -167,6 +181,13 @@ class Population(Dynamics):
         for _ in range(self.settle):
             p, _ = transport(p, self.sampler, energy, generator=generator)
         return self._weighted(p)
+
+    def _seen(self, energy: Energy, like: Tensor, generator: Rng) -> Draws | None:
+        """Draws of the reference, beside particles whose weights say what each stands for."""
+        if not (self.draws and self.reaction):
+            return None
+        x, log_density = starting_points(energy, like, self.draws, self.scale, generator=generator)
+        return Draws(x, values_at(energy, x), log_density)
 
     def _weighted(self, p: Particles) -> Particles:
         """The particles with their weights, or equal ones without reaction."""

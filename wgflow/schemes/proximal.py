@@ -27,11 +27,16 @@ from wgflow._random import Rng
 from wgflow._tensor import sum_event
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.energies.microbatch import full_batch, microbatched_like
-from wgflow.samplers.base import take
-from wgflow.samplers.particles import Particles, effective_fraction
+from wgflow.samplers.particles import effective_fraction
 from wgflow.schemes.base import Loss
-from wgflow.schemes.dynamics import Carry, Dynamics, ParticleScheme, energies
+from wgflow.schemes.dynamics import (
+    Carry,
+    Dynamics,
+    ParticleScheme,
+    energies,
+)
 from wgflow.schemes.population import Population
+from wgflow.schemes.sample import Sample
 
 
 class Form(ABC):
@@ -39,7 +44,7 @@ class Form(ABC):
 
     @abstractmethod
     def entropy(self, data: Tensor, particles: Tensor, log_weight: Tensor) -> Tensor:
-        """The entropy part of the loss, from ψ at the data and at the weighted particles."""
+        """The entropy part of the loss, from ψ at the data and at the weighted points."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +179,6 @@ class NearProximal(ParticleScheme):
         h: proximal step, in squared units of x; None for the Langevin time of a learning step.
         inner_steps: optimiser steps per learning step, at most.
         trust: share of the particles' effective size under which the inner steps stop.
-        parts: disjoint parts of the batch and of the particles, of which the inner steps take one
-            each in turn; 1 for all at every step. Steps on parts cost less and have more noise.
 
     Raises:
         ValueError: when a hyper-parameter is out of its range.
@@ -187,10 +190,9 @@ class NearProximal(ParticleScheme):
     h: float | None = None
     inner_steps: int = 2
     trust: float = 0.7
-    parts: int = 1
 
     def __post_init__(self) -> None:
-        check_positive(inner_steps=self.inner_steps, parts=self.parts)
+        check_positive(inner_steps=self.inner_steps)
         check_fraction(trust=self.trust)
         if self.h is not None:
             check_positive(h=self.h)
@@ -201,37 +203,30 @@ class NearProximal(ParticleScheme):
 
     def loss(self, energy: Energy, carry: Carry, *, generator: Rng = None) -> Loss:
         """``J(θ)`` on the frozen batch and particles."""
-        energy = self.dynamics.measured(energy)
-        data, model = energies(energy, carry)
-        cost = self.envelope.cost(energy, carry, model, self.proximal_step(carry))
-        return self._objective(carry, data, model, cost)
-
-    def part(self, carry: Carry, number: int) -> Carry:
-        """Every so many points, by a stride, since resampling puts copies side by side."""
-        p, rows = carry.particles, slice(number % self.parts, None, self.parts)
-        if self.parts == 1 or min(len(carry.batch), len(p.x)) < self.parts:
-            return carry
-        return carry._replace(
-            batch=carry.batch[rows],
-            batch_energy=carry.batch_energy[rows],
-            particles=Particles(take(p.state, rows), p.log_weight[rows], p.banked),
-        )
+        energy, sample = self.dynamics.measured(energy), carry.sample
+        data, model = energies(energy, carry, sample)
+        particles = model[: len(carry.particles.x)]
+        cost = self.envelope.cost(energy, carry, particles, self.proximal_step(carry))
+        return self._objective(carry, sample, data, model, cost)
 
     def first_loss(self, energy: Energy, carry: Carry, *, generator: Rng = None) -> Loss:
         """``J(θ)`` at ``θ_k``: ψ is zero, and so are the transport cost and its gradient."""
-        data, model = energies(self.dynamics.measured(energy), carry)
-        return self._objective(carry, data, model, model.new_zeros(()))
+        sample = carry.sample
+        data, model = energies(self.dynamics.measured(energy), carry, sample)
+        return self._objective(carry, sample, data, model, model.new_zeros(()))
 
-    def _objective(self, carry: Carry, data: Tensor, model: Tensor, cost: Tensor) -> Loss:
-        """The entropy of ``E_θ`` at the batch and at the particles, and the cost."""
-        p = carry.particles
-        psi = model - p.state.energy
-        entropy = self.form.entropy(data - carry.batch_energy, psi, p.log_weight)
+    def _objective(
+        self, carry: Carry, sample: Sample, data: Tensor, model: Tensor, cost: Tensor
+    ) -> Loss:
+        """The entropy of ``E_θ`` at the batch and at the sample, and the cost."""
+        psi, log_weight = model - sample.energy, sample.log_weight
+        entropy = self.form.entropy(data - carry.batch_energy, psi, log_weight)
+        trust = effective_fraction(log_weight - psi.detach()) / effective_fraction(log_weight)
         metrics = {
             "entropy": entropy.detach(),
             "cost": cost.detach(),
-            "energy_gap": data.detach().mean() - p.weights @ model.detach(),
-            "trust": effective_fraction(p.log_weight - psi.detach()) / p.effective_fraction,
+            "energy_gap": data.detach().mean() - sample.weights @ model.detach(),
+            "trust": trust,
         }
         return Loss(entropy + cost, metrics)
 

@@ -73,7 +73,7 @@ def train(
         taken = 0
         while taken < scheme.inner_steps:
             objective = scheme.loss if taken else scheme.first_loss
-            loss = objective(seen, scheme.part(carry, taken), generator=generator)
+            loss = objective(seen, carry, generator=generator)
             if taken and ranks.any(not scheme.trusted(loss)):
                 break
             shown = shown or loss.metrics

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
@@ -12,7 +13,7 @@ from wgflow.training.muon import Muon
 
 def optimizer_of(energy: nn.Module, training: Training) -> Optimizer:
     """The optimiser that the settings name, over the parameters of the energy."""
-    kind = {"adamw": AdamW, "muon": Muon}[training.optimizer]
+    kind = {"adamw": partial(AdamW, fused=True), "muon": Muon}[training.optimizer]
     return kind(
         energy.parameters(),
         lr=training.learning_rate,
