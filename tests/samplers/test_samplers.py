@@ -24,7 +24,7 @@ from wgflow.samplers import (
     refresh,
     sample,
 )
-from wgflow.samplers.independence import exchangeable, log_sum_exp, silverman
+from wgflow.samplers.independence import exchangeable, fitted_width, log_sum_exp, silverman
 
 ANCHORS = 1.5 * torch.randn(6, 2, dtype=F64, generator=seeded(9)) + 0.5
 METROPOLIS = {
@@ -449,6 +449,31 @@ def test_proposals_have_their_law():
     second = ANCHORS.T @ ANCHORS / len(ANCHORS) + 0.7**2 * torch.eye(2, dtype=F64)
     products = (x[:, :, None] * x[:, None]).flatten(1)
     assert z_score(products, second.flatten()).abs().max() < 4
+
+
+@pytest.mark.parametrize(("count", "least", "most"), [(12, 3, 3), (10, 2, 4), (3, 0, 2)])
+def test_proposals_take_anchors_equally_often(count, least, most):
+    anchors = torch.arange(4, dtype=F64)[:, None]
+    sampler, generator = Independence(anchors, 1e-9), seeded(5)
+    rows = torch.stack([sampler.propose(count, generator=generator).round() for _ in range(2000)])
+    times = (rows == anchors.T).sum(1)
+    assert times.min() >= least
+    assert times.max() <= most
+    # Each proposal alone is of q, wherever it stands among the others.
+    assert z_score((rows == anchors.T).double()[:, 0], 0.25).abs().max() < 4
+
+
+def test_the_fitted_width_makes_points_likeliest():
+    thin = torch.where(normal(400, 2, seed=7)[:, :1] > 0, 5.0, -5.0) + 0.1 * normal(400, 2, seed=8)
+    for x in (thin, normal(400, 2, seed=9)):
+        anchors, points = x[:300], x[300:]
+        largest = silverman(anchors)
+        found = fitted_width(anchors, points, largest)
+        widths = [largest / math.sqrt(2) ** k for k in range(8)]
+        means = [-brute_force(anchors, s, points).mean() for s in widths]
+        assert found == pytest.approx(widths[int(torch.stack(means).argmin())])
+    assert found > 0.6 * largest  # Silverman's is made for Gaussians
+    assert fitted_width(thin[:300], thin[300:], silverman(thin)) < 0.3 * silverman(thin)
 
 
 def test_the_independence_ratio_is_its_definition():

@@ -68,7 +68,8 @@ class Independence(Sampler[Any]):
     def propose(self, count: int, *, generator: Rng = None) -> Tensor:
         """``count`` draws from q, (count, *event), with equal strata for their anchors.
 
-        Each is of the law q, and they are exchangeable; every anchor is taken equally often.
+        Each is of the law q, they are exchangeable, and each of as many equal parts of the anchors
+        has one.
         """
         a = self.anchors
         order = torch.randperm(count, generator=generator, device=a.device)
