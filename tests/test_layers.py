@@ -31,7 +31,7 @@ ROOMS = {
     "metrics": "target_alarms data_alarms alarms pairwise samples chance isolated sampled regions "
     "columns neighbours features fidelity classifier",
     "plots": "style charts axes densities samples tables training motion journey",
-    "schemes": "base dynamics population fresh short_run maximum_likelihood gradient_norm "
+    "schemes": "base sample dynamics population fresh short_run maximum_likelihood gradient_norm "
     "proximal matching dual detailed_balance joint across_levels",
     "config": "refusals schema toml recipes",
     "machine": "doctor bench",

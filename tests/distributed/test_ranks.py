@@ -74,7 +74,7 @@ def test_totals_are_divided():
         assert own.training == replace(CONFIG.training, batch_size=25)
     assert own.scheme.equilibrium.dynamics.size == 24
     own = share(CONFIG, TWO).scheme.dynamics
-    assert own == replace(CONFIG.scheme.dynamics, size=64, held_out=32)
+    assert own == replace(CONFIG.scheme.dynamics, size=64, held_out=32, draws=128)
     assert share(CONFIG, ALONE) == CONFIG
     assert share(CONFIG, Ranks(0, 2, "cuda:1")).device == "cuda:1"
 

@@ -69,8 +69,9 @@ class Squared(ParticleScheme):
     inner_steps: int = 1
 
     def loss(self, energy, carry, *, generator=None):
-        data, model = energies(energy, carry)
-        gap = data.mean() - carry.particles.weights @ model
+        sample = carry.sample
+        data, model = energies(energy, carry, sample)
+        gap = data.mean() - sample.weights @ model
         return Loss(gap + self.strength * gap**2, {"energy_gap": gap.detach()})
 
 

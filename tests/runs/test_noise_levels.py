@@ -44,7 +44,14 @@ CONFIG = Config(
     data=Data("digits", smoothing=0.05, scaling="range"),
     energy=NoisyUNetSpec(**SMALL),
     scheme=DualScoreMatching(),
-    training=Training(steps=6, batch_size=32, evaluate_every=3, checkpoint_every=2, warmup=2),
+    training=Training(
+        steps=6,
+        batch_size=32,
+        learning_rate=1e-3,
+        evaluate_every=3,
+        checkpoint_every=2,
+        warmup=2,
+    ),
 )
 EQUILIBRIUM = Joint(
     CONFIG.scheme,

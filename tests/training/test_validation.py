@@ -17,7 +17,7 @@ TABLE = RNG.normal(size=(400, 3)) @ [[2.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0
 def config(tmp_path):
     np.save(tmp_path / "x.npy", TABLE)
     data = replace(CONFIG.data, name=str(tmp_path / "x.npy"), size=None)
-    return replace(CONFIG, data=data)
+    return replace(CONFIG, data=data, training=replace(CONFIG.training, learning_rate=1e-3))
 
 
 def with_test(config, path, x):
