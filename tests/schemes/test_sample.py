@@ -9,7 +9,7 @@ from wgflow.likelihood.quadrature import Grid, log_density
 from wgflow.samplers import MALA
 from wgflow.samplers.particles import Particles
 from wgflow.schemes import NearProximal, Population
-from wgflow.schemes.sample import Draws, log_normaliser, sample_of
+from wgflow.schemes.sample import Draws, anchored, sample_of
 
 F64 = torch.float64
 LINE = Grid.box([-12.0], [12.0], 600)
@@ -61,9 +61,9 @@ def test_the_normaliser_is_found_whatever_the_particles_think(log_z):
     p = p._replace(banked=log_z + true - p.log_z)
     errors = []
     for seed in range(200):
-        draws = drawn(leaky, 400, seed)
-        level = draws.log_density.mean() + math.log(400 / len(p.x))
-        errors.append(log_normaliser(p, draws, level) - true)
+        q = anchored(p, drawn(leaky, 400, seed))
+        assert torch.equal(q.log_weight, p.log_weight)
+        errors.append(q.log_z - true)
     found = torch.stack(errors)
     assert abs(found.mean() / found.std() * math.sqrt(200)) < 4
     assert found.std() < 0.2
@@ -74,7 +74,8 @@ def test_means_are_those_of_the_model():
     p = exact(leaky)
     rows = []
     for seed in range(400):
-        sample = sample_of(p, drawn(leaky, 400, seed))
+        draws = drawn(leaky, 400, seed)
+        sample = sample_of(anchored(p, draws), draws)
         rows.append(torch.stack([sample.weights @ sample.x[:, 0] ** k for k in (1, 2)]))
     found = torch.stack(rows)
     expected = torch.stack([p.weights @ p.x[:, 0] ** k for k in (1, 2)])
@@ -89,12 +90,26 @@ def test_draws_see_mass_that_particles_miss():
     far = math.exp(-9) / (0.3 + math.exp(-9))
     rows = []
     for seed in range(100):
-        sample = sample_of(p, drawn(leaky, 400, seed))
+        draws = drawn(leaky, 400, seed)
+        sample = sample_of(anchored(p, draws), draws)
         rows.append(sample.weights @ (sample.x[:, 0] > 3).double())
     found = torch.stack(rows)
     assert (x < 3).all()
     assert float(found.mean()) == pytest.approx(far, rel=0.2)
     assert found.min() > far / 3
+
+
+def test_log_z_stays_where_draws_know_nothing():
+    """Of particles in a narrow well that no draw comes near."""
+
+    def narrow(x):
+        return (x - 100).square().sum(1) / (2 * 0.01**2)
+
+    generator = torch.Generator().manual_seed(0)
+    x = 100 + 0.01 * torch.randn(500, 1, generator=generator, dtype=F64)
+    p = particles(narrow, x, torch.zeros(500, dtype=F64), log_z=-6.0)
+    assert float(anchored(p, drawn(narrow, 400)).log_z) == -6.0
+    assert anchored(p, None) is p
 
 
 def test_no_weight_of_a_draw_is_far_beyond_that_of_a_particle():
@@ -103,7 +118,7 @@ def test_no_weight_of_a_draw_is_far_beyond_that_of_a_particle():
     x = torch.full((400, 1), SPREAD, dtype=F64)
     for depth in (-50.0, 0.0, 50.0):
         draws = Draws(x, torch.full((400,), depth, dtype=F64), reference(x))
-        sample = sample_of(p, draws)
+        sample = sample_of(anchored(p, draws), draws)
         assert sample.log_weight[500:].max() <= math.log(1 / 500) + 1e-9
 
 

@@ -15,7 +15,7 @@ from wgflow.samplers.independence import fitted_width, silverman
 from wgflow.samplers.particles import Particles, populate, react, resample, temper, transport
 from wgflow.schemes.base import divided
 from wgflow.schemes.dynamics import Carry, Dynamics, starting_points, values_at
-from wgflow.schemes.sample import Draws
+from wgflow.schemes.sample import Draws, anchored
 
 HOPELESS = 0.005
 """Acceptance of global moves below which they are only tried now and then."""
@@ -117,6 +117,7 @@ class Population(Dynamics):
         own = own_stream(seed, done, batch.device)
         held_out = self._draw(energy, batch, self.held_out, own) if self.held_out else None
         values, draws = values_at(energy, batch), self._seen(energy, batch, generator)
+        train = anchored(train, draws)
         return Carry(batch, values, train, held_out, done, seed, {}, metrics, draws=draws)
 
     def advance(
@@ -138,6 +139,7 @@ class Population(Dynamics):
                 shown["log_z"] = held_out.log_z
             metrics |= {f"held_out_{name}": value for name, value in shown.items()}
         values, draws = values_at(energy, batch), self._seen(energy, batch, generator)
+        train = anchored(train, draws)
         return Carry(batch, values, train, held_out, done, carry.seed, {}, metrics, draws=draws)
 
     def follow(

@@ -22,8 +22,8 @@ from wgflow.samplers.particles import Particles
 ITERATIONS = 6
 """Of Newton's method."""
 
-SHARE = 1e-3
-"""Least share of the weights, where neither part is alone, that is thought to tell log Z."""
+FEWEST = 2.0
+"""Particles at least that weigh as much as what both parts see together, for it to tell log Z."""
 
 
 class Draws(NamedTuple):
@@ -59,39 +59,47 @@ class Sample(NamedTuple):
         return self.log_weight.softmax(0)
 
 
+def anchored(p: Particles, draws: Draws | None) -> Particles:
+    """The particles with the ``log Z`` at which the weights of both parts sum to one.
+
+    That is Bennett's ratio (1976) of particles and draws, but for the constant c. Particles that
+    train know the changes of log Z and drift from it, as the energy is pushed up where they are.
+    Where hardly a particle is where both see something, log Z stays what it was.
+    """
+    if draws is None:
+        return p
+    log_z = p.log_z
+    for _ in range(ITERATIONS):
+        own, seen = (part.exp() for part in parts(p, draws, log_z))
+        ours, theirs = (torch.sigmoid(level(p, draws) + e + log_z) for e in both(p, draws))
+        excess, slope = own.sum() + seen.sum() - 1, own @ ours + seen @ theirs
+        change = (excess / slope).clamp(-1, 1)
+        log_z = torch.where(slope * len(p.x) < FEWEST, log_z, log_z + change)
+    return p._replace(banked=p.banked + (log_z - p.log_z))
+
+
 def sample_of(p: Particles, draws: Draws | None) -> Sample:
     """Weighted particles and draws of the reference as one sample of the model."""
     if draws is None:
         return Sample(p.x, p.state.energy, p.log_weight)
-    level = draws.log_density.mean() + math.log(len(draws.x) / len(p.x))
-    own, seen = parts(p, draws, level, log_normaliser(p, draws, level))
-    return Sample(
-        torch.cat([p.x, draws.x]),
-        torch.cat([p.state.energy, draws.energy]),
-        torch.cat([own, seen]).to(p.log_weight),
-    )
+    log_weight = torch.cat(parts(p, draws, p.log_z))
+    return Sample(torch.cat([p.x, draws.x]), torch.cat(both(p, draws)), log_weight)
 
 
-def log_normaliser(p: Particles, draws: Draws, level: Tensor) -> Tensor:
-    """The ``log Z`` at which the weights of both parts sum to one, a float64 scalar.
-
-    That is Bennett's ratio (1976) of particles and draws, but for the constant c. Particles that
-    train know the changes of log Z, and drift from it, as the energy is pushed up where they are.
-    """
-    log_z = p.log_z
-    for _ in range(ITERATIONS):
-        own, seen = (part.exp() for part in parts(p, draws, level, log_z))
-        inside = torch.sigmoid(-p.state.energy - log_z - level)
-        outside = torch.sigmoid(-draws.energy - log_z - level)
-        slope = own @ (1 - inside) + seen @ (1 - outside)
-        excess = own.sum() + seen.sum() - 1
-        log_z = log_z + (excess / slope.clamp(min=SHARE)).clamp(-1, 1)
-    return log_z
+def both(p: Particles, draws: Draws) -> tuple[Tensor, Tensor]:
+    """``E_k`` of both."""
+    return p.state.energy, draws.energy
 
 
-def parts(p: Particles, draws: Draws, level: Tensor, log_z: Tensor) -> tuple[Tensor, Tensor]:
-    """``log w α`` of the particles and ``log (1-α) p/(M r)`` of draws, with ``c = e^level``."""
-    inside, outside = -p.state.energy - log_z, -draws.energy - log_z
-    own = p.log_weight.log_softmax(0) + logsigmoid(inside - level)
+def level(p: Particles, draws: Draws) -> Tensor:
+    """``log c``."""
+    return draws.log_density.mean() + math.log(len(draws.x) / len(p.x))
+
+
+def parts(p: Particles, draws: Draws, log_z: Tensor) -> tuple[Tensor, Tensor]:
+    """``log w α`` of the particles and ``log (1-α) p/(M r)`` of draws."""
+    log_c = level(p, draws)
+    inside, outside = (-e - log_z for e in both(p, draws))
+    own = p.log_weight.log_softmax(0) + logsigmoid(inside - log_c)
     ratio = outside - draws.log_density - math.log(len(draws.x))
-    return own, ratio + logsigmoid(level - outside)
+    return own, ratio + logsigmoid(log_c - outside)
