@@ -43,6 +43,7 @@ from wgflow.samplers.base import iterate
 from wgflow.samplers.independence import Independence, silverman
 from wgflow.samplers.particles import react, transport
 from wgflow.schemes.dynamics import Carry, values_at
+from wgflow.schemes.population import ANCHORS
 from wgflow.training.learner import Learner
 from wgflow.training.loop import descend
 
@@ -192,7 +193,8 @@ def parts(learner: Learner, carry: Carry) -> dict[str, Work]:
     """A learning step, and what it consists of; those that learn go on from step to step."""
     energy, scheme, own = learner.energy, learner.config.scheme, learner.generator
     p, batch = carry.particles, carry.batch
-    jump = Independence(batch, silverman(batch))
+    anchors = batch[:ANCHORS]
+    jump = Independence(anchors, silverman(anchors))
     whole = learner.steps(carry)
 
     def optimised() -> None:
