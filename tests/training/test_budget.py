@@ -27,6 +27,7 @@ def learner(*settings):
         ("data.size=1000000000000", "TiB for data (data.size): got"),
         ("scheme.dynamics.size=1000000000000", "for particles (scheme.dynamics.size): got"),
         ("scheme.dynamics.held_out=1000000000000", "for particles (scheme.dynamics.held_out): "),
+        ("scheme.dynamics.draws=1000000000000", "for particles (scheme.dynamics.draws): got"),
         ("energy.width=10000000", "PiB for the network (energy): got"),
         ("energy.features=10000000000000", "for the network (energy)"),
     ],

@@ -14,7 +14,7 @@ from wgflow.samplers.base import Info, Sampler, log_uniform_like, metropolis
 from wgflow.samplers.langevin import LangevinState
 
 WIDTHS = 8
-"""Widths that are tried: the least is a twelfth of the largest."""
+"""Widths that are tried: the least is an eleventh of the largest."""
 
 FEW = 4
 """Coordinates up to which products with anchors are taken one coordinate at a time."""

@@ -68,10 +68,10 @@ def anchored(p: Particles, draws: Draws | None) -> Particles:
     """
     if draws is None:
         return p
-    log_z = p.log_z
+    log_z, log_c = p.log_z, level(p, draws)
     for _ in range(ITERATIONS):
-        own, seen = (part.exp() for part in parts(p, draws, log_z))
-        ours, theirs = (torch.sigmoid(level(p, draws) + e + log_z) for e in both(p, draws))
+        own, seen = (part.exp() for part in parts(p, draws, log_c, log_z))
+        ours, theirs = (torch.sigmoid(log_c + e + log_z) for e in (p.state.energy, draws.energy))
         excess, slope = own.sum() + seen.sum() - 1, own @ ours + seen @ theirs
         change = (excess / slope).clamp(-1, 1)
         log_z = torch.where(slope * len(p.x) < FEWEST, log_z, log_z + change)
@@ -82,13 +82,9 @@ def sample_of(p: Particles, draws: Draws | None) -> Sample:
     """Weighted particles and draws of the reference as one sample of the model."""
     if draws is None:
         return Sample(p.x, p.state.energy, p.log_weight)
-    log_weight = torch.cat(parts(p, draws, p.log_z))
-    return Sample(torch.cat([p.x, draws.x]), torch.cat(both(p, draws)), log_weight)
-
-
-def both(p: Particles, draws: Draws) -> tuple[Tensor, Tensor]:
-    """``E_k`` of both."""
-    return p.state.energy, draws.energy
+    log_weight = torch.cat(parts(p, draws, level(p, draws), p.log_z))
+    energy = torch.cat([p.state.energy, draws.energy])
+    return Sample(torch.cat([p.x, draws.x]), energy, log_weight)
 
 
 def level(p: Particles, draws: Draws) -> Tensor:
@@ -96,10 +92,9 @@ def level(p: Particles, draws: Draws) -> Tensor:
     return draws.log_density.mean() + math.log(len(draws.x) / len(p.x))
 
 
-def parts(p: Particles, draws: Draws, log_z: Tensor) -> tuple[Tensor, Tensor]:
+def parts(p: Particles, draws: Draws, log_c: Tensor, log_z: Tensor) -> tuple[Tensor, Tensor]:
     """``log w α`` of the particles and ``log (1-α) p/(M r)`` of draws."""
-    log_c = level(p, draws)
-    inside, outside = (-e - log_z for e in both(p, draws))
+    inside, outside = -p.state.energy - log_z, -draws.energy - log_z
     own = p.log_weight.log_softmax(0) + logsigmoid(inside - log_c)
     ratio = outside - draws.log_density - math.log(len(draws.x))
     return own, ratio + logsigmoid(log_c - outside)

@@ -16,8 +16,8 @@ WEIGHTS = 6
 POINTS = 4
 """Copies of particles that are held, of positions, gradients, and both of a proposal."""
 
-COUNTS = ("size", "held_out")
-"""Settings of dynamics that count particles."""
+COUNTS = ("size", "held_out", "draws")
+"""Settings of dynamics that count particles, or draws beside them."""
 
 
 def check_budget(config: Config, dataset: Dataset) -> None:
