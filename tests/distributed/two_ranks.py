@@ -113,6 +113,21 @@ def check_trouble(ranks):
         assert torch.equal(p, q)
 
 
+def check_distrust(ranks):
+    """A loss that one rank does not trust is followed by none."""
+    energy = network()
+    sgd = torch.optim.SGD(energy.parameters(), 0.1)
+    for doubtful, follows in ((1, False), (0, False), (None, True)):
+        value = energy(torch.ones(1, 2).double()).sum()
+        trusted = ranks.rank != doubtful
+        assert descend(value, energy, sgd, None, ranks, trusted=trusted) is follows
+        same = [
+            torch.equal(p, q)
+            for p, q in zip(energy.parameters(), network().parameters(), strict=True)
+        ]
+        assert all(same) is not follows
+
+
 def check_answers(ranks):
     """Every collective question has one answer."""
     assert ranks.any(ranks.rank == 1)
@@ -158,6 +173,7 @@ if __name__ == "__main__":
         assert (ranks.size, ranks.device, ranks.rank) == (2, "cpu", int(os.environ["RANK"]))
         check_steps(ranks)
         check_trouble(ranks)
+        check_distrust(ranks)
         check_answers(ranks)
         z = learned(ranks, 0) + (learned(ALONE, 7) if ranks.first else [])
         (here / f"z{ranks.rank}").write_text(repr(z))

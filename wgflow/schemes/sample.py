@@ -68,13 +68,16 @@ def anchored(p: Particles, draws: Draws | None) -> Particles:
     """
     if draws is None:
         return p
-    log_z, log_c = p.log_z, level(p, draws)
+    n, log_z, log_c = len(p.x), p.log_z, level(p, draws)
+    weights, ratio = p.weights, -draws.energy - draws.log_density - math.log(len(draws.x))
+    energy = torch.cat([p.state.energy, draws.energy])
     for _ in range(ITERATIONS):
-        own, seen = (part.exp() for part in parts(p, draws, log_c, log_z))
-        ours, theirs = (torch.sigmoid(log_c + e + log_z) for e in (p.state.energy, draws.energy))
-        excess, slope = own.sum() + seen.sum() - 1, own @ ours + seen @ theirs
-        change = (excess / slope).clamp(-1, 1)
-        log_z = torch.where(slope * len(p.x) < FEWEST, log_z, log_z + change)
+        excess = energy + (log_c + log_z)  # log c/p
+        ours, theirs = excess.sigmoid().split([n, len(ratio)])
+        hidden, seen = weights * ours, (ratio - log_z + logsigmoid(excess[n:])).exp()
+        slope = hidden @ (1 - ours) + seen @ theirs
+        change = ((seen.sum() - hidden.sum()) / slope).clamp(-1, 1)
+        log_z = torch.where(slope * n < FEWEST, log_z, log_z + change)
     return p._replace(banked=p.banked + (log_z - p.log_z))
 
 

@@ -74,10 +74,10 @@ def train(
         while taken < scheme.inner_steps:
             objective = scheme.loss if taken else scheme.first_loss
             loss = objective(seen, carry, generator=generator)
-            if taken and ranks.any(not scheme.trusted(loss)):
+            trusted = not taken or scheme.trusted(loss)
+            if not descend(loss.value, energy, optimizer, clip, ranks, trusted=trusted):
                 break
             shown = shown or loss.metrics
-            descend(loss.value, energy, optimizer, clip, ranks)
             taken += 1
         shown["inner_steps"] = torch.tensor(float(taken))
         if scheduler is not None:
@@ -89,16 +89,35 @@ def train(
 
 
 def descend(
-    loss: Tensor, energy: nn.Module, optimizer: Optimizer, clip: float | None, ranks: Ranks = ALONE
-) -> None:
-    """One optimiser step; FloatingPointError before it when loss or gradient is not finite."""
-    if not ranks.mean(loss).isfinite():
-        raise FloatingPointError(f"The loss must be finite: got {loss.item()}.")
+    loss: Tensor,
+    energy: nn.Module,
+    optimizer: Optimizer,
+    clip: float | None,
+    ranks: Ranks = ALONE,
+    *,
+    trusted: bool = True,
+) -> bool:
+    """One optimiser step if every rank trusts its loss, and whether it was taken.
+
+    Loss and trust travel with the gradient: small messages take as long as large ones.
+
+    Raises:
+        FloatingPointError: when loss or gradient is not finite on any rank, before the step.
+    """
+    if ranks.alone and not trusted:
+        return False
     parameters = list(energy.parameters())  # modules are searched for them at every call
     optimizer.zero_grad()
     loss.backward()
-    ranks.average_([p.grad for p in parameters if p.grad is not None])
+    value = loss.detach().clone()
+    doubt = torch.full_like(value, float(not trusted))
+    ranks.average_([value, doubt, *(p.grad for p in parameters if p.grad is not None)])
+    if doubt > 0:
+        return False
+    if not value.isfinite():
+        raise FloatingPointError(f"The loss must be finite: got {value.item()}.")
     norm = nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip)
     if not norm.isfinite():
         raise FloatingPointError(f"The gradient must be finite: got norm {norm.item()}.")
     optimizer.step()
+    return True
