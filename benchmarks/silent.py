@@ -69,6 +69,9 @@ SMALL = [
 ]
 """A short run."""
 
+STOPPED = (130, 143)
+"""Exit codes of Ctrl-C and SIGTERM."""
+
 PARTICLES = "scheme.dynamics"
 SCHEMES = {
     "near-proximal": [],
@@ -154,6 +157,8 @@ def measure(data: str, case: str, scheme: str, seed: int) -> dict[str, Any]:
         result = CliRunner().invoke(
             app, [*words, "--seed", str(seed), *settings(scheme, case)], catch_exceptions=True
         )
+        if result.exit_code in STOPPED:  # it says nothing of the case
+            raise SystemExit(result.exit_code)
         said = told(result)
         true = truth(out, data, case, seed) if said["scored"] else {}
     return said | true | {"seconds": round(time.process_time() - begun, 1)}
