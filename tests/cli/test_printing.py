@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from wgflow._progress import BEGINNING
+from wgflow._progress import BEGINNING, watched
 from wgflow.cli.printing import normaliser_text, score_table
-from wgflow.cli.progress import Progress, waiting
+from wgflow.cli.progress import Progress, telling, waiting
 from wgflow.cli.sampling import PARTS, Sampling
 from wgflow.likelihood.annealing import LogZ
 
@@ -76,3 +76,14 @@ def test_waiting_is_told_on_a_terminal(capsys, monkeypatch, terminal):
     out, err = capsys.readouterr()
     assert out == ""
     assert ("Scoring" in err) is terminal
+
+
+def test_long_work_is_told_in_lines(capsys):
+    with telling(every=0.0):
+        assert list(watched(range(2), "Annealing")) == [0, 1]
+    assert capsys.readouterr().err.splitlines() == [
+        "Annealing 1/2, 0 s left",
+        "Annealing 2/2, 0 s left",
+    ]
+    assert list(watched(range(2), "Annealing")) == [0, 1]
+    assert capsys.readouterr().err == ""

@@ -6,6 +6,7 @@ import pytest
 import torch
 from problems import F64, double, seeded, z_score
 
+from wgflow._progress import watching
 from wgflow.data.targets import Gaussian, GaussianMixture
 from wgflow.likelihood.annealing import bennett
 from wgflow.montecarlo import both_ways as module
@@ -158,6 +159,13 @@ def test_both_ways_brackets_the_known_ratio():
     found = both_ways(p, model, PATH, generator=g)
     assert abs(found.value - END.log_z) < 4 * found.error < 0.2
     assert abs(found.lower - found.upper) < 1
+
+
+def test_each_way_tells_how_far_it_is():
+    seen, p = [], problem(END)
+    with watching(lambda what, done, items, left: seen.append((what, done, items))):
+        both_ways(p, chains_at(p, double([[0.5, 0.0]] * 40)), PATH, generator=seeded(0))
+    assert seen == [("Annealing for log Z", done, 3) for done in (1, 2, 3)] * 2
 
 
 def test_a_start_outside_the_support_is_told():

@@ -7,7 +7,7 @@ import typer
 
 from wgflow.cli.options import Json
 from wgflow.cli.printing import note
-from wgflow.cli.progress import progressing
+from wgflow.cli.progress import progressing, telling
 from wgflow.cli.sampling import PARTS, Learning, Sampling, numbers_in, split_settings
 from wgflow.cli.train import NoReport, completed
 
@@ -82,7 +82,7 @@ def flow(
     own, settings = split_settings(setting or [])
     options = own | ({} if particles is None else {"particles": particles})
     note("Sampling, then learning.")
-    with progressing(PARTS, shown=True) as shown:
+    with progressing(PARTS, shown=True) as shown, telling():
         run = fit_energy(
             target,
             dim,

@@ -98,7 +98,7 @@ def waiting(what: str, every: float = 10.0) -> Iterator[None]:
         every: seconds between two lines.
     """
     if not sys.stderr.isatty():
-        with watching(_lines(every)):
+        with telling(every):
             yield
         return
     from rich.console import Console
@@ -113,6 +113,13 @@ def waiting(what: str, every: float = 10.0) -> Iterator[None]:
 
         with watching(show):
             yield
+
+
+@contextlib.contextmanager
+def telling(every: float = 10.0) -> Iterator[None]:
+    """A line at intervals of how far long work is and how long it will take."""
+    with watching(_lines(every)):
+        yield
 
 
 def _lines(every: float) -> Watcher:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wgflow._progress import BEGINNING, duration
 from wgflow.cli.printing import note
-from wgflow.cli.progress import Progress, progressing
+from wgflow.cli.progress import Progress, progressing, telling
 
 if TYPE_CHECKING:
     from wgflow.runs.run import Run
@@ -107,7 +107,7 @@ def resumed(folder: Path) -> "Run":
     """The run of a given energy that was stopped."""
     from wgflow.runs.given import learning_steps, resume_energy
 
-    with progressing(PARTS, shown=True) as shown:
+    with progressing(PARTS, shown=True) as shown, telling():
         return resume_energy(
             folder,
             sampling=None if shown is None else Sampling(shown),

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wgflow._progress import watched
 from wgflow._random import Rng
 from wgflow._tensor import Points
 from wgflow.likelihood.annealing import LogZ, refuted, sandwich
@@ -193,7 +194,7 @@ def annealed(
     chains = at(chains, slice(0, len(chains.x) // islands * islands))
     weights = chains.start.new_zeros(len(chains.x) // islands, islands, dtype=torch.float64)
     before, changes = [], []
-    for k in range(len(betas) - 1):
+    for k in watched(range(len(betas) - 1), "Annealing for log Z"):
         if k > 0:
             chains, weights = _resampled(chains, weights, generator)
             for _ in range(moves[k].made):
