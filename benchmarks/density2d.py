@@ -32,6 +32,7 @@ from benchmarks.rows import measured, table
 from wgflow.config import Config, Data, Training
 from wgflow.data.toys import TOYS
 from wgflow.energies.base import Energy, Rescaled
+from wgflow.energies.mlp import MLPSpec
 from wgflow.likelihood.quadrature import Grid, kl_gap
 from wgflow.metrics.samples import SlicedWasserstein
 from wgflow.samplers import MALA
@@ -106,6 +107,12 @@ def oracle(data: str, seed: int) -> Trained:
     return Trained(energy, sample, seconds)
 
 
+def sharp(data: str, seed: int) -> Trained:
+    """WGFlow with settings for sharp edges and very many points: see docs/choosing.md."""
+    training = Training(optimizer="muon", learning_rate=0.015)
+    return flow(data, seed, energy=MLPSpec(frequency=6.0), training=training)
+
+
 def variant(scheme: Any, steps: int) -> Callable[[str, int], Trained]:
     """Another scheme of ours, with as many learning steps as the default's CPU seconds allow."""
     training = Training(steps=steps, learning_rate=1e-3)
@@ -133,6 +140,7 @@ def peer(name: str) -> Callable[[str, int], Trained]:
 
 COMPETITORS: dict[str, Callable[[str, int], Trained]] = {
     "wgflow": flow,
+    "wgflow for sharp edges": sharp,
     "oracle": oracle,
     "PCD": variant(MaximumLikelihood(PERSISTENT), 480),
     "PCD, energies regularised": variant(MaximumLikelihood(PERSISTENT, 0.1), 480),

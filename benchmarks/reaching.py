@@ -2,19 +2,20 @@
 
 `wgflow.likelihood.quadrature.kl` of the running average, as both libraries keep one, on 240×240
 nodes over [-6, 6]², target and model normalised there. The clock counts learning alone: it stands
-while the density is looked at, every few steps. WGFlow learns by its defaults, ebmkit by the
-recipe of its energy discrepancy; see `benchmarks.peers`.
+while the density is looked at, every few steps. WGFlow learns by its defaults unless settings say
+otherwise, ebmkit by the recipe of its energy discrepancy; see `benchmarks.peers`.
 """
 
 import importlib.util
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import nn
 
-from wgflow.config import build
+from wgflow.config import build, override
 from wgflow.data.toys import TOYS
 from wgflow.energies.base import Energy, Rescaled
 from wgflow.likelihood.quadrature import Grid, kl, log_density
@@ -29,10 +30,14 @@ LOOK, LOOK_ED = 5, 50
 Course = Iterator[Energy]
 """The running average in the units of the data, after every so many steps."""
 
+Learn = Callable[[str, int], Course]
+"""Of a set, with a seed."""
 
-def flow(data: str, seed: int) -> Course:
-    """WGFlow's defaults."""
-    learner = Learner.build(build({"data": {"name": data}, "seed": seed}))
+
+def flow(data: str, seed: int, settings: Sequence[str] = ()) -> Course:
+    """WGFlow's defaults, but for settings ``key=value``."""
+    table = override({"data": {"name": data}, "seed": seed}, *settings)
+    learner = Learner.build(build(table))
     steps, dataset = learner.steps(learner.start()), learner.dataset
     for number in range(1, learner.config.training.steps + 1):
         next(steps)
@@ -58,16 +63,13 @@ def energy_discrepancy(data: str, seed: int) -> Course:
         yield trainer.ema.module
 
 
-LEARNERS = {"WGFlow": flow, "ebmkit energy discrepancy": energy_discrepancy}
-
-
-def course(name: str, data: str, seed: int) -> tuple[dict[float, float], float, float]:
+def course(learn: Learn, data: str, seed: int) -> tuple[dict[float, float], float, float]:
     """Seconds to each level that is reached, the lowest entropy seen, and all seconds."""
     target = TOYS[data]()
     exact = log_density(lambda x: -target.log_prob(x), NODES)
     reached: dict[float, float] = {}
     seconds, lowest, start = 0.0, math.inf, time.process_time()
-    for energy in LEARNERS[name](data, seed):
+    for energy in learn(data, seed):
         seconds += time.process_time() - start
         lowest = min(lowest, float(kl(exact, log_density(energy, NODES), NODES)))
         reached |= {level: seconds for level in LEVELS if lowest < level and level not in reached}
@@ -75,12 +77,17 @@ def course(name: str, data: str, seed: int) -> tuple[dict[float, float], float, 
     return reached, lowest, seconds
 
 
-def lines(sets: tuple[str, ...] = SETS, seed: int = 0) -> Iterator[str]:
+def lines(
+    sets: Sequence[str] = SETS, seed: int = 0, settings: Sequence[str] = ()
+) -> Iterator[str]:
     """A line for each set and learner."""
+    learners: dict[str, Learn] = {"WGFlow": partial(flow, settings=settings)}
+    if importlib.util.find_spec("ebm"):
+        learners["ebmkit energy discrepancy"] = energy_discrepancy
     yield f"{'KL below':<42}" + "".join(f"{level:>8g}" for level in LEVELS) + "  lowest     all"
     for data in sets:
-        for name in LEARNERS if importlib.util.find_spec("ebm") else list(LEARNERS)[:1]:
-            reached, lowest, seconds = course(name, data, seed)
+        for name, learn in learners.items():
+            reached, lowest, seconds = course(learn, data, seed)
             cells = (f"{reached[level]:.1f}" if level in reached else "–" for level in LEVELS)
             told = "".join(f"{cell:>8}" for cell in cells)
             yield f"{data:<16} {name:<25}{told}  {lowest:.4f} {seconds:7.1f}"

@@ -95,7 +95,7 @@ class Runner:
         steps = self.learner.steps(carry)
         while not self.over(progress):
             rate = self.learner.rate
-            carry, metrics, trouble, stop = self.attempt(steps, carry, progress.step + 1, asked)
+            carry, metrics, trouble = self.attempt(steps, carry, progress.step + 1)
             if trouble is None:
                 progress, trouble = self.judge(progress, carry, metrics)
             if trouble is None and self.due(progress, self.training.evaluate_every):
@@ -108,7 +108,7 @@ class Runner:
                 steps = self.learner.steps(carry)
                 continue
             self.record(progress, carry, metrics | {"learning_rate": rate})
-            if stop and not self.over(progress):
+            if not self.over(progress) and self.ranks.any(asked.is_set()):
                 self.interrupt(progress, carry, asked.number)
         self.finish(progress, carry)
 
@@ -143,18 +143,15 @@ class Runner:
         return progress.step % every == 0 or progress.step == self.training.steps
 
     def attempt(
-        self, steps: Iterator[Step], carry: Any, number: int, asked: Asked
-    ) -> tuple[Any, dict[str, float], Trouble | None, bool]:
-        """One learning step: the carry, its metrics, trouble if the loss is not finite, and
-        whether a rank is asked to stop."""
+        self, steps: Iterator[Step], carry: Any, number: int
+    ) -> tuple[Any, dict[str, float], Trouble | None]:
+        """One learning step: the carry, its metrics, and trouble if the loss is not finite."""
         try:
             step = next(steps)
         except FloatingPointError:
-            trouble = Trouble(number, "loss not finite", math.nan, math.inf)
-            return carry, {}, trouble, False
+            return carry, {}, Trouble(number, "loss not finite", math.nan, math.inf)
         metrics = {name: float(value) for name, value in step.metrics.items()}
-        found, stops = zip(*self.ranks.gather((metrics, asked.is_set())), strict=True)
-        return step.carry, combine(found), None, any(stops)
+        return step.carry, combine(self.ranks.gather(metrics)), None
 
     def judge(
         self, progress: Progress, carry: Any, metrics: dict[str, float]
