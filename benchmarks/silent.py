@@ -34,6 +34,7 @@ from typer.testing import CliRunner
 
 from benchmarks.rows import measured, table
 from wgflow.cli import app
+from wgflow.config.recipes import configure
 from wgflow.data.toys import TOYS
 from wgflow.metrics import alarms
 from wgflow.metrics.chance import QUICK, chance
@@ -92,8 +93,8 @@ HOLDERS = {
 
 CASES: dict[str, dict[str, Any]] = {
     "defaults": {},
-    "rate x 30": {"training.learning_rate": 0.03},
-    "rate x 300": {"training.learning_rate": 0.3},
+    "rate x 30": {},
+    "rate x 300": {},
     "step x 30": {"sampler.step_size": 0.3},
     "16 particles": {"size": 16, "held_out": 16},
     "scale 1e6": {},
@@ -102,6 +103,9 @@ CASES: dict[str, dict[str, Any]] = {
     "Cauchy tails": {},
 }
 """Settings that a case changes, of particles where they have no room."""
+
+TIMES = {"rate x 30": 30, "rate x 300": 300}
+"""What a case multiplies the learning rate of the recipe by."""
 
 
 def points(data: str, case: str, count: int, *, generator: torch.Generator) -> Tensor:
@@ -133,6 +137,10 @@ def settings(scheme: str, case: str) -> list[str]:
     holder = HOLDERS.get(scheme, PARTICLES)
     small = {"size": 512, "held_out": 256} | ({"held_out_every": 10} if holder else {})
     changes = (small if holder else {}) | CASES[case]
+    recipe = "tables" if scheme == "across-levels" else "plane"
+    if case in TIMES:
+        rate = configure("moons", recipe).training.learning_rate
+        changes["training.learning_rate"] = TIMES[case] * rate
     words = [*SMALL, *SCHEMES[scheme]]
     for key, value in changes.items():
         inner = not key.startswith("training")
@@ -140,7 +148,7 @@ def settings(scheme: str, case: str) -> list[str]:
             continue  # it has no such particles
         words.append(f"{holder}.{key}={value}" if inner else f"{key}={value}")
     given = [part for word in words for part in ("--set", word)]
-    return [*given, "--config", "tables" if scheme == "across-levels" else "plane"]
+    return [*given, "--config", recipe]
 
 
 def measure(data: str, case: str, scheme: str, seed: int) -> dict[str, Any]:

@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from benchmarks.silent import DRAWN, FAR, log_prob, outcome, points, without_outlier
+from benchmarks.silent import (
+    DRAWN,
+    FAR,
+    log_prob,
+    outcome,
+    points,
+    settings,
+    without_outlier,
+)
+from wgflow.config.recipes import configure
 from wgflow.likelihood.quadrature import Grid, log_z
 
 
@@ -59,3 +68,15 @@ def test_outcomes(changes, name):
     far = {"kl": 0.01, "distance": 1.0, "floor": 1.0, "chance": 1.5}
     good = far | {"code": 0, "scores": {}, "scored": True, "line": ""}
     assert outcome(good | changes) == name
+
+
+@pytest.mark.parametrize(
+    ("scheme", "recipe"), [("near-proximal", "plane"), ("across-levels", "tables")]
+)
+def test_rates_are_multiples_of_those_of_the_recipe(scheme, recipe):
+    words = settings(scheme, "rate x 300")
+    (given,) = (word for word in words if word.startswith("training.learning_rate="))
+    rate = configure("moons", recipe).training.learning_rate
+    assert float(given.partition("=")[2]) == pytest.approx(300 * rate)
+    assert words[-2:] == ["--config", recipe]
+    assert not any("learning_rate" in word for word in settings(scheme, "defaults"))
