@@ -9,7 +9,7 @@ import torch
 from small_runs import CONFIG, Killed, killer
 
 from wgflow.distributed.launch import launched
-from wgflow.distributed.ranks import ALONE, Apart
+from wgflow.distributed.ranks import ALONE, SHORT, Apart
 from wgflow.energies.confined import Confined
 from wgflow.errors import Led
 from wgflow.runs.fit import fit, resume
@@ -133,6 +133,10 @@ def check_answers(ranks):
     assert ranks.any(ranks.rank == 1)
     assert not ranks.any(False)
     assert ranks.gather(ranks.rank) == [0, 1]
+    for count in (3, SHORT + 1):  # sent whole, and reduced
+        number = torch.arange(count) + float(ranks.rank)
+        ranks.average_([number])
+        assert torch.equal(number, torch.arange(count) + 0.5)
     assert ranks.collect(ranks.rank) == ([0, 1] if ranks.first else [])
     own = torch.full((3,), float(ranks.rank))
     ranks.spread_([own])

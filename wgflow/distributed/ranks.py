@@ -28,6 +28,9 @@ from wgflow.errors import Led, Lost
 
 T = TypeVar("T")
 
+SHORT = 2**17
+"""Numbers up to which two processes exchange them faster than gloo reduces them."""
+
 
 class Apart(RuntimeError):
     """The ranks hold different parameters, which none of them should."""
@@ -141,7 +144,7 @@ class Ranks:
 
     def _sum(self, flat: Tensor) -> Tensor:
         """The sum over the ranks, the same to the last bit on all."""
-        if self.size > 2 or not flat.is_cpu:
+        if self.size > 2 or len(flat) > SHORT or not flat.is_cpu:
             dist.all_reduce(flat)
             return flat
         # Two processes send each other all they have: gloo's reduction cuts a message into many.
