@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,6 +15,23 @@ Values = Float[Tensor, " batch"]
 def per_point(values: Tensor, x: Tensor) -> Tensor:
     """View ``(batch,)`` values so that they broadcast over points ``(batch, *event)``."""
     return values.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def rows(x: Tensor) -> Tensor:
+    """Points as rows: ``(batch, *event) -> (batch, d)``."""
+    return (
+        x if x.ndim == 2 else x.flatten(1)
+    )  # a view of few points takes as long as a sum of them
+
+
+def shaped(u: Tensor, x: Tensor) -> Tensor:
+    """Rows ``(batch, d)`` in the shape of points x."""
+    return u if x.ndim == 2 else u.view_as(x)
+
+
+def dot_event(x: Tensor, y: Tensor) -> Tensor:
+    """Inner products of points: ``(batch, *event)`` twice -> ``(batch,)``."""
+    return torch.linalg.vecdot(rows(x), rows(y))
 
 
 def sum_event(x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from wgflow._check import check_positive
 from wgflow._random import Rng
-from wgflow._tensor import Points, Values
+from wgflow._tensor import Points, Values, dot_event, rows, shaped
 from wgflow.data.moments import Extent
 from wgflow.energies.base import Energy, as_module
 from wgflow.energies.gradient import WithGradient, own_gradient
@@ -56,7 +56,7 @@ class Confined(WithGradient, nn.Module):
 
     def forward(self, x: Points) -> Values:
         """``E(x) + V(|W(x-m)|)``."""
-        u = (x - self.center.to(x.dtype)).flatten(1)
+        u = rows(x - self._center(x))
         if self.whitener is not None:
             u = u @ self.whitener.to(x.dtype).T
         return self.energy(x) + self._potential(u.square().sum(1))
@@ -65,18 +65,18 @@ class Confined(WithGradient, nn.Module):
         """With ``∇E(x) + V'(r)/r WᵀW(x-m)``, if the free part knows its gradient."""
         if (free := own_gradient(self.energy, x)) is None:
             return None
-        u = slope = (x - self.center.to(x.dtype)).flatten(1)
+        u = slope = rows(x - self._center(x))
         if self.whitener is not None:
             whitener = self.whitener.to(x.dtype)
             u = u @ whitener.T
             slope = u @ whitener
-        squared = u.square().sum(1)
+        squared = dot_event(u, u)
         if self.extent is None:
             steepness = 1 / self.scale**2
             value = free[0].add(squared, alpha=steepness / 2)
-            return value, free[1].add(slope.view_as(x), alpha=steepness)
+            return value, free[1].add(shaped(slope, x), alpha=steepness)
         slope = slope * self._steepness(squared)[:, None]
-        return free[0] + self._potential(squared), free[1] + slope.view_as(x)
+        return free[0] + self._potential(squared), free[1] + shaped(slope, x)
 
     def reference(
         self, like: Tensor, count: int, *, generator: Rng = None
@@ -95,6 +95,10 @@ class Confined(WithGradient, nn.Module):
             u = torch.linalg.solve_triangular(w, u.T.double(), upper=False).T.to(u)
             log_q = log_q + float(w.diagonal().log().sum())
         return self.center.to(like.dtype) + u.reshape(count, *like.shape[1:]), log_q
+
+    def _center(self, x: Points) -> Tensor:
+        """``m`` in the type of x; a number has it in any."""
+        return self.center.to(x.dtype) if self.center.ndim else self.center
 
     def _potential(self, squared: Values) -> Values:
         """``V(r)`` of ``r²``; its gradient is zero, not undefined, at r = 0."""

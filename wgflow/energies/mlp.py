@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wgflow._check import check_choice, check_nonnegative, check_positive
 from wgflow._random import Rng
-from wgflow._tensor import Points, Values
+from wgflow._tensor import Points, Values, rows, shaped
 from wgflow.data.moments import DataMoments
 from wgflow.energies.gradient import WithGradient, chain, in_blocks
 from wgflow.energies.network import ConfinedNetwork
@@ -108,8 +108,8 @@ class MLP(WithGradient, nn.Module):
 
     def value_and_grad(self, x: Points) -> tuple[Values, Points]:
         """``E(x)`` and ``∇E(x)``."""
-        value, grad = in_blocks(self._value_and_grad, x.flatten(1), len(self.head))
-        return value, grad.view_as(x)
+        value, grad = in_blocks(self._value_and_grad, rows(x), len(self.head))
+        return value, shaped(grad, x)
 
     def _value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if not self.frequencies.shape[1]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wgflow._check import check_fraction, check_positive
 from wgflow._random import Rng, noise_like
-from wgflow._tensor import sum_event
+from wgflow._tensor import dot_event
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.samplers.base import Info, Sampler, adapt, log_uniform_like, metropolis
 
@@ -71,7 +71,10 @@ class ULA(Overdamped):
         self, energy: Energy, state: LangevinState, *, generator: Rng = None
     ) -> tuple[LangevinState, Info]:
         """One Euler-Maruyama step of every chain; nothing is rejected."""
-        proposal, log_ratio = _propose(energy, state, 2 * state.step_size, generator)
+        twice = (
+            state.step_size + state.step_size
+        )  # for a product PyTorch makes a tensor of 2 first
+        proposal, log_ratio = _propose(energy, state, twice, generator)
         return proposal, Info(log_ratio, log_ratio)
 
     def time(self, state: LangevinState) -> float:
@@ -108,7 +111,8 @@ class MALA(Overdamped):
         self, energy: Energy, state: LangevinState, *, generator: Rng = None
     ) -> tuple[LangevinState, Info]:
         """Accept each proposal with ``min(1, e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x))``."""
-        state, info = _adjusted(energy, state, 2 * state.step_size, generator)
+        twice = state.step_size + state.step_size
+        state, info = _adjusted(energy, state, twice, generator)
         return adapt(state, info, self.target, self.adaptation), info
 
     def time(self, state: LangevinState) -> float:
@@ -191,6 +195,6 @@ def _propose(
     y = torch.addcmul(x, state.grad, step, value=-1).addcmul_(noise, deviation)
     value, grad = energy_and_grad(energy, y)
     both, share = state.grad + grad, step / deviation
-    work = sum_event(noise.addcmul_(both, share, value=-0.5).mul_(both))
+    work = dot_event(noise.addcmul_(both, share, value=-0.5), both)
     log_ratio = torch.addcmul(state.energy - value, work, share)
     return LangevinState(y, value, grad, step), log_ratio
