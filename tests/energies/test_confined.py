@@ -12,6 +12,7 @@ from torch.autograd import gradcheck
 from wgflow.data.moments import Extent
 from wgflow.energies.base import energy_and_grad
 from wgflow.energies.confined import Confined
+from wgflow.energies.mlp import MLP, MLPSpec
 from wgflow.likelihood.quadrature import Grid, log_z
 
 NEAR = Extent(1.5, 0.4)
@@ -134,6 +135,17 @@ def test_draws_keep_shape_and_dtype(dtype):
     x, log_q = energy.reference(torch.zeros(1, 1, 2, 2, dtype=dtype), 5, generator=seeded(0))
     assert (x.shape, x.dtype, log_q.shape, log_q.dtype) == ((5, 1, 2, 2), dtype, (5,), dtype)
     torch.testing.assert_close(energy(x) + log_q, (energy(x) + log_q)[:1].expand(5))
+
+
+@pytest.mark.parametrize("extent", [None, NEAR], ids=["gaussian", "wall"])
+@pytest.mark.parametrize("center", [0.5, double([0.5, -1.0])], ids=["number", "vector"])
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_energy_and_gradient_keep_the_dtype(center, extent, dtype):
+    mlp = MLP((2,), MLPSpec(width=8, features=0), generator=seeded(0)).to(dtype)
+    energy = Confined(mlp, 2.0, center, extent=extent)  # whose center is double
+    x = torch.randn(5, 2, generator=seeded(0), dtype=dtype)
+    for value, grad in (energy_and_grad(energy, x), energy_and_grad(lambda x: energy(x), x)):
+        assert (value.dtype, grad.dtype) == (dtype, dtype)
 
 
 def test_inside_the_radius_it_is_the_gaussian_and_beyond_it_is_heavier():
