@@ -239,13 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=0.5, help="of a block")
     parser.add_argument("--data", nargs="+", default=reaching.SETS, help="of reaching")
     parser.add_argument("--seed", type=int, default=0, help="of reaching")
-    parser.add_argument(
-        "--set",
-        nargs="*",
-        default=[],
-        metavar="KEY=VALUE",
-        help="of WGFlow, in reaching",
-    )
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="in reaching")
     options = parser.parse_args(arguments)
     if unknown := set(options.what) - set(kinds):
         parser.error(f"what is measured must be one of {', '.join(kinds)}: got {unknown.pop()}")

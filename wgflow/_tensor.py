@@ -19,9 +19,8 @@ def per_point(values: Tensor, x: Tensor) -> Tensor:
 
 def rows(x: Tensor) -> Tensor:
     """Points as rows: ``(batch, *event) -> (batch, d)``."""
-    return (
-        x if x.ndim == 2 else x.flatten(1)
-    )  # a view of few points takes as long as a sum of them
+    # Views that change nothing take a few chains as long as sums over them.
+    return x if x.ndim == 2 else x.flatten(1)
 
 
 def shaped(u: Tensor, x: Tensor) -> Tensor:

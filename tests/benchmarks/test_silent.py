@@ -3,15 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.silent import (
-    DRAWN,
-    FAR,
-    log_prob,
-    outcome,
-    points,
-    settings,
-    without_outlier,
-)
+from benchmarks.silent import DRAWN, FAR, log_prob, outcome, points, settings, without_outlier
 from wgflow.config.recipes import configure
 from wgflow.likelihood.quadrature import Grid, log_z
 

@@ -56,7 +56,7 @@ class Confined(WithGradient, nn.Module):
 
     def forward(self, x: Points) -> Values:
         """``E(x) + V(|W(x-m)|)``."""
-        u = rows(x - self._center(x))
+        u = rows(x - self.center.to(x.dtype))
         if self.whitener is not None:
             u = u @ self.whitener.to(x.dtype).T
         return self.energy(x) + self._potential(u.square().sum(1))
@@ -65,7 +65,7 @@ class Confined(WithGradient, nn.Module):
         """With ``∇E(x) + V'(r)/r WᵀW(x-m)``, if the free part knows its gradient."""
         if (free := own_gradient(self.energy, x)) is None:
             return None
-        u = slope = rows(x - self._center(x))
+        u = slope = rows(x - self.center.to(x.dtype))
         if self.whitener is not None:
             whitener = self.whitener.to(x.dtype)
             u = u @ whitener.T
@@ -95,10 +95,6 @@ class Confined(WithGradient, nn.Module):
             u = torch.linalg.solve_triangular(w, u.T.double(), upper=False).T.to(u)
             log_q = log_q + float(w.diagonal().log().sum())
         return self.center.to(like.dtype) + u.reshape(count, *like.shape[1:]), log_q
-
-    def _center(self, x: Points) -> Tensor:
-        """``m`` in the type of x; a number has it in any."""
-        return self.center.to(x.dtype) if self.center.ndim else self.center
 
     def _potential(self, squared: Values) -> Values:
         """``V(r)`` of ``r²``; its gradient is zero, not undefined, at r = 0."""

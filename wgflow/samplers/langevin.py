@@ -71,10 +71,7 @@ class ULA(Overdamped):
         self, energy: Energy, state: LangevinState, *, generator: Rng = None
     ) -> tuple[LangevinState, Info]:
         """One Euler-Maruyama step of every chain; nothing is rejected."""
-        twice = (
-            state.step_size + state.step_size
-        )  # for a product PyTorch makes a tensor of 2 first
-        proposal, log_ratio = _propose(energy, state, twice, generator)
+        proposal, log_ratio = _propose(energy, state, 2 * state.step_size, generator)
         return proposal, Info(log_ratio, log_ratio)
 
     def time(self, state: LangevinState) -> float:
@@ -111,8 +108,7 @@ class MALA(Overdamped):
         self, energy: Energy, state: LangevinState, *, generator: Rng = None
     ) -> tuple[LangevinState, Info]:
         """Accept each proposal with ``min(1, e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x))``."""
-        twice = state.step_size + state.step_size
-        state, info = _adjusted(energy, state, twice, generator)
+        state, info = _adjusted(energy, state, 2 * state.step_size, generator)
         return adapt(state, info, self.target, self.adaptation), info
 
     def time(self, state: LangevinState) -> float:

@@ -29,12 +29,7 @@ from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.energies.microbatch import full_batch, microbatched_like
 from wgflow.samplers.particles import effective_fraction
 from wgflow.schemes.base import Loss
-from wgflow.schemes.dynamics import (
-    Carry,
-    Dynamics,
-    ParticleScheme,
-    energies,
-)
+from wgflow.schemes.dynamics import Carry, Dynamics, ParticleScheme, energies
 from wgflow.schemes.population import Population
 from wgflow.schemes.sample import Sample
 

@@ -109,13 +109,13 @@ def descend(
     parameters = list(energy.parameters())  # modules are searched for them at every call
     optimizer.zero_grad()
     loss.backward()
-    value = loss.detach().clone()
-    doubt = torch.full_like(value, float(not trusted))
-    ranks.average_([value, doubt, *(p.grad for p in parameters if p.grad is not None)])
+    told = torch.stack([loss.detach(), loss.new_tensor(float(not trusted))])
+    ranks.average_([told, *(p.grad for p in parameters if p.grad is not None)])
+    value, doubt = told.tolist()
     if doubt > 0:
         return False
-    if not value.isfinite():
-        raise FloatingPointError(f"The loss must be finite: got {value.item()}.")
+    if not math.isfinite(value):
+        raise FloatingPointError(f"The loss must be finite: got {value}.")
     norm = nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip)
     if not norm.isfinite():
         raise FloatingPointError(f"The gradient must be finite: got norm {norm.item()}.")
