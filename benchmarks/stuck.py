@@ -20,8 +20,8 @@ from benchmarks.density2d import PERSISTENT
 from wgflow.config import Config, Training
 from wgflow.plots import compared_curves, png
 from wgflow.schemes import GradientNorm, MaximumLikelihood, Scheme
+from wgflow.training.flat import by_quadrature
 from wgflow.training.learner import Learner
-from wgflow.training.validation import exact
 
 SCHEMES: dict[str, tuple[Scheme, int]] = {
     "PCD": (MaximumLikelihood(PERSISTENT), 480),
@@ -35,7 +35,7 @@ def learn(name: str, every: int = 20) -> list[dict[str, float]]:
     """KL every so many learning steps, printed as it goes; CPU seconds are of training alone."""
     scheme, steps = SCHEMES[name]
     learner = Learner.build(replace(Config(), scheme=scheme, training=Training(steps=steps)))
-    validate = exact(learner.dataset, torch.device("cpu"))
+    validate = by_quadrature(learner.dataset, torch.device("cpu"))
     run, seconds, records = learner.steps(learner.start()), 0.0, []
     for done in range(every, steps + 1, every):
         start = time.process_time()

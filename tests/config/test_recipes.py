@@ -2,7 +2,7 @@
 
 import pytest
 
-from wgflow.config import Config, loads
+from wgflow.config import Config, Training, loads
 from wgflow.config.recipes import configure, names, recipe, usual
 from wgflow.schemes import DetailedBalance, DualScoreMatching, Joint
 
@@ -13,7 +13,7 @@ def read(name):
 
 def test_the_recipes():
     assert names() == ["images", "images-density", "images-equilibrium", "plane", "tables"]
-    assert configure(None, "plane") == Config()
+    assert configure(None, "plane") == Config(training=Training(keep_best=True))
 
 
 @pytest.mark.parametrize("name", names())
@@ -29,7 +29,7 @@ def test_an_unknown_recipe_is_refused():
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("moons", None),
+        ("moons", "plane"),
         ("points.csv", None),
         ("digits", "tables"),
         ("mnist", "images"),
@@ -37,7 +37,7 @@ def test_an_unknown_recipe_is_refused():
         ("hf:cifar10", "images"),
     ],
 )
-def test_images_and_digits_have_settings_of_their_own(source, expected):
+def test_kinds_of_data_have_settings_of_their_own(source, expected):
     assert usual(source) == expected
 
 
@@ -49,13 +49,13 @@ def test_a_folder_does_not_hide_a_known_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("moons", "digits"):
         (tmp_path / name).mkdir()
-    assert usual("moons") is None
+    assert usual("moons") == "plane"
     assert usual("digits") == "tables"
 
 
 def test_images_that_begin_with_an_energy_are_in_the_second_phase():
     assert usual("mnist", begun=True) == "images-density"
-    assert usual("moons", begun=True) is None
+    assert usual("moons", begun=True) == "plane"
 
 
 def test_the_equilibrium_goes_on_with_the_density():

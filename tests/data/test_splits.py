@@ -54,12 +54,14 @@ def test_a_handful_of_rows_is_all_for_learning(table, size, count):
     assert len(data.train) == size - count
 
 
-def test_images_and_toy_sets_have_no_validation_points():
-    for name in ("digits", "moons"):
+def test_images_have_no_validation_points_and_toy_sets_more_of_their_law():
+    for name, count in (("digits", None), ("moons", 50)):
         with_it, without = load(name, size=100, validation_fraction=0.5), load(name, size=100)
-        assert with_it.validation is None
+        assert (with_it.validation if count is None else len(with_it.validation)) == count
         assert torch.equal(with_it.train, without.train)
         assert torch.equal(with_it.test, without.test)
+    held, learned = (set(map(tuple, x.tolist())) for x in (with_it.validation, with_it.train))
+    assert not held & learned
 
 
 def test_a_file_of_test_points_is_kept_whole_and_changes_nothing_else(table, tmp_path):

@@ -148,10 +148,10 @@ def test_reach_holds_the_first_particles():
 
 def test_a_validation_may_not_rise_far_above_its_best():
     limit = LIMITS.rise * 3  # four coordinates
-    assert risen(LIMITS, 7, "kl", limit + 0.9, 1.0, 4) is None
-    assert risen(LIMITS, 7, "kl", 1e9, math.inf, 4) is None  # the first one
-    trouble = risen(LIMITS, 7, "kl", limit + 1.1, 1.0, 4)
-    assert trouble == Trouble(7, "rise of kl over its best", pytest.approx(limit + 0.1), limit)
+    assert risen(LIMITS, 7, limit + 0.9, 1.0, 4) is None
+    assert risen(LIMITS, 7, 1e9, math.inf, 4) is None  # the first one
+    trouble = risen(LIMITS, 7, limit + 1.1, 1.0, 4)
+    assert trouble == Trouble(7, "rise of nll over its best", pytest.approx(limit + 0.1), limit)
 
 
 def test_a_verdict_reads_as_a_sentence():

@@ -46,7 +46,8 @@ class Data:
         name, size, test_fraction: source, number of train points and share held out; see
             `wgflow.data.dataset.load`.
         validation_fraction: share of the train rows of a table on which learning is validated, and
-            may stop early; 0 to validate on the test points, as other data do.
+            may stop early; 0 to validate on the test points, as images do. Toy sets draw that
+            share besides.
         test: file of the test points, of a source without any; all its own rows are then for
             learning and validation. None holds a share of them out.
         image_size: side to which images are cut and resized; None keeps their size.

@@ -133,7 +133,8 @@ def load(
         test_fraction: share of the points held out; a toy set draws 10,000 test points instead,
             and a source with test points of its own keeps those.
         validation_fraction: share of the train points, where they are vectors of a file, that are
-            kept for validation; of fewer than two points none are.
+            kept for validation; of fewer than two points none are. A toy set draws that share
+            besides, at most 10,000.
         test: path of the test points, which have the shape and columns of the others; None for
             the source's own or a share of it.
         seed: of the draws of a toy set, of the noise of images, and of the split.
@@ -161,7 +162,7 @@ def load(
         raise ValueError(f"`test` must be none for {source}: got {str(test)!r}.")
     if source in TOYS:
         generator = torch.Generator().manual_seed(seed)
-        return _toy(str(source), size or TOY_TRAIN, dtype, generator, scaling)
+        return _toy(str(source), size, validation_fraction, dtype, generator, scaling)
     read = partial(
         _read,
         source,
@@ -204,15 +205,23 @@ def _check_options(
 
 
 def _toy(
-    name: str, size: int, dtype: torch.dtype, generator: Generator, scaling: str | None
+    name: str,
+    size: int | None,
+    fraction: float,
+    dtype: torch.dtype,
+    generator: Generator,
+    scaling: str | None,
 ) -> Dataset:
-    target = TOYS[name]()
+    target, size = TOYS[name](), size or TOY_TRAIN
     # Two coordinates, each read, standardised, and ordered anew at every epoch.
     check_memory({"data (data.size)": size * 2 * (3 * torch.finfo(dtype).bits / 8 + 4)})
     # Test first, so that it does not depend on the size of train.
     test = target.sample(TOY_TEST, dtype=dtype, generator=generator)
     train = target.sample(size, dtype=dtype, generator=generator)
-    return Dataset(name, train, test, *units(train, scaling), target=target)
+    held = min(TOY_TEST, round(fraction * size))
+    validation = target.sample(held, dtype=dtype, generator=generator) if held else None
+    moments = units(train, scaling)
+    return Dataset(name, train, test, *moments, target=target, validation=validation)
 
 
 def _read(

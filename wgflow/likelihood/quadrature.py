@@ -75,6 +75,23 @@ class Grid:
         nodes = torch.cartesian_prod(*axes).reshape(-1, len(axes))
         return cls(nodes.to(dtype), math.prod(steps), chunk)
 
+    @property
+    def dim(self) -> int:
+        """Number of axes."""
+        return self.nodes.shape[1]
+
+    @property
+    def every_other(self) -> Tensor:
+        """Indices of every other node along each axis, of a box."""
+        n, dim = round(len(self.nodes) ** (1 / self.dim)), self.dim
+        index = torch.cartesian_prod(*[torch.arange(0, n, 2)] * dim).reshape(-1, dim)
+        return (index @ torch.tensor([n**k for k in reversed(range(dim))])).to(self.nodes.device)
+
+    @property
+    def coarse(self) -> "Grid":
+        """The rule with those nodes alone, whose cells are twice as wide."""
+        return Grid(self.nodes[self.every_other], self.volume * 2**self.dim, self.chunk)
+
 
 def box(
     shift: Tensor, scale: Tensor, dtype: torch.dtype, *, reach: float = 6.0, points: int = 400
@@ -97,13 +114,25 @@ def tabulate(function: Callable[[Tensor], Tensor], x: Tensor, chunk: int = 2**15
     return torch.cat(parts).double()
 
 
+def log_integral(log_values: Tensor, grid: Grid) -> Tensor:
+    """``log ∫f`` from ``log f(x_i)`` at the nodes, shape (nodes,): a scalar.
+
+    Raises:
+        ValueError: if it is not finite.
+    """
+    total = log_values.logsumexp(0) + math.log(grid.volume)
+    if not total.isfinite():
+        raise ValueError(f"log Z on the grid must be finite: got {float(total)}.")
+    return total
+
+
 def log_z(energy: Energy, grid: Grid) -> Tensor:
     """``log Z = log ∫ e^{-E}``, a scalar in nats.
 
     Raises:
         ValueError: if it is not finite: an energy of minus infinity, or infinite on all nodes.
     """
-    return _log_sum(-tabulate(energy, grid.nodes, grid.chunk), grid)
+    return log_integral(-tabulate(energy, grid.nodes, grid.chunk), grid)
 
 
 def log_density(energy: Energy, grid: Grid) -> Tensor:
@@ -113,7 +142,7 @@ def log_density(energy: Energy, grid: Grid) -> Tensor:
         ValueError: as `log_z`.
     """
     unnormalised = -tabulate(energy, grid.nodes, grid.chunk)
-    return unnormalised - _log_sum(unnormalised, grid)
+    return unnormalised - log_integral(unnormalised, grid)
 
 
 def kl(log_p: Tensor, log_q: Tensor, grid: Grid) -> Tensor:
@@ -189,13 +218,6 @@ def kl_gap(energy: Energy, target_log_prob: LogDensity, points: Tensor, grid: Gr
     model = -tabulate(energy, points, grid.chunk) - log_z(energy, grid)
     gap = tabulate(target_log_prob, points, grid.chunk) - model
     return Estimate(gap.mean(), gap.std() / len(gap) ** 0.5)
-
-
-def _log_sum(log_values: Tensor, grid: Grid) -> Tensor:
-    total = log_values.logsumexp(0) + math.log(grid.volume)
-    if not total.isfinite():
-        raise ValueError(f"log Z on the grid must be finite: got {float(total)}.")
-    return total
 
 
 def _fisher_part(p: Energy, q: Energy, weight: Tensor, x: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class Restriction:
         log_det = float(torch.linalg.slogdet(self.factor).logabsdet)
         if self.dim in NODES:
             value = float(quadrature.log_z(self.energy_of_z, self._grid)) + log_det
-            coarse = float(quadrature.log_z(self.energy_of_z, self._coarse)) + log_det
+            coarse = float(quadrature.log_z(self.energy_of_z, self._grid.coarse)) + log_det
             rounding = torch.finfo(self.like.dtype).eps * (abs(value) + NATS)
             return LogZ(value, abs(value - coarse) + rounding, value, value)
         value, error, lower, upper = self._annealed(2 * chains, generator).log_z
@@ -119,14 +119,6 @@ class Restriction:
     def _spacing(self) -> Tensor:
         nodes = self._grid.nodes
         return (nodes.amax(0) - nodes.amin(0)) / (NODES[self.dim] - 1)
-
-    @property
-    def _coarse(self) -> Grid:
-        """Every other node along each axis."""
-        n, grid = NODES[self.dim], self._grid
-        index = torch.cartesian_prod(*[torch.arange(0, n, 2)] * self.dim).reshape(-1, self.dim)
-        flat = index @ torch.tensor([n**k for k in reversed(range(self.dim))])
-        return Grid(grid.nodes[flat.to(grid.nodes.device)], grid.volume * 2**self.dim)
 
 
 def restricted(energy: Energy, u: Points, hidden: Tensor, mixture: GaussianMixture) -> Restriction:

@@ -1,6 +1,5 @@
 """Settings that do not suit each other or this machine, refused before any work."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +9,7 @@ from wgflow._check import shown
 from wgflow.config import Config
 from wgflow.data.dataset import Dataset
 from wgflow.samplers.particles import Particles
+from wgflow.training.flat import is_flat, is_known
 
 
 def check_device(name: str) -> None:
@@ -84,14 +84,10 @@ def check_levels(config: Config) -> None:
 def check_patience(patience: int | None, dataset: Dataset, config: Config) -> None:
     """Raise ValueError for patience with a run that has nothing to validate."""
     scheme = config.scheme
-    validated = is_known(dataset) or scheme.is_weighted or config.energy.needs_mixture
+    flat = is_known(dataset) or is_flat(dataset)
+    validated = flat or scheme.is_weighted or config.energy.needs_mixture
     if patience is not None and not validated:
         raise ValueError(
             "`training.patience` needs something to validate: expected weighted particles, as of "
             f"near-proximal, or none, got {type(scheme).__name__} with patience {patience}."
         )
-
-
-def is_known(dataset: Dataset) -> bool:
-    """Whether the exact density is known, in so few dimensions that it can be integrated."""
-    return dataset.target is not None and math.prod(dataset.event_shape) <= 2

@@ -121,13 +121,11 @@ def leaves(tree: Any) -> Iterator[Tensor]:
             yield from leaves(part)
 
 
-def risen(
-    limits: Limits, step: int, name: str, value: float, best: float, dim: int
-) -> Trouble | None:
+def risen(limits: Limits, step: int, value: float, best: float, dim: int) -> Trouble | None:
     """The verdict on a validation of points with ``dim`` coordinates, against the best so far."""
     limit = limits.rise * (1 + math.sqrt(dim))
     if value - best > limit:
-        return Trouble(step, f"rise of {name} over its best", value - best, limit)
+        return Trouble(step, "rise of nll over its best", value - best, limit)
     return None
 
 

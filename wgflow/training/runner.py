@@ -184,12 +184,11 @@ class Runner:
         if trouble is not None:
             return progress, trouble
         found = combine(self.ranks.gather(found))
-        if not found:
-            return progress, None
         metrics |= found
-        name, value = next(iter(found.items()))
-        dim = math.prod(self.learner.dataset.event_shape)
-        trouble = risen(Limits(), progress.step, name, value, progress.best, dim)
+        if "nll" not in found:
+            return progress, None
+        value, dim = found["nll"], math.prod(self.learner.dataset.event_shape)
+        trouble = risen(Limits(), progress.step, value, progress.best, dim)
         if trouble is not None:
             return progress, trouble
         if value < progress.best and is_trusted(self.scheme, found):

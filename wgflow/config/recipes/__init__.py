@@ -11,12 +11,16 @@ from wgflow.config.toml import build, override, parse
 from wgflow.data.dataset import are_images
 from wgflow.data.frames import table_of
 from wgflow.data.peek import width
+from wgflow.data.toys import TOYS
 
 HOME = Path(str(files("wgflow.config"))) / "recipes"
 """One TOML file per recipe."""
 
 TABLES = "tables"
 """The recipe of vectors of a file, and of data frames."""
+
+PLANE = "plane"
+"""The recipe of toy sets."""
 
 
 def configure(
@@ -70,9 +74,11 @@ def usual(source: str, *, begun: bool = False) -> str | None:
     """The recipe for data, by their name or path; None where the defaults will do.
 
     Images are learned in two phases; the second begins with the energy of the first. Vectors of
-    a file are tables, and so are digits: the defaults are for the endless points of a toy set, and
-    overfit few rows.
+    a file are tables, and so are digits: the recipe of the plane is for the endless points of a
+    toy set, and overfits few rows.
     """
+    if source in TOYS:
+        return PLANE
     if are_images(source):
         return "images-density" if begun else "images"
     return TABLES if source == "digits" or width(source) else None
