@@ -35,7 +35,15 @@ from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
 from benchmarks.rows import measured
-from benchmarks.tables_data import DENSITIES, Mixture, drawn_anew, load, mixture, one_class
+from benchmarks.tables_data import (
+    DENSITIES,
+    Mixture,
+    drawn_anew,
+    load,
+    mixture,
+    one_class,
+    true_nll,
+)
 from benchmarks.tables_flows import SplineFlow, WGFlow
 from benchmarks.tables_methods import (
     Fitted,
@@ -170,7 +178,7 @@ class Bench:
     def _density(self, method: Method, data: str, seed: int) -> dict[str, Any]:
         table = load(data, self.folder)
         fitted, seconds = _timed(method, Part(data, *table, seed, self.folder))
-        scored = of_density(fitted, table.test, mixture(data), seed)
+        scored = of_density(fitted, table.test, mixture(data), seed) | true_nll(data, table.test)
         return {"d": table.train.shape[1], "seconds": seconds, **scored}
 
     def _outliers(self, method: Method, data: str, seed: int) -> dict[str, Any]:
@@ -199,7 +207,11 @@ def main() -> None:
     )
     known = [*DENSITY_METHODS, *(n for n in OUTLIER_METHODS if n not in DENSITY_METHODS)]
     parser.add_argument("--only", nargs="*", default=known, choices=known, help="methods")
-    parser.add_argument("--sets", nargs="*", help="of the tables, mixD, or stems of .npz files")
+    parser.add_argument(
+        "--sets",
+        nargs="*",
+        help="of the tables, mixD, toy sets joined by +, or stems of .npz files",
+    )
     parser.add_argument("--mixture-seed", type=int, default=0, help="another law of mixtures")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of wgflow")

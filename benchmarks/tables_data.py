@@ -17,16 +17,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import torch
 from pyarrow import csv
 from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
 from wgflow.data.tables import read_table
+from wgflow.data.targets import Target
+from wgflow.data.toys import TOYS
 
 WEIGHTS = np.array([0.4, 0.3, 0.2, 0.1])
 """Of the parts of a known mixture."""
 TRAIN, TEST = 20_000, 5000
 """Rows drawn from it."""
+LARGE = 100_000
+"""Rows to learn from that are drawn from a product of toy sets."""
 
 
 class Table(NamedTuple):
@@ -47,7 +52,9 @@ class Real(NamedTuple):
 
 
 def load(name: str, folder: Path) -> Table:
-    """The table of a name of `REAL` or ``mixD``, ``mixD-SEED``; made where the folder lacks it.
+    """The table of a name of `REAL`, ``mixD``, ``mixD-SEED`` or of toy sets joined by +.
+
+    Made where the folder lacks it.
 
     Raises:
         ValueError: on another name.
@@ -78,12 +85,33 @@ def make(name: str) -> Table:
     if law := mixture(name):
         columns = tuple(f"v{i}" for i in range(law.means.shape[1]))
         return Table(columns, *law.draws)
+    if laws := product(name):
+        generator = torch.Generator().manual_seed(0)
+        train, test = (
+            np.concatenate([law.sample(n, generator=generator).numpy() for law in laws], 1)
+            for n in (LARGE, TEST)
+        )
+        return Table(tuple(f"v{i}" for i in range(train.shape[1])), train, test)
     if name not in REAL:
-        raise ValueError(f"`sets` must be {', '.join(REAL)} or mixD: got {name!r}.")
+        expected = f"{', '.join(REAL)}, mixD or toy sets joined by +"
+        raise ValueError(f"`sets` must be {expected}: got {name!r}.")
     columns, rows, inside, share = REAL[name]()
     noisy = dequantised(rows)
     test, train = split(np.flatnonzero(inside), share)
     return Table(columns, noisy[train], noisy[test])
+
+
+def product(name: str) -> list[Target]:
+    """The laws of the pairs of columns of toy sets joined by +; none of another name."""
+    parts = name.split("+")
+    return [TOYS[part]() for part in parts] if set(parts) <= set(TOYS) else []
+
+
+def true_nll(name: str, test: np.ndarray) -> dict[str, float]:
+    """What the law itself scores on points of such a product; nothing of another name."""
+    pairs = torch.from_numpy(test).split(2, 1)
+    values = [law.log_prob(x) for law, x in zip(product(name), pairs, strict=False)]
+    return {"true_nll": -float(torch.stack(values).sum(0).mean())} if values else {}
 
 
 def split(rows: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:

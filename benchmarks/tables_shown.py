@@ -43,11 +43,13 @@ def matrix(rows: Sequence[Row], cell: Any) -> str:
     groups = grouped(rows, "data", "label")
     labels = list(dict.fromkeys(row["label"] for row in rows))
     sets = list(dict.fromkeys((row["data"], row["d"]) for row in rows if "d" in row))
-    lines = [
-        [f"{data} ({d})", *(cell(groups[data, k]) if groups[data, k] else "" for k in labels)]
-        for data, d in sets
-    ]
-    return table(["set (d)", *labels], lines)
+    exact = {r["data"]: f", {r['true_nll']:.2f}" for r in rows if "true_nll" in r}
+    lines = []
+    for data, d in sets:
+        found = (groups[data, label] for label in labels)
+        name = f"{data} ({d}{exact.get(data, '')})"
+        lines.append([name, *(cell(rows) if rows else "" for rows in found)])
+    return table(["set (d, NLL of the law itself)", *labels], lines)
 
 
 def grouped(rows: Iterable[Row], *keys: str) -> defaultdict[tuple[Any, ...], list[Row]]:

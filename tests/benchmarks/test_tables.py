@@ -1,13 +1,15 @@
 """The benchmark of tables: densities are normalised, rows are kept, tables tell them."""
 
+import json
 import sys
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import multivariate_normal
 from sklearn.neighbors import KernelDensity as Kernels
 
-from benchmarks import tables
+from benchmarks import tables, tables_data
 from benchmarks.tables_data import Mixture
 from benchmarks.tables_methods import (
     Gaussian,
@@ -18,6 +20,7 @@ from benchmarks.tables_methods import (
 )
 from benchmarks.tables_outliers import IsolationForest, LocalOutliers, Neighbours
 from benchmarks.tables_shown import labelled, ranked, shown
+from wgflow.data.toys import TOYS
 
 LAW = Mixture(
     np.array([0.75, 0.25]),
@@ -141,7 +144,8 @@ def test_rows_are_measured_once_and_told(options, monkeypatch, capsys):
     first = capsys.readouterr().out
     rows = options[-1].read_text()
     assert len(rows.splitlines()) == 3  # neighbours are no density
-    assert "| mix2-4 (2) |" in first
+    truth = next(row["true_nll"] for row in map(json.loads, rows.splitlines()) if "kl" in row)
+    assert f"| mix2-4 (2, {truth:.2f}) |" in first
     assert "| 1_three (3) |" in first
 
     def measured_again(*_, **__):
@@ -153,6 +157,19 @@ def test_rows_are_measured_once_and_told(options, monkeypatch, capsys):
     assert capsys.readouterr().out.strip() == first[first.index("NLL in nats") :].strip()
     with pytest.raises(AssertionError):  # other settings are another row
         call(monkeypatch, *options, *chosen, "--seeds", 2)
+
+
+def test_products_of_toy_sets_are_told_beside_what_their_law_scores(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables_data, "LARGE", 300)
+    name = "moons+rings"
+    table = tables_data.load(name, tmp_path)
+    assert (table.train.shape, table.test.shape) == ((300, 4), (tables_data.TEST, 4))
+    assert not {*map(tuple, table.train)} & {*map(tuple, table.test)}
+    laws = TOYS["moons"](), TOYS["rings"]()
+    pairs = torch.from_numpy(table.test[:, :2]), torch.from_numpy(table.test[:, 2:])
+    exact = -sum(float(law.log_prob(x).mean()) for law, x in zip(laws, pairs, strict=True))
+    assert tables_data.true_nll(name, table.test) == {"true_nll": pytest.approx(exact)}
+    assert tables_data.true_nll("casp", table.test) == {}
 
 
 def test_a_method_that_fails_leaves_its_reason(options, monkeypatch, capsys):

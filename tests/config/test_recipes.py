@@ -1,9 +1,15 @@
 """Recipes are whole configurations, found by name, and chosen by the kind of data."""
 
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import csv, parquet
 
 from wgflow.config import Config, Training, loads
-from wgflow.config.recipes import configure, names, recipe, usual
+from wgflow.config.recipes import MANY, configure, names, recipe, usual
 from wgflow.schemes import DetailedBalance, DualScoreMatching, Joint
 
 
@@ -12,7 +18,8 @@ def read(name):
 
 
 def test_the_recipes():
-    assert names() == ["images", "images-density", "images-equilibrium", "plane", "tables"]
+    images = ["images", "images-density", "images-equilibrium"]
+    assert names() == [*images, "large-tables", "plane", "tables"]
     assert configure(None, "plane") == Config(training=Training(keep_best=True))
 
 
@@ -39,6 +46,42 @@ def test_an_unknown_recipe_is_refused():
 )
 def test_kinds_of_data_have_settings_of_their_own(source, expected):
     assert usual(source) == expected
+
+
+def written(path, rows):
+    """The same table in each format that has a header or an end."""
+    x = np.zeros((rows, 2))
+    table = pa.table({"a": x[:, 0], "b": x[:, 1]})
+    {
+        ".csv": lambda: csv.write_csv(table, path),
+        ".parquet": lambda: parquet.write_table(table, path),
+        ".npy": lambda: np.save(path, x),
+        ".npz": lambda: np.savez(path, x=x),
+    }[path.suffix]()
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy", ".npz"])
+def test_many_rows_have_settings_of_their_own(tmp_path, suffix):
+    few = written(tmp_path / f"few{suffix}", MANY // 2)
+    many = written(tmp_path / f"many{suffix}", MANY)
+    assert (usual(few), usual(many)) == ("tables", "large-tables")
+    assert configure(many).training.learning_rate == read("large-tables").training.learning_rate
+    some = f"data.size={MANY - 1}"
+    assert configure(many, None, some).training == read("tables").training
+    assert configure(many, "large-tables", some).training == read("large-tables").training
+
+
+def test_many_rows_of_a_frame_have_them_too():
+    for count, name in ((MANY - 1, "tables"), (MANY, "large-tables")):
+        assert configure(pd.DataFrame({"a": np.arange(count)})).training == read(name).training
+
+
+def test_large_tables_are_tables_that_learn_longer():
+    few, many = read("tables"), read("large-tables")
+    assert few.scheme == many.scheme
+    assert few.energy == replace(many.energy, frequency=few.energy.frequency)
+    assert few.training.steps < many.training.steps
 
 
 def test_folders_are_of_images(tmp_path):

@@ -55,9 +55,10 @@ this is the first
 - `wgflow train --config moons.toml --device cuda`: settings of your own
 - `wgflow train moons --devices 2`: two processes with half the particles each
 
-Images, digits and tables have recipes: settings of their own, unless --config names others. What
-comes later takes precedence: defaults, then the config file or recipe, then DATA, then --set, then
---seed, --device, --steps and --test. Stop with Ctrl-C and go on with `wgflow resume DIR`.
+Toy sets, images, digits and tables, small and large, have recipes: settings of their own, unless
+--config names others. What comes later takes precedence: defaults, then the config file or recipe,
+then DATA, then --set, then --seed, --device, --steps and --test. Stop with
+Ctrl-C and go on with `wgflow resume DIR`.
 """
 )
 def train(

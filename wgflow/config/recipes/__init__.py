@@ -10,7 +10,7 @@ from wgflow.config.schema import Config
 from wgflow.config.toml import build, override, parse
 from wgflow.data.dataset import are_images
 from wgflow.data.frames import table_of
-from wgflow.data.peek import width
+from wgflow.data.peek import rows, width
 from wgflow.data.toys import TOYS
 
 HOME = Path(str(files("wgflow.config"))) / "recipes"
@@ -18,6 +18,12 @@ HOME = Path(str(files("wgflow.config"))) / "recipes"
 
 TABLES = "tables"
 """The recipe of vectors of a file, and of data frames."""
+
+LARGE = "large-tables"
+"""That of many of them."""
+
+MANY = 30_000
+"""Rows that are many."""
 
 PLANE = "plane"
 """The recipe of toy sets."""
@@ -42,17 +48,18 @@ def configure(
         ValueError: there is no such file or recipe, the data are neither named nor a data frame,
             or a setting is unknown or out of its range.
     """
+    given = source
     if data is not None and not isinstance(data, str | Path):
-        table_of(data, "`data`")
-        data, source = None, source or TABLES
+        count = len(table_of(data, "`data`"))
+        data, source = None, source or by_rows(count)
     if source is None and data is not None:
         source = usual(str(data), begun=init is not None)
-    file = source and (Path(source) if Path(source).is_file() else recipe(source))
-    table = parse(_text(file)) if file else {}
-    if data is not None:
-        table = override(table, f"data.name={json.dumps(str(data), ensure_ascii=False)}")
+    named = [] if data is None else [f"data.name={json.dumps(str(data), ensure_ascii=False)}"]
     begun = [] if init is None else [f"init={json.dumps(str(init))}"]
-    return build(override(table, *settings, *begun))
+    changes = [*named, *settings, *begun]
+    config = _built(source, changes)
+    few = (config.data.size or MANY) < MANY
+    return _built(TABLES, changes) if given is None and source == LARGE and few else config
 
 
 def names() -> list[str]:
@@ -74,14 +81,26 @@ def usual(source: str, *, begun: bool = False) -> str | None:
     """The recipe for data, by their name or path; None where the defaults will do.
 
     Images are learned in two phases; the second begins with the energy of the first. Vectors of
-    a file are tables, and so are digits: the recipe of the plane is for the endless points of a
-    toy set, and overfits few rows.
+    a file are tables, small or large, and so are digits: the recipe of the plane is for the
+    endless points of a toy set, and overfits few rows.
     """
     if source in TOYS:
         return PLANE
     if are_images(source):
         return "images-density" if begun else "images"
-    return TABLES if source == "digits" or width(source) else None
+    if source == "digits":
+        return TABLES
+    return by_rows(rows(source, MANY)) if width(source) else None
+
+
+def by_rows(count: int) -> str:
+    """The recipe for a table of so many rows."""
+    return LARGE if count >= MANY else TABLES
+
+
+def _built(source: str | None, settings: list[str]) -> Config:
+    file = source and (Path(source) if Path(source).is_file() else recipe(source))
+    return build(override(parse(_text(file)) if file else {}, *settings))
 
 
 def _text(file: Path) -> str:
