@@ -417,6 +417,28 @@ def test_patience_stops_early_and_keeps_what_it_has(tmp_path, monkeypatch):
     assert np.load(run.path / folder.FRAMES)["step"][-1] == 12
 
 
+@pytest.mark.parametrize(
+    ("values", "kept"), [([2, 1, 3, 4], 1), ([1, 2, None, None], None), ([1, None, 3, 4], 2)]
+)
+def test_an_energy_that_cannot_be_validated_outlives_the_best_before(
+    tmp_path, monkeypatch, values, kept
+):
+    """The run keeps the best of those after the last one without a value, or else its last."""
+    seen = []
+
+    def validate(energy, average, particles):
+        seen.append(copy.deepcopy(average.state_dict()))
+        value = values[len(seen) - 1]
+        return {} if value is None else {"nll": float(value)}
+
+    monkeypatch.setattr("wgflow.training.runner.validator", lambda *args: validate)
+    run = fit(training(keep_best=True, steps=12, evaluate_every=4), tmp_path / "r")
+    assert len(seen) == len(values)
+    expected = seen[-1 if kept is None else kept]
+    found = run.energy.energy.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+
+
 @pytest.mark.parametrize("name", TOYS)
 def test_the_grid_of_the_live_kl_is_fine_enough(name):
     """KL and NLL of a Gaussian, much of which lies outside the grid, agree with the exact ones."""
