@@ -486,12 +486,20 @@ def test_a_few_points_far_away_leave_no_grid(dim, far, kinds):
 
 def test_a_grid_too_coarse_for_an_energy_says_nothing():
     data = table_of(2)
-    validate = validator(data, CONFIG.scheme, torch.nn.Identity(), torch.device("cpu"))
+    validate = validator(data, CONFIG.scheme, nn.Identity(), torch.device("cpu"))
     wide, narrow = (
         GaussianMixture(torch.zeros(1, 2), 1.0),
         GaussianMixture(torch.zeros(1, 2), 1e-3),
     )
     assert set(validate(wide, wide, None)) == {"nll"}
+
+    class Bounded(nn.Module):
+        def forward(self, x):
+            return torch.where((x.abs() < 2).all(1), wide(x), torch.inf)
+
+    inner = replace(data, validation=data.test[(data.standardise(data.test).abs() < 2).all(1)])
+    validate = validator(inner, CONFIG.scheme, nn.Identity(), torch.device("cpu"))
+    assert set(validate(wide, Bounded(), None)) == {"nll"}
     assert validate(narrow, narrow, None) == {}
 
 
