@@ -52,9 +52,7 @@ class Real(NamedTuple):
 
 
 def load(name: str, folder: Path) -> Table:
-    """The table of a name of `REAL`, ``mixD``, ``mixD-SEED`` or of toy sets joined by +.
-
-    Made where the folder lacks it.
+    """The table of a name of `REAL`, ``mixD-SEED`` or toy sets joined by +, made if it is missing.
 
     Raises:
         ValueError: on another name.

@@ -220,8 +220,7 @@ def _toy(
     train = target.sample(size, dtype=dtype, generator=generator)
     held = min(TOY_TEST, round(fraction * size))
     validation = target.sample(held, dtype=dtype, generator=generator) if held else None
-    moments = units(train, scaling)
-    return Dataset(name, train, test, *moments, target=target, validation=validation)
+    return Dataset(name, train, test, *units(train, scaling), target=target, validation=validation)
 
 
 def _read(
