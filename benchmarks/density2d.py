@@ -30,9 +30,9 @@ from torch import Tensor
 from benchmarks.peers import PEERS, diverged
 from benchmarks.rows import measured, table
 from wgflow.config import Config, Data, Training
+from wgflow.config.recipes import configure
 from wgflow.data.toys import TOYS
 from wgflow.energies.base import Energy, Rescaled
-from wgflow.energies.mlp import MLPSpec
 from wgflow.likelihood.quadrature import Grid, kl_gap
 from wgflow.metrics.samples import SlicedWasserstein
 from wgflow.samplers import MALA
@@ -54,9 +54,14 @@ class Trained(NamedTuple):
     seconds: float
 
 
-def flow(data: str, seed: int, **changes: Any) -> Trained:
-    """WGFlow with its default configuration, but for ``changes`` of the configuration."""
-    learner = Learner.build(replace(Config(seed=seed, data=Data(data)), **changes))
+def flow(data: str, seed: int) -> Trained:
+    """WGFlow as ``wgflow train`` learns the set."""
+    return learned(configure(data, None, f"seed={seed}"))
+
+
+def learned(config: Config) -> Trained:
+    """WGFlow with a configuration."""
+    learner = Learner.build(config)
     start = time.process_time()
     carry = learner.start()
     steps = learner.steps(carry)
@@ -107,16 +112,10 @@ def oracle(data: str, seed: int) -> Trained:
     return Trained(energy, sample, seconds)
 
 
-def sharp(data: str, seed: int) -> Trained:
-    """WGFlow with settings for sharp edges and very many points: see docs/choosing.md."""
-    training = Training(optimizer="muon", learning_rate=0.015)
-    return flow(data, seed, energy=MLPSpec(frequency=6.0), training=training)
-
-
 def variant(scheme: Any, steps: int) -> Callable[[str, int], Trained]:
     """Another scheme of ours, with as many learning steps as the default's CPU seconds allow."""
-    training = Training(steps=steps, learning_rate=1e-3)
-    return lambda data, seed: flow(data, seed, scheme=scheme, training=training)
+    changed = Config(scheme=scheme, training=Training(steps=steps, learning_rate=1e-3))
+    return lambda data, seed: learned(replace(changed, seed=seed, data=Data(data)))
 
 
 PERSISTENT = Population(reaction=False, global_moves=0, restart=0.05, steps=10, held_out=0)
@@ -140,7 +139,6 @@ def peer(name: str) -> Callable[[str, int], Trained]:
 
 COMPETITORS: dict[str, Callable[[str, int], Trained]] = {
     "wgflow": flow,
-    "wgflow for sharp edges": sharp,
     "oracle": oracle,
     "PCD": variant(MaximumLikelihood(PERSISTENT), 480),
     "PCD, energies regularised": variant(MaximumLikelihood(PERSISTENT, 0.1), 480),

@@ -54,7 +54,7 @@ def test_wgflow_leaves_constant_columns_out_and_scores_in_raw_units(part):
     # Outliers have the energy with some noise, which of few steps is nearly that without.
     assert np.corrcoef(found.score(x), -found.log_prob(x))[0, 1] > 0.99
     assert found.told()["steps"] == 4
-    assert found.told()["log_z"]["error"] == 0
+    assert found.told()["log_z"]["error"] < 1e-6
     assert found.others is not None
     assert {"energy", "typicality", "slope"} <= set(found.others(x))
     assert found.sample(20, 0).shape == (20, 2)

@@ -20,7 +20,9 @@ def read(name):
 def test_the_recipes():
     images = ["images", "images-density", "images-equilibrium"]
     assert names() == [*images, "large-tables", "plane", "tables"]
-    assert configure(None, "plane") == Config(training=Training(keep_best=True))
+    plane = configure(None, "plane")
+    assert replace(plane, scheme=Config().scheme, training=Training()) == Config()
+    assert plane.scheme == replace(Config().scheme, inner_steps=1)
 
 
 @pytest.mark.parametrize("name", names())

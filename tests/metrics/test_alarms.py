@@ -227,6 +227,13 @@ BAD = {
         "log Z is known to within 2.6 nats only.",
         "fair",
     ),
+    "grid": (
+        without("log_z_lower", "log_z_upper") | {"log_z_error": 0.4},
+        "grid",
+        "log Z is known to within 0.4 nats only: the density has peaks that are narrower than "
+        "the cells of the finest grid.",
+        "poor",
+    ),
     "not estimated": (
         without(*UNKNOWN, "log_z_lower", "log_z_upper"),
         "likelihood",

@@ -331,7 +331,7 @@ def test_log_prob_integrates_to_one(runs, name):
     x = run.dataset.test[:5]
     assert torch.equal(run.log_prob(x), -run.energy(x) - run.normaliser.value)
     assert not run.log_prob(x).requires_grad
-    assert run.normaliser.error == 0
+    assert run.normaliser.error < 1e-3
     assert run.normaliser.lower == run.normaliser.value == run.normaliser.upper
 
 
@@ -381,7 +381,7 @@ def test_without_particles_there_are_no_samples(runs):
         run.sample(5)
     with pytest.raises(ValueError, match="expected a scheme that has some"):
         replace(runs["three"], particles=None).normaliser  # noqa: B018
-    assert run.normaliser.error == 0
+    assert run.normaliser.error < 1e-3
 
 
 # Images ----------------------------------------------------------------------------------------

@@ -484,6 +484,16 @@ def test_a_few_points_far_away_leave_no_grid(dim, far, kinds):
     assert set(validate(energy, energy, None)) == kinds
 
 
+@pytest.mark.parametrize("deviation", [0.03, 0.06, 1.0])
+def test_validation_refines_the_grid_until_it_is_exact(deviation):
+    data = table_of(2)
+    energy = GaussianMixture(torch.zeros(1, 2), deviation)
+    validate = validator(data, CONFIG.scheme, nn.Identity(), torch.device("cpu"))
+    found = validate(energy, energy, None)["nll"]
+    law = torch.distributions.Normal(data.shift, deviation * data.scale)
+    assert found == pytest.approx(-float(law.log_prob(data.test).sum(1).mean()), rel=1e-4)
+
+
 def test_a_grid_too_coarse_for_an_energy_says_nothing():
     data = table_of(2)
     validate = validator(data, CONFIG.scheme, nn.Identity(), torch.device("cpu"))

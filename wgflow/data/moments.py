@@ -65,6 +65,7 @@ class DataMoments(NamedTuple):
         center: mean, (*event).
         families: of a mixture of Gaussians fitted to flattened points; none if it is not known.
         extent: how far the points reach by that covariance.
+        points: how many they are; None if that is not known.
     """
 
     event_shape: tuple[int, ...]
@@ -72,6 +73,12 @@ class DataMoments(NamedTuple):
     center: Tensor | None = None
     families: tuple[Gaussians, ...] = ()
     extent: Extent | None = None
+    points: int | None = None
+
+
+def bandwidth(count: int, dim: int) -> float:
+    """Silverman's ``(4/((d+2) n))^{1/(d+4)}``, for n points of unit variance in d dimensions."""
+    return (4 / ((dim + 2) * count)) ** (1 / (dim + 4))
 
 
 def center_of(dataset: Dataset, u: PointSource, *, flips: bool = False) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from wgflow._check import check_choice, check_nonnegative, check_positive
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values, rows, shaped
 from wgflow.data.moments import DataMoments
+from wgflow.energies.frequency import USUAL, frequency_of
 from wgflow.energies.gradient import WithGradient, chain, in_blocks
 from wgflow.energies.network import ConfinedNetwork
 
@@ -31,7 +32,8 @@ class MLPSpec(ConfinedNetwork):
         width: units per hidden layer.
         depth: number of hidden layers.
         features: number of frequencies (columns of B); 0 for a plain perceptron.
-        frequency: σ, in radians, of a phase on standardised data.
+        frequency: σ, in radians, of a phase on standardised data; None for what the number of
+            points can show, see `wgflow.energies.frequency`.
         activation: one of silu, gelu, softplus, tanh.
 
     Raises:
@@ -44,12 +46,14 @@ class MLPSpec(ConfinedNetwork):
     width: int = 128
     depth: int = 2
     features: int = 64
-    frequency: float = 4.0
+    frequency: float | None = None
     activation: str = "silu"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(width=self.width, depth=self.depth, frequency=self.frequency)
+        check_positive(width=self.width, depth=self.depth)
+        if self.frequency is not None:
+            check_positive(frequency=self.frequency)
         check_nonnegative(features=self.features)
         check_choice("activation", self.activation, ACTIVATIONS)
 
@@ -66,7 +70,8 @@ class MLPSpec(ConfinedNetwork):
         self, moments: DataMoments, *, mixed: bool = False, generator: Rng = None
     ) -> nn.Module:
         """``E(u)`` and its confinement."""
-        return self.confine(MLP(moments.event_shape, self, generator=generator), moments)
+        spec = replace(self, frequency=frequency_of(self.frequency, moments))
+        return self.confine(MLP(moments.event_shape, spec, generator=generator), moments)
 
 
 class MLP(WithGradient, nn.Module):
@@ -91,7 +96,7 @@ class MLP(WithGradient, nn.Module):
         super().__init__()
         spec = spec or MLPSpec()
         dim, features = math.prod(event_shape), spec.features
-        spread = spec.frequency / math.sqrt(dim)
+        spread = (spec.frequency or USUAL) / math.sqrt(dim)
         self.frequencies = nn.Parameter(spread * torch.randn(dim, features, generator=generator))
         sizes = [dim + 2 * features, *[spec.width] * spec.depth]
         layers: list[nn.Module] = []

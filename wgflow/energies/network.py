@@ -108,7 +108,7 @@ class ConfinedNetwork(Network):
         """
         if not self.confined:
             return free
-        shape, covariance, center, _, extent = moments
-        scale = self.confinement or 1 + math.sqrt(2 / math.prod(shape))
-        full = covariance if isinstance(covariance, Tensor) else None
-        return Confined(free, scale, 0.0 if center is None else center, full, extent)
+        center = 0.0 if moments.center is None else moments.center
+        scale = self.confinement or 1 + math.sqrt(2 / math.prod(moments.event_shape))
+        full = moments.covariance if isinstance(moments.covariance, Tensor) else None
+        return Confined(free, scale, center, full, moments.extent)

@@ -17,6 +17,12 @@ from torch import Tensor
 from wgflow._check import check_positive
 from wgflow.energies.base import Energy, energy_and_grad
 
+CELLS = {1: (400, 6400, 102_400), 2: (400, 800, 1600)}
+"""Cells along each axis of the grids for standardised points, by the dimension."""
+
+SETTLED = 0.01
+"""Nats up to which log Z is to be known."""
+
 LogDensity = Callable[[Tensor], Tensor]
 """``(batch, *event) -> (batch,)``, normalised; minus infinity where the density is zero."""
 
@@ -133,6 +139,43 @@ def log_z(energy: Energy, grid: Grid) -> Tensor:
         ValueError: if it is not finite: an energy of minus infinity, or infinite on all nodes.
     """
     return log_integral(-tabulate(energy, grid.nodes, grid.chunk), grid)
+
+
+def refined_log_z(
+    energy: Energy, grids: Sequence[Grid], tolerance: float, *, first: Tensor | None = None
+) -> Estimate:
+    """``log Z`` on the first grid whose every other node tells it to ``tolerance``, or the last.
+
+    The error is that difference, which is far more than the error of the grid itself as soon as
+    the integrand is smooth on its scale, and tells where it is not.
+
+    Args:
+        energy: E.
+        grids: boxes, from coarse to fine.
+        tolerance: in nats.
+        first: ``-E`` at the nodes of the first, if they are known.
+
+    Raises:
+        ValueError: as `log_z`.
+    """
+    grid, *finer = grids
+    values = -tabulate(energy, grid.nodes, grid.chunk) if first is None else first
+    value = log_integral(values, grid)
+    error = (value - log_integral(values[grid.every_other], grid.coarse)).abs()
+    if error <= tolerance or not finer:
+        return Estimate(value, error)
+    return refined_log_z(energy, finer, tolerance)
+
+
+def standardised_log_z(energy: Energy, dim: int, dtype: torch.dtype) -> Estimate:
+    """``log Z`` of an energy of standardised points, (batch, 1 or 2), by `refined_log_z`.
+
+    Raises:
+        ValueError: as `log_z`.
+    """
+    center = torch.zeros(dim)
+    grids = [box(center, center + 1, dtype, points=points) for points in CELLS[dim]]
+    return refined_log_z(energy, grids, SETTLED)
 
 
 def log_density(energy: Energy, grid: Grid) -> Tensor:

@@ -69,7 +69,7 @@ class Alarm(NamedTuple):
     Attributes:
         name: ``kl``, ``gaussian``, ``mixture``, ``distance``, ``temperature``, ``log_z_gap``,
             ``bounds``, ``modes``, ``outside``, ``repeats``, ``atom``, ``isolated``,
-            ``sandwich``, ``likelihood``, or one of `target_alarms`.
+            ``sandwich``, ``grid``, ``likelihood``, or one of `target_alarms`.
         sentence: for people.
         grade: the best that a verdict may be: ``poor`` or ``fair``; empty for a mere remark.
     """
@@ -238,8 +238,16 @@ def _gap(scores: Mapping[str, float]) -> Iterator[Alarm]:
 
 
 def _sandwich(scores: Mapping[str, float]) -> Iterator[Alarm]:
+    if "log_z" not in scores:
+        return
+    if "log_z_lower" not in scores and scores.get("log_z_error", 0.0) > FAR:
+        sentence = (
+            f"log Z is known to within {scores['log_z_error']:.2g} nats only: the density has "
+            "peaks that are narrower than the cells of the finest grid."
+        )
+        yield Alarm("grid", sentence, "poor")
     width = scores.get("log_z_upper", 0.0) - scores.get("log_z_lower", 0.0)
-    if "log_z" in scores and width > WIDE:
+    if width > WIDE:
         yield Alarm("sandwich", f"log Z is known to within {width:.1f} nats only.", "fair")
 
 

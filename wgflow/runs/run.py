@@ -30,7 +30,7 @@ from wgflow.flows import Flow, flow_of
 from wgflow.likelihood import from_reference
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.from_particles import ROUNDS, log_z_from_particles
-from wgflow.likelihood.quadrature import box, log_z
+from wgflow.likelihood.quadrature import standardised_log_z
 from wgflow.metrics.alarms import why_unknown
 from wgflow.runs.sampled import SampledTarget
 from wgflow.samplers.langevin import MALA
@@ -202,18 +202,18 @@ class Run:
     def normaliser(self) -> LogZ:
         """``log Z`` of the energy with its standard error: the same in all units.
 
-        In one and two dimensions by quadrature, whose error is counted as zero. Elsewhere by
-        annealing both ways: between the reference and the model, if the energy has one; along the
-        flow, if that bounds log Z, which takes minutes to hours; otherwise between the held-out
-        particles and a Gaussian of the training ones' moments.
+        In one and two dimensions by quadrature, with the difference between two grids as error.
+        Elsewhere by annealing both ways: between the reference and the model, if the energy has
+        one; along the flow, if that bounds log Z, which takes minutes to hours; otherwise between
+        the held-out particles and a Gaussian of the training ones' moments.
 
         Raises:
             ValueError: the scheme kept no particles, and there is no flow that bounds log Z.
         """
         if len(self.event_shape) == 1 and self.event_shape[0] <= 2:
-            center, dtype = torch.zeros(self.event_shape), DTYPES[self.config.dtype]
-            value = float(log_z(self.energy.energy, box(center, center + 1, dtype)))
-            return LogZ(value, 0.0, value, value)
+            dim, dtype = self.event_shape[0], DTYPES[self.config.dtype]
+            value, error = map(float, standardised_log_z(self.energy.energy, dim, dtype))
+            return LogZ(value, error, value, value)
         generator = torch.Generator().manual_seed(self.config.seed)
         if self.tilt is not None:
             return from_reference.log_z_from_reference(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from wgflow._check import check_positive
 from wgflow._random import Rng
+from wgflow.data.moments import bandwidth
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.samplers.base import Info, Sampler, log_uniform_like, metropolis
 from wgflow.samplers.langevin import LangevinState
@@ -154,6 +155,5 @@ def fitted_width(anchors: Tensor, x: Tensor, largest: float) -> float:
 
 def silverman(x: Tensor) -> float:
     """Silverman's bandwidth ``σ (4/((d+2) n))^{1/(d+4)}`` for n points x of mean spread σ."""
-    n, d = len(x), x[0].numel()
     spread = float(x.flatten(1).std(0).square().mean().sqrt())
-    return spread * (4 / ((d + 2) * n)) ** (1 / (d + 4))
+    return spread * bandwidth(len(x), x[0].numel())

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from wgflow.data.dataset import Dataset
 from wgflow.likelihood import quadrature
-from wgflow.likelihood.quadrature import log_integral, tabulate
+from wgflow.likelihood.quadrature import refined_log_z, tabulate
 from wgflow.samplers.particles import Particles
 from wgflow.training.held import Validator, held_points
 
@@ -16,7 +16,8 @@ CELLS = 144  # along each axis of two: about 0.1 s per validation of the default
 MARGIN = 0.25  # of the data's range, on both sides; with it cells end where a checkerboard's do
 SEEN = 2**16  # train points, in random order, that the range is of
 FINE = 6  # cells between the quartiles of a coordinate, at least: else a few rows are far away
-ROUGH = 0.05  # nats between a grid and every second of its cells, beyond which it says nothing
+ROUGH = 0.05  # nats between a grid and every second of its cells, beyond which it is too coarse
+FINER = (1, 2, 4)  # times as many cells along each axis are tried, as long as they are too coarse
 FLAT_POINTS = 10_000  # in one and two dimensions, where energies cost little
 AROUND = 72  # cells along each axis of the box three times as wide, that lie outside of the grid
 QUARTILES = torch.tensor([0.25, 0.75], dtype=torch.float64)
@@ -40,30 +41,37 @@ def is_flat(dataset: Dataset) -> bool:
 def by_quadrature(dataset: Dataset, device: torch.device) -> Validator:
     """``mean E + log Z`` of the running average, on a grid over the standardised data.
 
-    With wider cells around it, for what the confinement leaves there. Nothing where the grid is
-    too coarse for log Z. And ``KL(p_d‖p)`` where the target is known, which is normalised on the
-    grid too, whose cells may straddle the edges of its support.
+    With wider cells around it, for what the confinement leaves there. On the first of `FINER`
+    grids that is fine enough for log Z, and nothing where none is. And ``KL(p_d‖p)`` where the
+    target is known, which is normalised on the grid too, whose cells may straddle the edges of
+    its support.
     """
     points, jacobian = held_points(dataset, device, FLAT_POINTS)
-    box = box_around(_seen(dataset))
-    there, outside = (replace(g, nodes=g.nodes.to(device)) for g in (box, _outside(box)))
-    log_target = _target(dataset, box) if is_known(dataset) else None
+    seen = _seen(dataset)
+    boxes = [_on(box_around(seen, times * _cells(seen)), device) for times in FINER]
+    outside = _on(_outside(boxes[0]), device)
+    log_target = _target(dataset, box_around(seen)) if is_known(dataset) else None
 
     def validate(
         energy: nn.Module, average: nn.Module, particles: Particles | None
     ) -> dict[str, float]:
-        log_model, found = -tabulate(average, there.nodes, there.chunk), {}
-        inside = log_integral(log_model, there)
-        coarse = log_integral(log_model[there.every_other], there.coarse)
+        log_model = -tabulate(average, boxes[0].nodes, boxes[0].chunk)
+        inside = refined_log_z(average, boxes, ROUGH, first=log_model)
         beyond = (-tabulate(average, outside.nodes)).logsumexp(0) + math.log(outside.volume)
-        log_z = inside.logaddexp(beyond)  # it may be zero beyond, where an energy is infinite
-        if (inside - coarse).abs() <= ROUGH:
+        log_z = inside.value.logaddexp(beyond)  # zero beyond, where an energy is infinite
+        found = {}
+        if inside.error <= ROUGH:
             found["nll"] = float(tabulate(average, points).mean() + log_z) + jacobian
         if log_target is not None:
-            found["kl"] = float(quadrature.kl(log_target, (log_model - log_z).cpu(), box))
+            known = (log_model - log_z).cpu()
+            found["kl"] = float(quadrature.kl(log_target, known, box_around(seen)))
         return found
 
     return validate
+
+
+def _on(grid: quadrature.Grid, device: torch.device | str) -> quadrature.Grid:
+    return replace(grid, nodes=grid.nodes.to(device))
 
 
 def box_around(x: Tensor, cells: int | None = None) -> quadrature.Grid:

@@ -56,7 +56,7 @@ def moments_of(network: Network, dataset: Dataset, u: PointSource, data: Data) -
     """
     flips = data.flips
     if not network.needs_moments:
-        return DataMoments(dataset.event_shape)
+        return DataMoments(dataset.event_shape, points=len(u))
     covariance = covariance_of(u, flips=flips)
     if covariance is None and network.axes:
         covariance = leading(u, network.axes, flips=flips)
@@ -69,7 +69,7 @@ def moments_of(network: Network, dataset: Dataset, u: PointSource, data: Data) -
     extent = None
     if network.needs_extent and isinstance(covariance, Tensor):
         extent = extent_of(u, covariance, center, flips=flips, noise=data.smoothing)
-    return DataMoments(dataset.event_shape, covariance, center, families, extent)
+    return DataMoments(dataset.event_shape, covariance, center, families, extent, len(u))
 
 
 def batches_of(
