@@ -33,6 +33,7 @@ from wgflow.config import Config, Data, Training
 from wgflow.config.recipes import configure
 from wgflow.data.toys import TOYS
 from wgflow.energies.base import Energy, Rescaled
+from wgflow.energies.mlp import MLPSpec
 from wgflow.likelihood.quadrature import Grid, kl_gap
 from wgflow.metrics.samples import SlicedWasserstein
 from wgflow.samplers import MALA
@@ -54,9 +55,9 @@ class Trained(NamedTuple):
     seconds: float
 
 
-def flow(data: str, seed: int) -> Trained:
-    """WGFlow as ``wgflow train`` learns the set."""
-    return learned(configure(data, None, f"seed={seed}"))
+def flow(*settings: str) -> Callable[[str, int], Trained]:
+    """WGFlow as ``wgflow train`` learns the set, but for settings."""
+    return lambda data, seed: learned(configure(data, None, f"seed={seed}", *settings))
 
 
 def learned(config: Config) -> Trained:
@@ -80,8 +81,9 @@ def learned(config: Config) -> Trained:
 
 def oracle(data: str, seed: int) -> Trained:
     """The default network by exact likelihood gradients: quadrature on 160×160 cells."""
-    training = Training(learning_rate=1e-3)
-    learner = Learner.build(Config(seed=seed, data=Data(data), training=training))
+    config = configure(data, None, f"seed={seed}")
+    rate = config.training.learning_rate / 4
+    learner = Learner.build(replace(config, training=replace(config.training, learning_rate=rate)))
     generator = torch.Generator().manual_seed(seed)
     grid = Grid.box([-6.0, -6.0], [6.0, 6.0], 160, dtype=torch.float32)
     start = time.process_time()
@@ -113,14 +115,16 @@ def oracle(data: str, seed: int) -> Trained:
 
 
 def variant(scheme: Any, steps: int) -> Callable[[str, int], Trained]:
-    """Another scheme of ours, with as many learning steps as the default's CPU seconds allow."""
-    changed = Config(scheme=scheme, training=Training(steps=steps, learning_rate=1e-3))
+    """Another scheme of ours, with as many learning steps as earlier defaults had CPU seconds."""
+    training = Training(steps=steps, learning_rate=1e-3)
+    changed = Config(energy=MLPSpec(frequency=4.0), scheme=scheme, training=training)
     return lambda data, seed: learned(replace(changed, seed=seed, data=Data(data)))
 
 
 PERSISTENT = Population(reaction=False, global_moves=0, restart=0.05, steps=10, held_out=0)
 JUMPING = Population(reaction=False, held_out=0)
 ALONE = Population(global_moves=0, steps=3)
+TWO = ("scheme.inner_steps=2", "training.steps=700")
 
 
 def peer(name: str) -> Callable[[str, int], Trained]:
@@ -138,14 +142,17 @@ def peer(name: str) -> Callable[[str, int], Trained]:
 
 
 COMPETITORS: dict[str, Callable[[str, int], Trained]] = {
-    "wgflow": flow,
+    "wgflow": flow(),
+    "wgflow with two inner steps": flow(*TWO),
+    "wgflow with two inner steps, h = .001": flow(*TWO, "scheme.h=0.001"),
+    "wgflow with AdamW": flow("training.optimizer=adamw", "training.learning_rate=0.004"),
+    "wgflow with frequency 4": flow("energy.frequency=4.0"),
     "oracle": oracle,
     "PCD": variant(MaximumLikelihood(PERSISTENT), 480),
     "PCD, energies regularised": variant(MaximumLikelihood(PERSISTENT, 0.1), 480),
     "gradient norm": variant(GradientNorm(PERSISTENT), 480),
     "PCD with global moves": variant(MaximumLikelihood(JUMPING), 1100),
     "wgflow without global moves": variant(NearProximal(ALONE), 650),
-    "wgflow with one inner step": variant(NearProximal(inner_steps=1), 1000),
     **{name: peer(name) for name in PEERS},
 }
 

@@ -14,36 +14,28 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from wgflow.config import build
+from wgflow.config import Config, build
+from wgflow.config.recipes import configure
 from wgflow.distributed.islands import share
 from wgflow.distributed.ranks import Ranks
 from wgflow.training.learner import Learner
 
 WARM, ROUNDS = 5, 3
-WORKS: dict[str, tuple[int, dict[str, Any]]] = {
-    "plane, default": (30, {"data": {"name": "moons"}}),
-    "plane, 16384 particles": (
-        5,
-        {
-            "data": {"name": "moons"},
-            "scheme": {"dynamics": {"size": 16384, "held_out": 16384}},
-            "training": {"batch_size": 8192},
-        },
-    ),
-    "digits, convolutional": (
-        5,
-        {
-            "data": {"name": "digits"},
-            "energy": {"kind": "unet", "widths": [32, 64]},
-            "scheme": {"dynamics": {"size": 1024, "held_out": 1024}},
-            "training": {"batch_size": 512},
-        },
-    ),
+MANY = ("scheme.dynamics.size=16384", "scheme.dynamics.held_out=16384", "training.batch_size=8192")
+DIGITS = {
+    "data": {"name": "digits"},
+    "energy": {"kind": "unet", "widths": [32, 64]},
+    "scheme": {"dynamics": {"size": 1024, "held_out": 1024}},
+    "training": {"batch_size": 512},
+}
+WORKS: dict[str, tuple[int, Config]] = {
+    "plane, default": (30, configure("moons")),
+    "plane, 16384 particles": (5, configure("moons", None, *MANY)),
+    "digits, convolutional": (5, build(DIGITS)),
 }
 """Learning steps that are timed, and settings."""
 
@@ -55,7 +47,7 @@ def timed(name: str, ranks: Ranks, meeting: str) -> tuple[float, float]:
         place = {"init_method": f"file://{meeting}", "rank": ranks.rank, "world_size": ranks.size}
         dist.init_process_group("gloo", **place)
     count, settings = WORKS[name]
-    learner = Learner.build(share(build(settings), ranks), ranks)
+    learner = Learner.build(share(settings, ranks), ranks)
     steps = learner.steps(learner.start())
     for _ in range(WARM):
         next(steps)

@@ -15,7 +15,6 @@ from functools import partial
 import torch
 from torch import nn
 
-from wgflow.config import build, override
 from wgflow.data.toys import TOYS
 from wgflow.energies.base import Energy, Rescaled
 from wgflow.likelihood.quadrature import Grid, kl, log_density
@@ -35,9 +34,8 @@ Learn = Callable[[str, int], Course]
 
 
 def flow(data: str, seed: int, settings: Sequence[str] = ()) -> Course:
-    """WGFlow's defaults, but for settings ``key=value``."""
-    table = override({"data": {"name": data}, "seed": seed}, *settings)
-    learner = Learner.build(build(table))
+    """WGFlow as ``wgflow train`` learns the set, but for settings ``key=value``."""
+    learner = Learner.build(configure(data, None, f"seed={seed}", *settings))
     steps, dataset = learner.steps(learner.start()), learner.dataset
     for number in range(1, learner.config.training.steps + 1):
         next(steps)

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import reaching
-from wgflow.config import build
+from wgflow.config.recipes import configure
 from wgflow.energies.confined import Confined
 from wgflow.energies.mlp import MLP, MLPSpec
 from wgflow.energies.unet import ResNet, ResNetSpec
@@ -181,7 +181,7 @@ def lines(found: dict[str, Tensor]) -> list[str]:
 
 def learning(seconds: float) -> list[str]:
     """CPU milliseconds of the parts of a learning step of a default run in the plane."""
-    learner = Learner.build(build({"data": {"name": "moons"}}))
+    learner = Learner.build(configure("moons"))
     carry = learner.start()
     for _, step in zip(range(20), learner.steps(carry), strict=False):
         carry = step.carry

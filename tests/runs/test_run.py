@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -418,12 +419,10 @@ def test_patience_stops_early_and_keeps_what_it_has(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("values", "kept"), [([2, 1, 3, 4], 1), ([1, 2, None, None], None), ([1, None, 3, 4], 2)]
+    ("values", "kept"), [([2, 1, 3, 4], 1), ([1, 2, None, None], 0), ([None, 3, None, 4], 1)]
 )
-def test_an_energy_that_cannot_be_validated_outlives_the_best_before(
-    tmp_path, monkeypatch, values, kept
-):
-    """The run keeps the best of those after the last one without a value, or else its last."""
+def test_the_energy_that_validated_best_is_kept(tmp_path, monkeypatch, values, kept):
+    """What cannot be validated changes nothing."""
     seen = []
 
     def validate(energy, average, particles):
@@ -434,9 +433,8 @@ def test_an_energy_that_cannot_be_validated_outlives_the_best_before(
     monkeypatch.setattr("wgflow.training.runner.validator", lambda *args: validate)
     run = fit(training(keep_best=True, steps=12, evaluate_every=4), tmp_path / "r")
     assert len(seen) == len(values)
-    expected = seen[-1 if kept is None else kept]
     found = run.energy.energy.state_dict()
-    assert all(torch.equal(found[name], expected[name]) for name in found)
+    assert all(torch.equal(found[name], seen[kept][name]) for name in found)
 
 
 @pytest.mark.parametrize("name", TOYS)
@@ -494,14 +492,21 @@ def test_validation_refines_the_grid_until_it_is_exact(deviation):
     assert found == pytest.approx(-float(law.log_prob(data.test).sum(1).mean()), rel=1e-4)
 
 
-def test_a_grid_too_coarse_for_an_energy_says_nothing():
+def test_validation_of_a_peak_that_no_grid_resolves_has_its_error_added():
     data = table_of(2)
-    validate = validator(data, CONFIG.scheme, nn.Identity(), torch.device("cpu"))
-    wide, narrow = (
-        GaussianMixture(torch.zeros(1, 2), 1.0),
-        GaussianMixture(torch.zeros(1, 2), 1e-3),
+    box = box_around(data.standardise(data.train), 4 * CELLS)
+    data = replace(data, validation=data.unstandardise(box.nodes[:1]))
+    energy = GaussianMixture(box.nodes[:1], 1e-3)
+    found = validator(data, CONFIG.scheme, nn.Identity(), torch.device("cpu"))(
+        energy, energy, None
     )
-    assert set(validate(wide, wide, None)) == {"nll"}
+    # One node sees the peak, and one of every other too: log Z is that of a cell, E cancels.
+    error, units = math.log(4), float(data.scale.log().sum())
+    assert found["nll"] == pytest.approx(math.log(box.volume) + error + units, abs=1e-3)
+
+
+def test_an_energy_that_is_infinite_outside_of_the_grid_is_validated():
+    data, wide = table_of(2), GaussianMixture(torch.zeros(1, 2), 1.0)
 
     class Bounded(nn.Module):
         def forward(self, x):
@@ -509,8 +514,7 @@ def test_a_grid_too_coarse_for_an_energy_says_nothing():
 
     inner = replace(data, validation=data.test[(data.standardise(data.test).abs() < 2).all(1)])
     validate = validator(inner, CONFIG.scheme, nn.Identity(), torch.device("cpu"))
-    assert set(validate(wide, Bounded(), None)) == {"nll"}
-    assert validate(narrow, narrow, None) == {}
+    assert math.isfinite(validate(wide, Bounded(), None)["nll"])
 
 
 def test_a_folder_in_use_is_refused_by_pid_and_host(tmp_path, run):

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from wgflow.config import Config, dumps
+from wgflow.config.recipes import PLANE, configure
 from wgflow.data.dataset import Dataset, available
 from wgflow.data.grids import ATOM, atoms
 from wgflow.data.peek import width
@@ -217,10 +218,10 @@ def _tell_recipe(config: Config, data: Dataset) -> None:
 
     But for many in the plane, for which the recipe of that name has just these.
     """
-    toys, flat = Config(), data.event_shape in ((1,), (2,))
-    if flat and len(data.train) >= MANY:
+    if data.event_shape in ((1,), (2,)) and len(data.train) >= MANY:
         return
-    if (config.energy, config.scheme) == (toys.energy, toys.scheme) and width(config.data.name):
+    toys = [(known.energy, known.scheme) for known in (Config(), configure(None, PLANE))]
+    if (config.energy, config.scheme) in toys and width(config.data.name):
         log.warning(
             "%s is learned with the settings of toy sets, which overfit few rows: "
             "`wgflow.configure` makes those of tables.",

@@ -185,9 +185,8 @@ class Runner:
             return progress, trouble
         found = combine(self.ranks.gather(found))
         metrics |= found
-        if "nll" not in found:  # what validated best before cannot be compared with this one
-            self.learner.best.clear()
-            return progress._replace(best=math.inf, start=math.inf, stale=0), None
+        if "nll" not in found:
+            return progress, None
         value, dim = found["nll"], math.prod(self.learner.dataset.event_shape)
         trouble = risen(Limits(), progress.step, value, progress.best, dim)
         if trouble is not None:
