@@ -15,6 +15,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from wgflow.config.recipes import configure
 from wgflow.data.toys import TOYS
 from wgflow.energies.base import Energy, Rescaled
 from wgflow.likelihood.quadrature import Grid, kl, log_density
