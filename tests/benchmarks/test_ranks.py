@@ -17,7 +17,7 @@ SMALL = {
 
 @pytest.mark.parametrize("name", WORKS)
 def test_two_ranks_take_half_of_every_work(name):
-    whole = build(WORKS[name][1])
+    whole = WORKS[name][1]
     half = share(whole, Ranks(1, 2))
     assert half.training.batch_size * 2 == whole.training.batch_size
     assert half.scheme.dynamics.size * 2 == whole.scheme.dynamics.size

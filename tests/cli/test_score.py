@@ -22,7 +22,8 @@ def test_rows_are_scored(runs, rows, tmp_path):
     found = told("score", moons.path, rows, "--out", out)
     expected = moons.log_prob(torch.tensor([[0.0, 0.0], [1.0, 0.5], [90.0, 90.0]])).double()
     assert found.pop("log_density") == pytest.approx(float(expected.mean()), rel=1e-6)
-    about = {"run": str(moons.path), "path": str(out), "error": 0.0}
+    about = {"run": str(moons.path), "path": str(out)}
+    assert found.pop("error") < 0.01
     assert found == about | {"rows": 3, "held_out": 10_000, "below_all": 1}
     header, *lines = (line.split(",") for line in out.read_text().splitlines())
     assert header == ['"log_density"', '"error"', '"rank"']
