@@ -24,7 +24,7 @@ def test_two_ranks_take_half_of_every_work(name):
 
 
 def test_a_step_alone_takes_time(monkeypatch):
-    monkeypatch.setitem(WORKS, "small", (2, SMALL))
+    monkeypatch.setitem(WORKS, "small", (2, build(SMALL)))
     assert min(timed("small", ALONE, "")) > 0
 
 
