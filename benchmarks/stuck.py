@@ -4,13 +4,12 @@
 
 Eight Gaussians, one network, one learning rate, one seed and about the same CPU time for all. PCD
 and the gradient norm compare consecutive laws, with an unweighted population of ten MALA steps per
-learning step; near-proximal is the default. KL is that of the running average of the energy, by
+learning step; near-proximal has the settings of its class. KL is that of the running average of the energy, by
 quadrature. No health monitor watches here: a run that diverges is drawn as it does.
 """
 
 import argparse
 import time
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import torch
 
 from benchmarks.density2d import PERSISTENT
 from wgflow.config import Config, Training
+from wgflow.energies.mlp import MLPSpec
 from wgflow.plots import compared_curves, png
 from wgflow.schemes import GradientNorm, MaximumLikelihood, Scheme
 from wgflow.training.flat import by_quadrature
@@ -34,7 +34,8 @@ SCHEMES: dict[str, tuple[Scheme, int]] = {
 def learn(name: str, every: int = 20) -> list[dict[str, float]]:
     """KL every so many learning steps, printed as it goes; CPU seconds are of training alone."""
     scheme, steps = SCHEMES[name]
-    learner = Learner.build(replace(Config(), scheme=scheme, training=Training(steps=steps)))
+    training, energy = Training(steps=steps), MLPSpec(frequency=4.0)
+    learner = Learner.build(Config(energy=energy, scheme=scheme, training=training))
     validate = by_quadrature(learner.dataset, torch.device("cpu"))
     run, seconds, records = learner.steps(learner.start()), 0.0, []
     for done in range(every, steps + 1, every):

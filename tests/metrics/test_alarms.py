@@ -234,6 +234,13 @@ BAD = {
         "the cells of the finest grid.",
         "poor",
     ),
+    "grid, after maps of the columns": (
+        GOOD | {"log_z_lower": 2.0, "log_z": 2.0, "log_z_upper": 2.0, "log_z_error": 0.4},
+        "grid",
+        "log Z is known to within 0.4 nats only: the density has peaks that are narrower than "
+        "the cells of the finest grid.",
+        "poor",
+    ),
     "not estimated": (
         without(*UNKNOWN, "log_z_lower", "log_z_upper"),
         "likelihood",

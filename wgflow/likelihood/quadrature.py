@@ -147,7 +147,8 @@ def refined_log_z(
     """``log Z`` on the first grid whose every other node tells it to ``tolerance``, or the last.
 
     The error is that difference, which is far more than the error of the grid itself as soon as
-    the integrand is smooth on its scale, and tells where it is not.
+    the integrand is smooth on its scale, and tells where it is not. A peak that lies between the
+    nodes of two grids in a row is not seen by it.
 
     Args:
         energy: E.

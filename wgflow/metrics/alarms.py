@@ -240,13 +240,13 @@ def _gap(scores: Mapping[str, float]) -> Iterator[Alarm]:
 def _sandwich(scores: Mapping[str, float]) -> Iterator[Alarm]:
     if "log_z" not in scores:
         return
-    if "log_z_lower" not in scores and scores.get("log_z_error", 0.0) > FAR:
+    width = scores.get("log_z_upper", 0.0) - scores.get("log_z_lower", 0.0)
+    if not width and scores.get("log_z_error", 0.0) > FAR:  # by quadrature, which has no bounds
         sentence = (
             f"log Z is known to within {scores['log_z_error']:.2g} nats only: the density has "
             "peaks that are narrower than the cells of the finest grid."
         )
         yield Alarm("grid", sentence, "poor")
-    width = scores.get("log_z_upper", 0.0) - scores.get("log_z_lower", 0.0)
     if width > WIDE:
         yield Alarm("sandwich", f"log Z is known to within {width:.1f} nats only.", "fair")
 

@@ -43,15 +43,14 @@ def by_quadrature(dataset: Dataset, device: torch.device) -> Validator:
 
     With wider cells around it, for what the confinement leaves there. On the first of `FINER`
     grids that is fine enough for log Z; with its error added, so that an energy with peaks that
-    none resolves is not taken for a likely one. And ``KL(p_d‖p)`` where the
-    target is known, which is normalised on the grid too, whose cells may straddle the edges of
-    its support.
+    none resolves is not taken for a likely one. And ``KL(p_d‖p)`` where the target is known,
+    which is normalised on the grid too, whose cells may straddle the edges of its support.
     """
     points, jacobian = held_points(dataset, device, FLAT_POINTS)
     seen = _seen(dataset)
-    boxes = [_on(box_around(seen, times * _cells(seen)), device) for times in FINER]
-    outside = _on(_outside(boxes[0]), device)
-    log_target = _target(dataset, box_around(seen)) if is_known(dataset) else None
+    box, *finer = (box_around(seen, times * _cells(seen)) for times in FINER)
+    boxes, outside = [_on(grid, device) for grid in (box, *finer)], _on(_outside(box), device)
+    log_target = _target(dataset, box) if is_known(dataset) else None
 
     def validate(
         energy: nn.Module, average: nn.Module, particles: Particles | None
@@ -63,8 +62,7 @@ def by_quadrature(dataset: Dataset, device: torch.device) -> Validator:
         mean = tabulate(average, points).mean() + jacobian
         found = {"nll": float(mean + log_z + inside.error)}
         if log_target is not None:
-            known = (log_model - log_z).cpu()
-            found["kl"] = float(quadrature.kl(log_target, known, box_around(seen)))
+            found["kl"] = float(quadrature.kl(log_target, (log_model - log_z).cpu(), box))
         return found
 
     return validate
