@@ -4,7 +4,7 @@
 
 Eight Gaussians, one network, one learning rate, one seed and about the same CPU time for all. PCD
 and the gradient norm compare consecutive laws, with an unweighted population of ten MALA steps per
-learning step; near-proximal has the settings of its class. KL is that of the running average of the energy, by
+learning step; near-proximal has the settings of its class. KL is of the running average, by
 quadrature. No health monitor watches here: a run that diverges is drawn as it does.
 """
 
