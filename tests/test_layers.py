@@ -18,7 +18,7 @@ ROOMS = {
     "tables arrays peek binary sources missing precision splits units targets toys batches "
     "incomplete dataset gaussian_mixture mixtures moments",
     "energies": "precision microbatch gradient base radial confined transformed conditional "
-    "noise_levels network own_module layers frequency principal mlp trunk unet noise_unet "
+    "noise_levels network own_module layers frequency principal pairs mlp trunk unet noise_unet "
     "mixture noise_mlp joint_space inherit",
     "samplers": "base langevin diffusion kinetic independence particles descent population "
     "flow_map levels",

@@ -11,9 +11,10 @@ from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.data.mixtures import Gaussians
 from wgflow.energies.microbatch import full_batch
+from wgflow.energies.pairs import log_sum_exp, products
 
-PAIRS = 2**22
-"""Numbers that an evaluation holds at a time."""
+PAIRS = 2**19
+"""Numbers that an evaluation holds at a time: on CPUs, which have small caches."""
 
 
 class Family(nn.Module):
@@ -42,23 +43,20 @@ class Family(nn.Module):
         eye = torch.eye(dim).expand(covariances, dim, dim)
         return cls(Gaussians(torch.ones(count), torch.zeros(count, dim), eye))
 
-    def log_parts(self, x: Tensor, variance: Tensor) -> Tensor:
-        """``log a_k N(x; m_k, C_k + σ²I)``, (batch, K), of x and σ², (batch,), float64."""
-        spread = self.variances.double() + variance[:, None, None]
-        norm = spread.log().sum(2) + x.shape[1] * math.log(2 * math.pi)
-        return self.log_weights.double() - (self._squares(x, spread) + norm) / 2
-
-    def _squares(self, x: Tensor, spread: Tensor) -> Tensor:
-        """``(x-m_k)ᵀ (C_k + σ²I)⁻¹ (x-m_k)``, (batch, K)."""
-        axes, means = self.axes.double(), self.means.double()
-        if len(axes) == 1:  # one covariance: matrix products for all means at once
-            along, means = x @ axes[0], means @ axes[0]
-            weights = 1 / spread[:, 0]
-            own = (weights * along**2).sum(1, keepdim=True)
-            squares = own - 2 * (weights * along) @ means.T + weights @ (means**2).T
-            return squares.clamp(min=0)
-        along = torch.einsum("bi,kij->bkj", x, axes) - torch.einsum("ki,kij->kj", means, axes)
-        return (along**2 / spread).sum(2)
+    def log_density(self, x: Tensor, variance: Tensor) -> Tensor:
+        """``log Σ_k a_k N(x; m_k, C_k + σ²I)``, (batch,), of x and σ², (batch,), float64."""
+        log_weights, means = self.log_weights.double(), self.means.double()
+        axes, spread = self.axes.double(), self.variances.double() + variance[:, None, None]
+        norm = (spread.log().sum(2) + x.shape[1] * math.log(2 * math.pi)) / 2
+        if len(axes) > 1:
+            along = torch.einsum("bi,kij->bkj", x, axes) - torch.einsum("ki,kij->kj", means, axes)
+            return log_sum_exp(log_weights - (along**2 / spread).sum(2) / 2 - norm)
+        # One covariance: products for all means at once, and what they share only once.
+        along, means, weights = x @ axes[0], means @ axes[0], 1 / spread[:, 0]
+        half = means**2 / 2
+        shared = (weights * along**2).sum(1) / 2 + norm[:, 0]
+        own, other = torch.cat([weights * along, weights], 1), torch.cat([means, -half], 1)
+        return log_sum_exp(products(own, other, log_weights)) - shared
 
     def draw(self, index: Tensor, noise: Tensor, variance: Tensor) -> Tensor:
         """Points of the components ``index``, (batch,), from standard noise, (batch, d)."""
@@ -93,7 +91,8 @@ class NoisyMixture(nn.Module):
 
     def forward(self, x: Points, level: Values) -> Values:
         """``E(x, λ)``."""
-        rows = max(1, PAIRS // sum(family.numbers for family in self.parts))
+        pairs = PAIRS if x.is_cpu else 8 * PAIRS
+        rows = max(1, pairs // max(family.numbers for family in self.parts))
         points, variances = x.flatten(1).double(), level.double().exp()
         split = zip(points.split(rows), variances.split(rows), strict=True)
         return torch.cat([self._energy(part, variance) for part, variance in split]).to(x.dtype)
@@ -122,7 +121,7 @@ class NoisyMixture(nn.Module):
         return [family for family in self.families if isinstance(family, Family)]
 
     def _energy(self, x: Tensor, variance: Tensor) -> Tensor:
-        return -torch.cat([f.log_parts(x, variance) for f in self.parts], 1).logsumexp(1)
+        return -torch.stack([f.log_density(x, variance) for f in self.parts]).logsumexp(0)
 
 
 def _sized(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:

@@ -11,14 +11,12 @@ from wgflow._check import check_positive
 from wgflow._random import Rng
 from wgflow.data.moments import bandwidth
 from wgflow.energies.base import Energy, energy_and_grad
+from wgflow.energies.pairs import log_sum_exp, products
 from wgflow.samplers.base import Info, Sampler, log_uniform_like, metropolis
 from wgflow.samplers.langevin import LangevinState
 
 WIDTHS = 8
 """Widths that are tried: the least is an eleventh of the largest."""
-
-FEW = 4
-"""Coordinates up to which products with anchors are taken one coordinate at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,35 +89,8 @@ class Independence(Sampler[Any]):
         chunks = (x.flatten(1) / s).split(max(1, pairs // len(a)))
         # |c-a|²/2 by way of the products: three times faster than distances, and anchors and
         # chains are near the origin in standardised units, so little cancels.
-        rows = [log_sum_exp(scores(c, a, -half_squares)) - c.square().sum(1) / 2 for c in chunks]
+        rows = [log_sum_exp(products(c, a, -half_squares)) - c.square().sum(1) / 2 for c in chunks]
         return torch.cat(rows) - log_norm
-
-
-def scores(c: Tensor, a: Tensor, offset: Tensor) -> Tensor:
-    """``c_i·a_j + o_j``, (rows, d), (columns, d) and (columns,) -> (rows, columns).
-
-    Of a few coordinates one by one, which is four times faster than the usual product.
-    """
-    if c.shape[1] > FEW:
-        return torch.addmm(offset, c, a.T)
-    own, other = c[:, None].unbind(2), a.T.contiguous()
-    values = torch.addcmul(offset.expand(len(c), -1), own[0], other[0])
-    for k in range(1, len(other)):
-        values.addcmul_(own[k], other[k])
-    return values
-
-
-def log_sum_exp(values: Tensor) -> Tensor:
-    """``log Σ_j exp(v_ij)``, (rows, columns) -> (rows,), for far-apart finite values; takes them.
-
-    `torch.logsumexp` to rounding and faster: by powers of two, which take MKL's processors a third
-    of the time of its exponential, and a fortieth where most terms underflow. Terms e^80 times
-    smaller than the largest are rounded away in float32 and float64 alike, so what stands for
-    them is without effect.
-    """
-    top = values.amax(1, keepdim=True)
-    powers = values.sub_(top).clamp_min_(-80).mul_(1 / math.log(2)).exp2_()
-    return powers.sum(1).log_() + top[:, 0]
 
 
 def exchangeable(threshold: Tensor, ratio: Tensor) -> Tensor:
