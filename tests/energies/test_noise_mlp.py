@@ -8,7 +8,7 @@ from tilts import SPEC, families, seeded, tilted
 
 from wgflow.config.recipes import configure
 from wgflow.data.mixtures import Gaussians
-from wgflow.data.moments import DataMoments
+from wgflow.data.moments import DataMoments, bandwidth
 from wgflow.energies.base import HasReference, Tilted, energy_and_grad
 from wgflow.energies.noise_levels import At, derivatives
 from wgflow.energies.noise_mlp import NoiseMLPSpec
@@ -84,3 +84,24 @@ def test_too_many_columns_are_refused_by_the_header_before_they_are_read(tmp_pat
 
 def test_gaussians_are_records():
     assert Gaussians._fields == ("weights", "means", "covariances")
+
+
+def test_features_are_of_single_columns_at_first_and_as_many_of_each():
+    spec = NoiseMLPSpec(lowest=1e-3, stacked=False, features=4000)
+    energy = spec.build(moments(3)._replace(points=5000), generator=seeded()).double()
+    # What a phase gains where one coordinate of x does, and noise is none.
+    slopes = energy.axes / energy.variances.sqrt() @ energy.frequencies.detach()
+    assert slopes.shape == (3, 4002)
+    seen = slopes.abs() > 1e-5
+    assert torch.equal(seen.sum(0), torch.ones(4002, dtype=torch.int64))
+    assert torch.equal(seen.sum(1), torch.full((3,), 1334))
+    squares = slopes[seen] ** 2 / (0.7 / bandwidth(5000, 1)) ** 2
+    assert abs(float(squares.mean() - 1)) < 4 * math.sqrt(2 / len(squares))
+
+
+def test_more_columns_than_features_have_one_each():
+    spec = NoiseMLPSpec(stacked=False, features=4, width=8)
+    energy = spec.build(DataMoments((7,), torch.eye(7, dtype=torch.float64)))
+    assert energy.frequencies.shape == (7, 7)
+    weights = [p.numel() for p in energy.parameters() if p.ndim > 1]
+    assert sum(weights) == spec.weights(7)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -15,6 +15,7 @@ from wgflow._tensor import Points, Values
 from wgflow.data.dataset import Dataset
 from wgflow.data.mixtures import Gaussians
 from wgflow.data.moments import LARGEST, DataMoments
+from wgflow.energies.frequency import USUAL, frequency_of
 from wgflow.energies.layers import linear
 from wgflow.energies.mixture import NoisyMixture
 from wgflow.energies.network import Network
@@ -35,8 +36,9 @@ class NoiseMLPSpec(Network):
             Gaussian of the data's moments.
         width: units per hidden layer.
         depth: number of hidden layers.
-        features: number of frequencies; 0 for none.
-        frequency: in radians, of a phase on data of unit variance.
+        features: number of frequencies, rounded up to as many for every coordinate; 0 for none.
+        frequency: the deviation of a phase on data of unit variance, in radians; None for what the
+            number of points shows along one coordinate, `wgflow.energies.frequency.frequency_of`.
 
     Raises:
         ValueError: when a setting is out of its range.
@@ -51,10 +53,12 @@ class NoiseMLPSpec(Network):
     width: int = 256
     depth: int = 3
     features: int = 64
-    frequency: float = 1.0
+    frequency: float | None = None
 
     def __post_init__(self) -> None:
-        check_positive(width=self.width, depth=self.depth, frequency=self.frequency)
+        check_positive(width=self.width, depth=self.depth)
+        if self.frequency is not None:
+            check_positive(frequency=self.frequency)
         check_nonnegative(features=self.features)
         NoiseLevels(self.lowest, self.highest)
 
@@ -76,12 +80,17 @@ class NoiseMLPSpec(Network):
             )
 
     def weights(self, dim: int) -> int:
-        """Of the hidden layers."""
-        return (dim + self.features + (self.depth - 1) * self.width) * self.width
+        """Of all layers."""
+        fan_in = dim + 2 * self.frequencies(dim) + 2 * WAVES + (self.depth - 1) * self.width
+        return dim * self.frequencies(dim) + fan_in * self.width
 
     def kept(self, dim: int) -> int:
-        """Each hidden layer before and after its activation."""
-        return dim + 2 * self.depth * self.width
+        """Features, and each hidden layer before and after its activation."""
+        return dim + 3 * self.frequencies(dim) + 2 * self.depth * self.width
+
+    def frequencies(self, dim: int) -> int:
+        """Those of all coordinates, as many for each."""
+        return -(-self.features // dim) * dim
 
     def build(
         self, moments: DataMoments, *, mixed: bool = False, generator: Rng = None
@@ -97,7 +106,8 @@ class NoiseMLPSpec(Network):
         gaussian = Gaussians(mean.new_ones(1), mean[None], covariance[None])
         families = moments.families if self.stacked else ()
         mixture = NoisyMixture(families or [gaussian])
-        return NoiseMLP(self, mixture, gaussian, generator=generator)
+        spec = replace(self, frequency=frequency_of(self.frequency, moments, seen=1))
+        return NoiseMLP(spec, mixture, gaussian, generator=generator)
 
 
 class NoiseMLP(nn.Module):
@@ -105,8 +115,13 @@ class NoiseMLP(nn.Module):
 
     q is a mixture of Gaussians, so that ``q_λ = q * N(0, σ²I)`` is one too: the energy starts with
     its normaliser at every level, and its distribution is sampled exactly. The residual s is a
-    perceptron with skip connections on coordinates of unit variance, their Fourier features and
+    perceptron with skip connections on coordinates of unit variance, learned Fourier features and
     those of the level; it is zero at first, and grows at most linearly, so that Z is finite.
+
+    A feature is of one column of x at first, ``cos(b x_j)`` where noise is small, b ~ N(0, σ²):
+    columns of tables have edges, gaps and peaks of their own, which phases across all columns,
+    ``cos(b·x)``, tell only many at a time (periodic embeddings of numbers, Gorishniy, Rubachev
+    and Babenko 2022).
 
     Without a level this is the energy of the lowest.
 
@@ -136,11 +151,12 @@ class NoiseMLP(nn.Module):
         self.register_buffer("axes", axes)
         self.register_buffer("variances", variances)
         dim = len(self.mean)
-        spread = spec.frequency / math.sqrt(dim)
-        self.frequencies = nn.Parameter(
-            spread * torch.randn(dim, spec.features, generator=generator)
-        )
-        sizes = [dim + 2 * spec.features + 2 * WAVES, *[spec.width] * spec.depth]
+        count, spread = spec.frequencies(dim), spec.frequency or USUAL
+        along = torch.eye(dim).repeat(1, count // dim) * torch.randn(count, generator=generator)
+        # The axes turn u: this turns it back, where noise is small.
+        turned = (variances.clamp(min=0).sqrt()[:, None] * axes.T).float()
+        self.frequencies = nn.Parameter(spread * (turned @ along))
+        sizes = [dim + 2 * count + 2 * WAVES, *[spec.width] * spec.depth]
         self.layers = nn.ModuleList(linear(a, b, generator) for a, b in itertools.pairwise(sizes))
         self.head = nn.Parameter(torch.zeros(spec.width))
 
