@@ -6,7 +6,7 @@ from wgflow.data.mixtures import Gaussians
 from wgflow.energies.mixture import NoisyMixture
 from wgflow.energies.noise_mlp import NoiseMLP, NoiseMLPSpec
 
-SPEC = NoiseMLPSpec(lowest=0.1, highest=4.0, width=16, depth=2, features=4)
+SPEC = NoiseMLPSpec(lowest=0.1, highest=4.0, width=16, depth=2, features=4, frequency=1.0)
 
 
 def seeded(seed=0):
@@ -24,11 +24,15 @@ def families(dim, dtype=torch.float64):
     return [own, shared]
 
 
-def tilted(dim=1, *, size=0.4, spec=SPEC):
-    """``-log q + s`` in double precision; s of about ``size``."""
+def tilted(dim=1, *, size=0.4, spec=SPEC, others=False):
+    """``-log b + s`` in double precision, s of about ``size``, with draws of b or of others."""
     eye = torch.eye(dim, dtype=torch.float64)
     gaussian = Gaussians(eye.new_ones(1), eye.new_zeros(1, dim), 2 * eye[None])
-    energy = NoiseMLP(spec, NoisyMixture(families(dim)), gaussian, generator=seeded(1)).double()
+    wide = Gaussians(eye.new_tensor([0.6, 0.4]), eye.new_zeros(2, dim), 3 * eye[None])
+    wide.means[1] += 1
+    draws = NoisyMixture([wide]) if others else None
+    base = NoisyMixture(families(dim))
+    energy = NoiseMLP(spec, base, gaussian, draws, generator=seeded(1)).double()
     with torch.no_grad():
         energy.head.copy_(size * torch.randn(spec.width, generator=seeded(2), dtype=torch.float64))
     return energy

@@ -1,5 +1,7 @@
 """Stacked density estimates: their weights, and what they find."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from problems import F64, seeded
 from wgflow.data import mixtures
 from wgflow.data.gaussian_mixture import FLOOR, Prior
 from wgflow.data.mixtures import (
+    COARSE,
     Gaussians,
     Split,
     _around,
@@ -15,8 +18,10 @@ from wgflow.data.mixtures import (
     _kernels,
     _weights,
     stacked,
+    stacks,
 )
 from wgflow.data.targets import Gaussian, GaussianMixture
+from wgflow.data.toys import TOYS
 from wgflow.energies.mixture import NoisyMixture
 
 
@@ -131,3 +136,17 @@ def test_copies_do_not_judge_each_other(count):
         for k in (groups, None)
     ]
     assert gaps[0] < 0.03 < 0.1 < gaps[1]
+
+
+def test_a_coarse_stack_has_few_components_and_a_share_of_what_is_drawn_in_its_place():
+    x = TOYS["two-spirals"]().sample(4000, dtype=torch.float64, generator=seeded(0))
+    found = stacks(x, None)
+    assert (
+        max(len(f.means) for f in found.coarse) <= COARSE < max(len(f.means) for f in found.stack)
+    )
+    for each in found.coarse, found.stack, found.defensive:
+        assert sum(float(f.weights.sum()) for f in each) == pytest.approx(1)
+    log_b, log_p, log_q = (log_density(f, x) for f in (found.coarse, found.stack, found.defensive))
+    mixed = torch.logaddexp(math.log(0.1) + log_b, math.log(0.9) + log_p)
+    torch.testing.assert_close(log_q, mixed)
+    assert float((log_p - log_b).mean()) > 0.2

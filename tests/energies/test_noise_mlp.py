@@ -53,6 +53,19 @@ def test_relative_energy_is_the_energy_less_that_of_the_reference():
     assert float(energy.relative()(x).detach().std()) > 0.1  # there is a tilt to speak of
 
 
+def test_draws_of_other_gaussians_come_with_their_own_density():
+    energy = tilted(2, others=True)
+    x, log_q = energy.reference(torch.empty(1, 2, dtype=torch.float64), 9, generator=seeded())
+    again, ratio = energy.relative().reference(x[:1], 9, generator=seeded())
+    assert torch.equal(x, again)
+    torch.testing.assert_close(energy.relative()(x) + ratio, energy(x) + log_q)
+    law = At(energy.draws, 0.1)
+    torch.testing.assert_close(log_q, -law(x))
+    y = torch.randn(9, 2, generator=seeded(3), dtype=torch.float64)
+    found = energy.relative()(y) + energy.relative().log_reference(y) - energy(y)
+    torch.testing.assert_close(found, -law(y))
+
+
 def test_the_rate_of_its_level_is_the_derivative():
     energy, h = tilted(2), 1e-5
     x = torch.randn(5, 2, generator=seeded(), dtype=torch.float64)

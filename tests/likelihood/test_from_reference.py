@@ -7,7 +7,7 @@ import torch
 from tilts import seeded, tilted
 
 from wgflow.likelihood import from_reference
-from wgflow.likelihood.from_reference import draw, log_z_from_reference, work
+from wgflow.likelihood.from_reference import draw, drawn, log_z_from_reference, work
 
 LIKE = torch.empty(1, 1, dtype=torch.float64)
 
@@ -19,9 +19,10 @@ def quadrature(energy, f=lambda x: torch.ones_like(x)):
         return float((f(x) * (-energy(x[:, None])).exp()).sum() * (x[1] - x[0]))
 
 
+@pytest.mark.parametrize("others", [False, True])
 @pytest.mark.parametrize("size", [0.3, 1.5])
-def test_log_z_is_that_of_quadrature_and_lies_within_its_bounds(size):
-    energy = tilted(1, size=size)
+def test_log_z_is_that_of_quadrature_and_lies_within_its_bounds(size, others):
+    energy = tilted(1, size=size, others=others)
     truth = math.log(quadrature(energy))
     found = log_z_from_reference(energy.relative(), LIKE, generator=seeded())
     assert abs(found.value - truth) < 4 * found.error
@@ -29,16 +30,18 @@ def test_log_z_is_that_of_quadrature_and_lies_within_its_bounds(size):
     assert found.upper - found.lower < 0.2
 
 
-def test_works_are_unbiased_for_any_path():
-    energy = tilted(1, size=1.5)
-    start, _ = energy.relative().reference(LIKE, 20_000, generator=seeded())
-    ratio = work(energy.relative(), start, [0.0, 0.4, 1.0], seeded(1)).exp()
+@pytest.mark.parametrize("others", [False, True])
+def test_works_are_unbiased_for_any_path(others):
+    energy = tilted(1, size=1.5, others=others)
+    start = drawn(energy.relative(), LIKE, 20_000, seeded())
+    ratio = work(energy.relative(), *start, [0.0, 0.4, 1.0], seeded(1)).exp()
     z = quadrature(energy)
     assert abs(float(ratio.mean()) - z) < 4 * float(ratio.std()) / math.sqrt(len(ratio))
 
 
-def test_draws_have_the_moments_of_the_model():
-    energy = tilted(1, size=1.0)
+@pytest.mark.parametrize("others", [False, True])
+def test_draws_have_the_moments_of_the_model(others):
+    energy = tilted(1, size=1.0, others=others)
     x = draw(energy.relative(), LIKE, 10_000, generator=seeded(5))[:, 0]
     z = quadrature(energy)
     for f in (lambda x: x, lambda x: x**2, torch.cos, lambda x: (x > 1).double()):

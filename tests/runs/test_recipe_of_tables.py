@@ -144,6 +144,19 @@ def test_killed_and_resumed_it_is_the_same(table, run, tmp_path):
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+def test_from_a_coarse_start_it_learns_and_is_loaded(table, tmp_path):
+    config = wgflow.configure(str(table), None, *SMALL, "energy.coarse=true")
+    run = wgflow.fit(config, tmp_path / "run")
+    x = truth().sample(4000, dtype=torch.float32, generator=seeded(5))
+    gap = (truth().log_prob(x) - run.log_prob(x)).double()
+    assert -4 * float(gap.std()) / 63 < float(gap.mean()) < 0.05
+    again = wgflow.load(run.path)
+    assert again.energy.energy.draws is not None
+    assert torch.equal(again.energy(x), run.energy(x))
+    drawn = [one.sample(50, generator=seeded(1)) for one in (run, again)]
+    assert torch.equal(*drawn)
+
+
 def test_vectors_of_a_file_and_frames_are_tables(table, tmp_path):
     plane = tmp_path / "plane.csv"
     plane.write_text("a,b\n1,2\n")

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import torch
 from small_runs import CONFIG, Killed, assert_same, killer, lines
+from tilts import seeded, tilted as tilted_energy
 
+from wgflow.data.dataset import Dataset
+from wgflow.likelihood.quadrature import Grid, log_z
 from wgflow.runs.fit import fit, resume
+from wgflow.training.validation import tilted
 
 RNG = np.random.default_rng(1)
 TABLE = RNG.normal(size=(400, 3)) @ [[2.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.1]]
@@ -56,3 +60,17 @@ def test_relative_path_of_test_points_is_kept_absolute(config, tmp_path, monkeyp
     run = resume(tmp_path / "r")
     assert run.config.data.test == str(tmp_path / "t.npy")
     assert torch.equal(run.dataset.test, torch.tensor(TABLE[:50], dtype=torch.float32))
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_of_a_tilted_energy_it_is_by_quadrature_too(others):
+    energy = tilted_energy(1, size=1.0, others=others)
+    x = torch.randn(300, 1, generator=seeded(4), dtype=torch.float64)
+    zero, one = (torch.tensor([value], dtype=torch.float64) for value in (0.0, 1.0))
+    dataset = Dataset("line", x, x, zero, one, validation=x)
+    found = tilted(dataset, energy, torch.device("cpu"))(energy, energy, None)
+    with torch.no_grad():
+        expected = energy(x).mean() + log_z(energy, Grid.box([-15.0], [15.0], 20_000))
+    assert 0.3 < found["reference_ess"] < 1
+    error = (1 / found["reference_ess"] - 1) ** 0.5 / 128  # of 16,384 draws
+    assert abs(found["nll"] - float(expected)) < 4 * error

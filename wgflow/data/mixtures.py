@@ -7,7 +7,7 @@ are not much likelier so, a single Gaussian is the estimate: of a Gaussian law i
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +52,12 @@ PATIENCE = 2
 NEGLIGIBLE = 1e-3
 """Weight below which an estimate is left out."""
 
+COARSE = 16
+"""Components of the largest mixture of `Stack.coarse`."""
+
+DEFENSIVE = 0.1
+"""Weight of the coarse stack in the mixture that points are drawn from in its place."""
+
 DOUBT = 2.0
 """Rows, besides the unseen ones, that only a single component explains: by chance alone the others
 gain about half a nat for each weight, and lose as much on further rows."""
@@ -73,6 +79,24 @@ class Gaussians(NamedTuple):
     weights: Tensor
     means: Tensor
     covariances: Tensor
+
+
+class Stacks(NamedTuple):
+    """Stacked mixtures: their families, whose weights sum to one.
+
+    Attributes:
+        stack: of all estimates, the likeliest on unseen points.
+        coarse: of mixtures of at most `COARSE` components.
+    """
+
+    stack: list[Gaussians]
+    coarse: list[Gaussians]
+
+    @property
+    def defensive(self) -> list[Gaussians]:
+        """The stack with `DEFENSIVE` of the coarse one: at least that share of its density."""
+        shares = ((DEFENSIVE, self.coarse), (1 - DEFENSIVE, self.stack))
+        return [f._replace(weights=share * f.weights) for share, part in shares for f in part]
 
 
 class Split(NamedTuple):
@@ -104,6 +128,34 @@ class Kernels(NamedTuple):
     covariance: np.ndarray
 
 
+class Estimates(NamedTuple):
+    """Mixtures fitted to rows x, from a seed, and kernels with their scores of unseen rows."""
+
+    x: np.ndarray
+    seed: int
+    tried: list[Sized]
+    kernels: Kernels
+    scores: np.ndarray
+
+    @property
+    def stack(self) -> list[Gaussians]:
+        """Of them all."""
+        scores = [*(found.scores for found in self.tried), self.scores]
+        *weights, last = _chosen(np.stack(scores, 1))
+        kernels = [_around(self.kernels, last)] if last else []
+        return [*self._weighted(weights), *kernels]
+
+    @property
+    def coarse(self) -> list[Gaussians]:
+        """Of those of at most `COARSE` components."""
+        few = [found.scores for found in self.tried if found.size <= COARSE]
+        return self._weighted(_chosen(np.stack(few, 1)))
+
+    def _weighted(self, weights: Iterable[float]) -> list[Gaussians]:
+        pairs = zip(self.tried, weights, strict=False)
+        return [_components(found.on_all(self.x, self.seed), w) for found, w in pairs if w]
+
+
 def stacked(
     train: PointSource,
     validation: Tensor | None,
@@ -122,17 +174,25 @@ def stacked(
             seen or unseen together. None for independent rows.
         seed: of the subset of many rows, and of starts.
     """
+    return _estimates(train, validation, groups, seed).stack
+
+
+def stacks(train: PointSource, validation: Tensor | None, *, seed: int = 0) -> Stacks:
+    """The stacked mixture of all estimates, and that of few components; as `stacked`."""
+    found = _estimates(train, validation, None, seed)
+    return Stacks(found.stack, found.coarse)
+
+
+def _estimates(
+    train: PointSource, validation: Tensor | None, groups: Tensor | None, seed: int
+) -> Estimates:
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:SEEN]
     x = train[order].double().flatten(1).numpy()
     splits = _splits(x, validation, None if groups is None else groups[order].numpy(), seed)
     if len(splits) == 1:
         x = splits[0].seen
     tried = list(_sized(splits, seed))
-    kernels, scores = _kernels(x, splits, tried[0].prior)
-    *weights, last = _chosen(np.stack([*(found.scores for found in tried), scores], 1))
-    pairs = zip(tried, weights, strict=True)
-    chosen = [_components(found.on_all(x, seed), w) for found, w in pairs if w]
-    return [*chosen, *([_around(kernels, last)] if last else [])]
+    return Estimates(x, seed, tried, *_kernels(x, splits, tried[0].prior))
 
 
 def _splits(

@@ -64,6 +64,7 @@ class DataMoments(NamedTuple):
         covariance: of flattened points, (d, d), or its leading axes in its place.
         center: mean, (*event).
         families: of a mixture of Gaussians fitted to flattened points; none if it is not known.
+        draws: of another, for draws in its place; none for itself.
         extent: how far the points reach by that covariance.
         points: how many they are; None if that is not known.
     """
@@ -72,6 +73,7 @@ class DataMoments(NamedTuple):
     covariance: Tensor | Spectrum | None = None
     center: Tensor | None = None
     families: tuple[Gaussians, ...] = ()
+    draws: tuple[Gaussians, ...] = ()
     extent: Extent | None = None
     points: int | None = None
 

@@ -36,19 +36,23 @@ class HasReference(Protocol):
 
 
 class Relative(HasReference, Protocol):
-    """``s = E + log q``: the energy of a density relative to the reference q.
+    """``s = E + log b``: the energy of a density relative to another, b.
 
-    Its `reference` gives draws of q, and zeros.
+    Its `reference` gives draws of q and ``log q/b`` there: zeros where q is b.
     """
 
     def __call__(self, x: Points) -> Values:
         """``s(x)``, (batch,)."""
         ...
 
+    def log_reference(self, x: Points) -> Values:
+        """``log q/b``, (batch,), at any points."""
+        ...
+
 
 @runtime_checkable
 class Tilted(HasReference, Protocol):
-    """An energy ``E = -log q + s`` that gives s alone: q is sampled, and need not be evaluated."""
+    """An energy ``E = -log b + s`` that gives s alone: b need not be evaluated where q is it."""
 
     def __call__(self, x: Points) -> Values:
         """``E(x)``, (batch,)."""

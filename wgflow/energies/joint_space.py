@@ -40,8 +40,12 @@ class JointSpace(nn.Module):
         return torch.where(inside, value, torch.inf)
 
     def relative(self) -> "JointSpace":
-        """The same with the energy relative to its reference."""
+        """The same with the energy relative to its start."""
         return JointSpace(self.energy.relative(), self.event_shape, self.power)
+
+    def log_reference(self, z: Tensor) -> Values:
+        """That of the energy, in z."""
+        return full_batch(self.energy).log_reference(self.point(z), self.level(z[:, -1]))
 
     def point(self, z: Tensor) -> Tensor:
         """x, (batch, *event)."""

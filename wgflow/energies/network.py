@@ -37,6 +37,11 @@ class Network(ABC):
         return 0
 
     @property
+    def begins_coarse(self) -> bool:
+        """Whether its mixture is to have few components, and another one is for draws."""
+        return False
+
+    @property
     def keeps_state(self) -> bool:
         """Whether an evaluation changes buffers, so that a batch is not the sum of its parts."""
         return False

@@ -34,6 +34,8 @@ class NoiseMLPSpec(Network):
             learned is that of the data with noise of the lowest level.
         stacked: whether it starts from the mixture of `wgflow.data.mixtures`; otherwise from the
             Gaussian of the data's moments.
+        coarse: whether it starts from the mixtures of few components alone, and the whole stack is
+            for draws: the residual of a coarse start is smooth, and soon learned from many rows.
         width: units per hidden layer.
         depth: number of hidden layers.
         features: number of frequencies, rounded up to as many for every coordinate; 0 for none.
@@ -50,6 +52,7 @@ class NoiseMLPSpec(Network):
     lowest: float = 0.01
     highest: float = 10.0
     stacked: bool = True
+    coarse: bool = False
     width: int = 256
     depth: int = 3
     features: int = 64
@@ -61,6 +64,11 @@ class NoiseMLPSpec(Network):
             check_positive(frequency=self.frequency)
         check_nonnegative(features=self.features)
         NoiseLevels(self.lowest, self.highest)
+
+    @property
+    def begins_coarse(self) -> bool:
+        """Whether it does."""
+        return self.stacked and self.coarse
 
     @property
     def noise_levels(self) -> NoiseLevels:
@@ -106,17 +114,20 @@ class NoiseMLPSpec(Network):
         gaussian = Gaussians(mean.new_ones(1), mean[None], covariance[None])
         families = moments.families if self.stacked else ()
         mixture = NoisyMixture(families or [gaussian])
+        draws = NoisyMixture(moments.draws or [gaussian]) if self.begins_coarse else None
         spec = replace(self, frequency=frequency_of(self.frequency, moments, seen=1))
-        return NoiseMLP(spec, mixture, gaussian, generator=generator)
+        return NoiseMLP(spec, mixture, gaussian, draws, generator=generator)
 
 
 class NoiseMLP(nn.Module):
-    """``E(x, λ) = -log q_λ(x) + s(u, λ)`` with ``u = (C + σ²I)^{-1/2} (x - m)``, λ = log σ².
+    """``E(x, λ) = -log b_λ(x) + s(u, λ)`` with ``u = (C + σ²I)^{-1/2} (x - m)``, λ = log σ².
 
-    q is a mixture of Gaussians, so that ``q_λ = q * N(0, σ²I)`` is one too: the energy starts with
-    its normaliser at every level, and its distribution is sampled exactly. The residual s is a
-    perceptron with skip connections on coordinates of unit variance, learned Fourier features and
-    those of the level; it is zero at first, and grows at most linearly, so that Z is finite.
+    b is a mixture of Gaussians, so that ``b_λ = b * N(0, σ²I)`` is one too: the energy starts with
+    its normaliser at every level, and its distribution is sampled exactly. Draws are of q_λ, the
+    same or another mixture, nearer to the data and too rich for a perceptron to correct. The
+    residual s is a perceptron with skip connections on coordinates of unit variance, learned
+    Fourier features and those of the level; it is zero at first, and grows at most linearly, so
+    that Z is finite.
 
     A feature is of one column of x at first, ``cos(b x_j)`` where noise is small, b ~ N(0, σ²):
     columns of tables have edges, gaps and peaks of their own, which phases across all columns,
@@ -127,8 +138,9 @@ class NoiseMLP(nn.Module):
 
     Args:
         spec: its sizes and noise levels.
-        mixture: q.
+        mixture: b.
         gaussian: m and C, as a mixture of one.
+        draws: q; None for b.
         generator: source of the initial weights.
     """
 
@@ -141,11 +153,12 @@ class NoiseMLP(nn.Module):
         spec: NoiseMLPSpec,
         mixture: NoisyMixture,
         gaussian: Gaussians,
+        draws: NoisyMixture | None = None,
         *,
         generator: Rng = None,
     ) -> None:
         super().__init__()
-        self.levels, self.mixture = spec.noise_levels, mixture
+        self.levels, self.mixture, self.draws = spec.noise_levels, mixture, draws
         variances, axes = torch.linalg.eigh(gaussian.covariances[0])
         self.register_buffer("mean", gaussian.means[0])
         self.register_buffer("axes", axes)
@@ -186,17 +199,22 @@ class NoiseMLP(nn.Module):
         """``count`` draws of q_λ shaped like the points of ``like``, and their log-density."""
         x = self.drawn(like, count, level, generator=generator)
         with torch.no_grad():
-            return x, -self.mixture(x, self.at(x, level))
+            return x, -self.source(x, self.at(x, level))
 
     def drawn(
         self, like: Tensor, count: int, level: Values | None = None, *, generator: Rng = None
     ) -> Points:
         """``count`` draws of q_λ shaped like the points of ``like``."""
         empty = like.new_empty(count, *like.shape[1:])
-        return self.mixture.sample(empty, self.at(empty, level), generator=generator)
+        return self.source.sample(empty, self.at(empty, level), generator=generator)
+
+    @property
+    def source(self) -> NoisyMixture:
+        """q."""
+        return self.draws or self.mixture
 
     def relative(self) -> "RelativeEnergy":
-        """The energy relative to the reference, ``s``."""
+        """The energy relative to its start b, ``s``."""
         return RelativeEnergy(self)
 
     def at(self, x: Points, level: Values | None) -> Values:
@@ -207,12 +225,12 @@ class NoiseMLP(nn.Module):
 
 
 class RelativeEnergy(nn.Module):
-    """``s = E + log q``: the energy of the density relative to the reference q.
+    """``s = E + log b``: the energy of the density relative to the start b.
 
     Its parameters are those of E.
 
-    Differences of energies at a point, their gradients, and weights of draws of q are those of E;
-    q is never evaluated, only sampled.
+    Differences of energies at a point, their gradients, and weights of draws of q are those of E.
+    Where q is b it is never evaluated, only sampled.
 
     Args:
         energy: with a reference.
@@ -229,9 +247,17 @@ class RelativeEnergy(nn.Module):
     def reference(
         self, like: Tensor, count: int, level: Values | None = None, *, generator: Rng = None
     ) -> tuple[Points, Values]:
-        """``count`` draws of q, and zeros: the logarithm of their density relative to q."""
+        """``count`` draws of q, and the logarithm of their density relative to b."""
         x = self.energy.drawn(like, count, level, generator=generator)
-        return x, x.new_zeros(count)
+        return x, self.log_reference(x, level)
+
+    @torch.no_grad()
+    def log_reference(self, x: Points, level: Values | None = None) -> Values:
+        """``log q/b``, zero where they are one."""
+        energy, level = self.energy, self.energy.at(x, level)
+        if energy.draws is None:
+            return x.new_zeros(len(x))
+        return energy.mixture(x, level) - energy.draws(x, level)
 
     def relative(self) -> "RelativeEnergy":
         """Itself."""

@@ -1,8 +1,9 @@
 """Samples and ``log Z`` of an energy that is a tilt of a distribution with exact draws.
 
-Along ``p_β ∝ q e^{-βs}`` from the reference q (β = 0, log Z = 0) to the model (β = 1), with s the
-energy relative to q. Moves are independence steps from q, accepted with
-``min(1, e^{-β(s(x') - s(x))})``: exact, without any density of q, and between modes.
+Along ``p_β ∝ q e^{-βv}`` from the reference q (β = 0, log Z = 0) to the model (β = 1), with
+``v = E + log q``. Moves are independence steps from q, accepted with
+``min(1, e^{-β(v(x') - v(x))})``: exact, and between modes. Where chains are is a draw of q, whose
+``log q`` relative to what s is relative to comes with it.
 """
 
 import itertools
@@ -38,7 +39,7 @@ CHUNK = 8192
 def draw(
     tilt: Relative, like: Tensor, count: int, *, rounds: int = ROUNDS, generator: Rng = None
 ) -> Points:
-    """``count`` points of ``q e^{-s}/Z``: draws of q, resampled by their weights, and moved.
+    """``count`` points of ``e^{-E}/Z``: draws of q, resampled by their weights, and moved.
 
     Args:
         tilt: s, with the draws of q.
@@ -50,20 +51,28 @@ def draw(
     Raises:
         ValueError: when a number is out of its range.
     """
+    return _draw(tilt, like, count, rounds, generator)[0]
+
+
+def _draw(
+    tilt: Relative, like: Tensor, count: int, rounds: int, generator: Rng
+) -> tuple[Points, Values]:
+    """Points and their v."""
     check_positive(count=count)
     check_nonnegative(rounds=rounds)
     parts = []
     for start in watched(range(0, count, CHUNK), "Sampling"):
         size = min(CHUNK, count - start)
-        pool, _ = tilt.reference(like, POOL * max(size, 256), generator=generator)
-        index = systematic_indices(-values(tilt, pool), max(size, 256), generator=generator)
+        pool, v = drawn(tilt, like, POOL * max(size, 256), generator)
+        index = systematic_indices(-v, max(size, 256), generator=generator)
         order = torch.randperm(len(index), generator=generator, device=index.device)[:size]
-        x = pool[index[order.to(index.device)]]
-        s = values(tilt, x)
+        kept = index[order.to(index.device)]
+        x, v = pool[kept], v[kept]
         for _ in range(rounds):
-            x, s = jumped(tilt, x, s, 1.0, generator)
-        parts.append(x)
-    return torch.cat(parts)
+            x, v = jumped(tilt, x, v, 1.0, generator)
+        parts.append((x, v))
+    points, values = zip(*parts, strict=True)
+    return torch.cat(points), torch.cat(values)
 
 
 def log_z_from_reference(
@@ -88,31 +97,34 @@ def log_z_from_reference(
     """
     check_positive(chains=chains, temperatures=temperatures)
     betas = torch.linspace(0, 1, temperatures + 1).tolist()
-    start, _ = tilt.reference(like, chains, generator=generator)
-    forward = work(tilt, start, betas, generator)
-    model = draw(tilt, like, chains, generator=generator)
-    return joined(forward, -work(tilt, model, betas[::-1], generator))
+    forward = work(tilt, *drawn(tilt, like, chains, generator), betas, generator)
+    model = _draw(tilt, like, chains, ROUNDS, generator)
+    return joined(forward, -work(tilt, *model, betas[::-1], generator))
 
 
-def work(tilt: Relative, x: Points, betas: list[float], generator: Rng) -> Values:
-    """``-Σ (β' - β) s(x_β)`` of chains that follow β, (chains,), float64."""
-    s = values(tilt, x)
-    total = torch.zeros_like(s, dtype=torch.float64)
+def work(tilt: Relative, x: Points, v: Values, betas: list[float], generator: Rng) -> Values:
+    """``-Σ (β' - β) v(x_β)`` of chains that follow β, (chains,), float64."""
+    total = torch.zeros_like(v, dtype=torch.float64)
     for here, there in watched(list(itertools.pairwise(betas)), "Annealing for log Z"):
-        total -= (there - here) * s.double()
-        x, s = jumped(tilt, x, s, there, generator)
+        total -= (there - here) * v.double()
+        x, v = jumped(tilt, x, v, there, generator)
     return total
 
 
 def jumped(
-    tilt: Relative, x: Points, s: Values, beta: float, generator: Rng
+    tilt: Relative, x: Points, v: Values, beta: float, generator: Rng
 ) -> tuple[Points, Values]:
-    """One independence step of each chain from q, under ``q e^{-βs}``: x and s there."""
-    y, _ = tilt.reference(x[:1], len(x), generator=generator)
-    there = values(tilt, y)
-    accepted = log_uniform_like(s, generator=generator) < beta * (s - there)
+    """One independence step of each chain from q, under ``q e^{-βv}``: x and v there."""
+    y, there = drawn(tilt, x[:1], len(x), generator)
+    accepted = log_uniform_like(v, generator=generator) < beta * (v - there)
     mask = accepted.reshape(-1, *[1] * (x.ndim - 1))
-    return torch.where(mask, y, x), torch.where(accepted, there, s)
+    return torch.where(mask, y, x), torch.where(accepted, there, v)
+
+
+def drawn(tilt: Relative, like: Tensor, count: int, generator: Rng) -> tuple[Points, Values]:
+    """``count`` draws of q, and v there."""
+    x, log_q = tilt.reference(like, count, generator=generator)
+    return x, values(tilt, x) + log_q
 
 
 @torch.no_grad()

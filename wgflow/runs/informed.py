@@ -44,7 +44,7 @@ def inform(run: Run, target: TargetEnergy) -> Run:
     train, unseen = (
         _weighed(run, target, x, log_z, generator) for x in (run.dataset.train[:], held)
     )
-    mixture = informed([_noisy(f, variance) for f in energy.mixture.parts], train)
+    mixture = informed([_noisy(f, variance) for f in energy.source.parts], train)
     if mixture is None:
         return run
     nearer = _with(energy, _clean(mixture, variance))
@@ -73,11 +73,11 @@ def _weighed(
     like = torch.empty(len(x), x.shape[1], dtype=run.dtype)
     level = energy.at(like, None)
     with torch.no_grad():
-        drawn = energy.mixture.sample(like, level, generator=generator)
+        drawn = energy.source.sample(like, level, generator=generator)
         u = torch.cat([run.standardise(x.to(run.dtype)), drawn])
         x = run.unstandardise(u)
         volume = run.energy(x).double() - energy(u).double()
-        log_base = -energy.mixture(u, energy.at(u, None)).double()
+        log_base = -energy.source(u, energy.at(u, None)).double()
     value, _ = counted(Counted(target.reduced), x.double())
     return Weighed(u.double(), volume - value - log_z, log_base)
 
@@ -104,6 +104,7 @@ def _with(energy: NoiseMLP, mixture: Gaussians) -> NoiseMLP:
     """The energy of a mixture alone."""
     changed = copy.deepcopy(energy)
     changed.mixture = NoisyMixture([mixture]).to(energy.mean.dtype)
+    changed.draws = energy.draws and copy.deepcopy(changed.mixture)
     changed.head.data.zero_()
     return changed
 

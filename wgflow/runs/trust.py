@@ -93,8 +93,8 @@ def trust_scores(
     shares = {name: clusters.shares(*each) for name, each in points.items()}
     if density:
         if run.tilt is not None:
-            x, _ = run.tilt.reference(run.like(1), DRAWS, generator=generator)
-            shares["density"] = clusters.shares(x, -values(run.tilt, x))
+            x, log_q = run.tilt.reference(run.like(1), DRAWS, generator=generator)
+            shares["density"] = clusters.shares(x, -values(run.tilt, x) - log_q)
         else:
             energy, step, seen = run.energy.energy, MALA(langevin_step(run)), u[:ROWS]
             found = density_shares(energy, clusters, seen, step, generator=generator)

@@ -177,8 +177,10 @@ def redrawn(
     """An independence step of each traveller, from the reference at its own level."""
     z, log_q = space.redrawn(state.x[:, -1], generator=generator)
     value, grad = energy_and_grad(energy, z)
-    with torch.no_grad():  # q cancels from both: what is left of E is relative to it
-        log_ratio = space.relative()(state.x) - (value + log_q)
+    with torch.no_grad():  # what E is relative to cancels from both
+        relative = space.relative()
+        here = relative(state.x) + relative.log_reference(state.x)
+        log_ratio = here - (value + log_q)
     log_uniform = log_uniform_like(log_ratio, generator=generator)
     proposal = state.jumped(z, value, grad, generator)
     return metropolis(state, proposal, log_ratio, log_uniform)
@@ -205,8 +207,9 @@ def along_flow(
     up = carried(flat, state.x[:, :-1], here, highest, steps)
     z, last = (torch.cat([x, s[:, None]], 1) for x, s in ((down.x, t), (up.x, top)))
     value, grad = energy_and_grad(energy, z)
-    with torch.no_grad():  # log q at the highest level, from what E is relative to it
-        back = space.relative()(last) - energy(last)
+    with torch.no_grad():  # log q at the highest level, from what E is relative to
+        relative = space.relative()
+        back = relative(last) + relative.log_reference(last) - energy(last)
     log_ratio = state.energy + back + up.log_det - (value + forth - down.log_det)
     log_uniform = log_uniform_like(log_ratio, generator=generator)
     return metropolis(state, state.jumped(z, value, grad, generator), log_ratio, log_uniform)

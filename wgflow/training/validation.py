@@ -71,7 +71,7 @@ def tilted(dataset: Dataset, energy: Tilted, device: torch.device) -> Validator:
     """
     points, jacobian = held_points(dataset, device)
     generator = torch.Generator(device).manual_seed(0)
-    draws, _ = energy.relative().reference(points[:1], DRAWS, generator=generator)
+    draws, log_q = energy.relative().reference(points[:1], DRAWS, generator=generator)
     with torch.no_grad():
         base = (tabulate(energy, points) - tabulate(energy.relative(), points)).mean()
 
@@ -80,7 +80,7 @@ def tilted(dataset: Dataset, energy: Tilted, device: torch.device) -> Validator:
     ) -> dict[str, float]:
         assert isinstance(average, Tilted), "the average is a copy of the energy"
         tilt = average.relative()
-        log_weight = -tabulate(tilt, draws)
+        log_weight = -tabulate(tilt, draws) - log_q
         log_z = log_weight.logsumexp(0) - math.log(len(draws))
         value = base + tabulate(tilt, points).mean() + log_z
         found = {"nll": float(value) + jacobian}
