@@ -64,7 +64,7 @@ def test_relative_path_of_test_points_is_kept_absolute(config, tmp_path, monkeyp
 
 @pytest.mark.parametrize("others", [False, True])
 def test_of_a_tilted_energy_it_is_by_quadrature_too(others):
-    energy = tilted_energy(1, size=0.5, others=others)
+    energy = tilted_energy(1, size=1.0, others=others)
     x = torch.randn(300, 1, generator=seeded(4), dtype=torch.float64)
     zero, one = (torch.tensor([value], dtype=torch.float64) for value in (0.0, 1.0))
     dataset = Dataset("line", x, x, zero, one, validation=x)
