@@ -53,7 +53,7 @@ NEGLIGIBLE = 1e-3
 """Weight below which an estimate is left out."""
 
 COARSE = 16
-"""Components of the largest mixture of `Stack.coarse`."""
+"""Components of the largest mixture of `Stacks.coarse`."""
 
 DEFENSIVE = 0.1
 """Weight of the coarse stack in the mixture that points are drawn from in its place."""
