@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import ot
 import torch
 from torch import Tensor
@@ -65,8 +66,15 @@ def squares_along(x: Tensor, y: Tensor) -> Tensor:
     if len(x) != len(y):
         squares: Any = ot.wasserstein_1d(x, y, p=2)
         return squares
-    x, y = (side.T.sort(1).values for side in (x, y))
-    return (x - y).square().mean(1)
+    return (ordered(x.T) - ordered(y.T)).square().mean(1)
+
+
+def ordered(x: Tensor) -> Tensor:
+    """Each row in ascending order."""
+    if x.device.type != "cpu" or x.requires_grad:
+        return x.sort(1).values
+    # NumPy sorts with vector instructions, and keeps no indices: a tenth of the time.
+    return torch.from_numpy(np.sort(x.numpy(), 1))
 
 
 @dataclass(frozen=True)
