@@ -115,7 +115,7 @@ def carry_at(energy, batch, x, log_weight=None, envelope=None):
     particles = Particles(Still().init(energy, x), weight, torch.zeros((), dtype=F64))
     with torch.no_grad():
         values = energy(batch)
-    frozen = {} if envelope is None else envelope.freeze(energy)
+    frozen = {} if envelope is None else envelope.freeze(energy, particles)
     return Carry(batch, values, particles, None, torch.tensor(0), torch.tensor(0), frozen, {})
 
 
@@ -355,7 +355,7 @@ def test_the_gradient_of_the_exact_cost_is_that_of_its_closed_form():
 
 def test_inner_descent_needs_a_module():
     with pytest.raises(ValueError, match=r"`energy` must be an nn\.Module.* got function"):
-        InnerDescent(steps=1, relaxation=1.0).freeze(lambda x: x.sum(1))
+        carry_at(lambda x: x.sum(1), noise(2, 2), noise(2, 2), None, InnerDescent(1, 1.0))
 
 
 # The near-proximal scheme

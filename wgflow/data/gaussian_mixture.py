@@ -32,7 +32,7 @@ SHARE = 1e-6
 """A row's share in a component below which its part in the covariance is left out."""
 
 FEW = 16
-"""Dimensions up to which squares are products with ``x xᵀ``, in one go for all components."""
+"""Dimensions up to which squares are products with monomials, in one go for all components."""
 
 SEEN = 5000
 """Points that `fitted` looks at, of more than that."""
@@ -82,22 +82,45 @@ def mixture_of(parts: Parts, prior: Prior) -> Mixture:
     return Mixture(weights, means, covariances + share * (target - covariances) + FLOOR * eye)
 
 
-def log_parts(mixture: Mixture, x: np.ndarray) -> np.ndarray:
+class Rows(NamedTuple):
+    """Rows x (n, d), and beside them what of few dimensions is the same in all rounds.
+
+    Attributes:
+        x: (n, d).
+        monomials: ``x_i x_j`` for i ≤ j, then ``x_i``, (n, d(d+1)/2 + d); None of many dimensions.
+    """
+
+    x: np.ndarray
+    monomials: np.ndarray | None
+
+    @classmethod
+    def of(cls, x: np.ndarray) -> "Rows":
+        """Of x."""
+        if x.shape[1] > FEW:
+            return cls(x, None)
+        i, j = np.triu_indices(x.shape[1])
+        return cls(x, np.concatenate([x[:, i] * x[:, j], x], 1))
+
+
+def log_parts(mixture: Mixture, rows: Rows) -> np.ndarray:
     """``log a_k N(x; m_k, C_k)``, (n, K)."""
     factors = np.linalg.cholesky(mixture.covariances)
     log_det = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1)
-    constant = np.log(mixture.weights) - log_det - x.shape[1] / 2 * np.log(2 * np.pi)
-    return constant - _squares(x, mixture.means, np.linalg.inv(factors)) / 2
+    constant = np.log(mixture.weights) - log_det - rows.x.shape[1] / 2 * np.log(2 * np.pi)
+    whiten = np.linalg.inv(factors)
+    if rows.monomials is None:
+        return constant - _squares(rows.x, mixture.means, whiten) / 2
+    precision = whiten.mT @ whiten
+    i, j = np.triu_indices(rows.x.shape[1])
+    slope = (precision @ mixture.means[:, :, None])[:, :, 0]
+    curvature = -precision[:, i, j] * np.where(i == j, 0.5, 1.0)  # an upper half stands for both
+    log = rows.monomials @ np.concatenate([curvature, slope], 1).T
+    log += constant - np.einsum("kd,kd->k", slope, mixture.means) / 2
+    return log
 
 
 def _squares(x: np.ndarray, means: np.ndarray, whiten: np.ndarray) -> np.ndarray:
     """``|W_k (x - m_k)|²``, (n, K)."""
-    if x.shape[1] <= FEW:
-        precision = whiten.mT @ whiten
-        linear = (precision @ means[:, :, None])[:, :, 0]
-        constant = np.einsum("kd,kd->k", linear, means)
-        products = _products(x) @ precision.reshape(len(means), -1).T
-        return products - 2 * x @ linear.T + constant
     squares = np.empty((len(x), len(means)))
     for k, w in enumerate(whiten):
         u = (x - means[k]) @ w.T
@@ -105,37 +128,45 @@ def _squares(x: np.ndarray, means: np.ndarray, whiten: np.ndarray) -> np.ndarray
     return squares
 
 
-def _products(x: np.ndarray) -> np.ndarray:
-    """``x_i x_j``, (n, d²)."""
-    return np.einsum("ni,nj->nij", x, x).reshape(len(x), -1)
-
-
 def log_density(mixture: Mixture, x: np.ndarray) -> np.ndarray:
     """``log Σ_k a_k N(x; m_k, C_k)``, (n,)."""
-    return _total(log_parts(mixture, x))
+    return _shares(log_parts(mixture, Rows.of(x)))[1]
 
 
-def _total(log: np.ndarray) -> np.ndarray:
-    """``log Σ_k exp(log_nk)``, (n,)."""
+def _shares(log: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``exp(log_nk) / Σ_j exp(log_nj)`` in place of log_nk, and the logarithms of the sums."""
     top = log.max(1)
-    return np.log(np.exp(log - top[:, None]).sum(1)) + top
+    log -= top[:, None]
+    shares = np.exp(log, out=log)
+    total = shares.sum(1)
+    shares /= total[:, None]
+    return shares, np.log(total) + top
 
 
 def parts_of(x: np.ndarray, shares: np.ndarray) -> Parts:
     """The parts of rows with shares (n, K); a component with less than half a row dies."""
-    shares = shares[:, shares.sum(0) > min(0.5, shares.sum(0).max() / 2)]
+    return _parts(Rows.of(x), shares)
+
+
+def _parts(rows: Rows, shares: np.ndarray) -> Parts:
     counts = shares.sum(0)
-    means = shares.T @ x / counts[:, None]
-    return Parts(counts, means, _covariances(x, shares / counts, means))
+    alive = counts > min(0.5, counts.max() / 2)
+    if not alive.all():
+        shares, counts = shares[:, alive], counts[alive]
+    if rows.monomials is None:
+        means = shares.T @ rows.x / counts[:, None]
+        return Parts(counts, means, _covariances(rows.x, shares / counts, means))
+    d = rows.x.shape[1]
+    found = shares.T @ rows.monomials / counts[:, None]
+    means, (i, j) = found[:, -d:], np.triu_indices(d)
+    second = np.empty((len(means), d, d))
+    second[:, i, j] = second[:, j, i] = found[:, :-d]
+    return Parts(counts, means, second - means[:, :, None] * means[:, None])
 
 
 def _covariances(x: np.ndarray, shares: np.ndarray, means: np.ndarray) -> np.ndarray:
     """``Σ_n s_nk (x_n - m_k)(x_n - m_k)ᵀ``, (K, d, d)."""
-    d = x.shape[1]
-    if d <= FEW:
-        second = (shares.T @ _products(x)).reshape(-1, d, d)
-        return second - means[:, :, None] * means[:, None]
-    found = np.empty((len(means), d, d))
+    found = np.empty((len(means), *x.shape[1:] * 2))
     for k, share in enumerate(shares.T):
         own = np.flatnonzero(share > SHARE * share.max())
         u = (x[own] - means[k]) * np.sqrt(share[own])[:, None]
@@ -145,14 +176,13 @@ def _covariances(x: np.ndarray, shares: np.ndarray, means: np.ndarray) -> np.nda
 
 def climb(x: np.ndarray, parts: Parts, prior: Prior) -> tuple[Parts, float]:
     """Expectation-maximisation of rows (n, d): the parts, and their mean log density."""
-    value = -np.inf
+    value, rows = -np.inf, Rows.of(x)
     for _ in range(ROUNDS):
-        log = log_parts(mixture_of(parts, prior), x)
-        top = _total(log)
-        gain, value = top.mean() - value, top.mean()
+        shares, log = _shares(log_parts(mixture_of(parts, prior), rows))
+        gain, value = log.mean() - value, log.mean()
         if gain < TOLERANCE:
             break
-        parts = parts_of(x, np.exp(log - top[:, None]))
+        parts = _parts(rows, shares)
     return parts, float(value)
 
 

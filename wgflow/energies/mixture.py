@@ -13,7 +13,7 @@ from wgflow.data.mixtures import Gaussians
 from wgflow.energies.microbatch import full_batch
 from wgflow.energies.pairs import log_sum_exp, products
 
-PAIRS = 2**19
+PAIRS = 2**17
 """Numbers that an evaluation holds at a time: on CPUs, which have small caches."""
 
 
@@ -45,18 +45,33 @@ class Family(nn.Module):
 
     def log_density(self, x: Tensor, variance: Tensor) -> Tensor:
         """``log Σ_k a_k N(x; m_k, C_k + σ²I)``, (batch,), of x and σ², (batch,), float64."""
+        size = max(1, (PAIRS if x.is_cpu else 8 * PAIRS) // len(self.means))
+        part = self._shared if len(self.axes) == 1 else self._own
+        split = zip(x.split(size), variance.split(size), strict=True)
+        return torch.cat([part(*rows) for rows in split])
+
+    def _own(self, x: Tensor, variance: Tensor) -> Tensor:
+        """Of a covariance for each mean: one coordinate after another, (K, batch) each."""
         log_weights, means = self.log_weights.double(), self.means.double()
-        axes, spread = self.axes.double(), self.variances.double() + variance[:, None, None]
-        norm = (spread.log().sum(2) + x.shape[1] * math.log(2 * math.pi)) / 2
-        if len(axes) > 1:
-            along = torch.einsum("bi,kij->bkj", x, axes) - torch.einsum("ki,kij->kj", means, axes)
-            return log_sum_exp(log_weights - (along**2 / spread).sum(2) / 2 - norm)
-        # One covariance: products for all means at once, and what they share only once.
-        along, means, weights = x @ axes[0], means @ axes[0], 1 / spread[:, 0]
+        axes, variances = self.axes.double(), self.variances.double()
+        centers = torch.einsum("ki,kij->jk", means, axes)
+        log = (log_weights - x.shape[1] * math.log(2 * math.pi) / 2)[:, None]
+        for axis, center, own in zip(axes.unbind(2), centers, variances.T, strict=True):
+            spread = own[:, None] + variance
+            along = torch.addmm(-center[:, None], axis, x.T)
+            log = log - (along.square() / spread + spread.log()) / 2
+        return log_sum_exp(log.T)
+
+    def _shared(self, x: Tensor, variance: Tensor) -> Tensor:
+        """Of one covariance: products for all means at once, and what they share only once."""
+        spread = self.variances.double() + variance[:, None]
+        norm = (spread.log().sum(1) + x.shape[1] * math.log(2 * math.pi)) / 2
+        axes = self.axes[0].double()
+        along, means, weights = x @ axes, self.means.double() @ axes, 1 / spread
         half = means**2 / 2
-        shared = (weights * along**2).sum(1) / 2 + norm[:, 0]
+        shared = (weights * along**2).sum(1) / 2 + norm
         own, other = torch.cat([weights * along, weights], 1), torch.cat([means, -half], 1)
-        return log_sum_exp(products(own, other, log_weights)) - shared
+        return log_sum_exp(products(own, other, self.log_weights.double())) - shared
 
     def draw(self, index: Tensor, noise: Tensor, variance: Tensor) -> Tensor:
         """Points of the components ``index``, (batch,), from standard noise, (batch, d)."""
@@ -67,11 +82,6 @@ class Family(nn.Module):
         # One matrix, not a copy for each point.
         moved = scaled @ axes[0].T if shared else torch.einsum("bij,bj->bi", axes[index], scaled)
         return self.means.double()[index] + moved
-
-    @property
-    def numbers(self) -> int:
-        """Held for each point."""
-        return len(self.means) * (self.means.shape[1] if len(self.axes) > 1 else 1)
 
 
 class NoisyMixture(nn.Module):
@@ -91,11 +101,9 @@ class NoisyMixture(nn.Module):
 
     def forward(self, x: Points, level: Values) -> Values:
         """``E(x, λ)``."""
-        pairs = PAIRS if x.is_cpu else 8 * PAIRS
-        rows = max(1, pairs // max(family.numbers for family in self.parts))
         points, variances = x.flatten(1).double(), level.double().exp()
-        split = zip(points.split(rows), variances.split(rows), strict=True)
-        return torch.cat([self._energy(part, variance) for part, variance in split]).to(x.dtype)
+        values = torch.stack([family.log_density(points, variances) for family in self.parts])
+        return -values.logsumexp(0).to(x.dtype)
 
     def sample(self, like: Tensor, level: Values, *, generator: Rng = None) -> Points:
         """Points of the shape of ``like``, each at its own level."""
@@ -119,9 +127,6 @@ class NoisyMixture(nn.Module):
     def parts(self) -> list[Family]:
         """The families."""
         return [family for family in self.families if isinstance(family, Family)]
-
-    def _energy(self, x: Tensor, variance: Tensor) -> Tensor:
-        return -torch.stack([f.log_density(x, variance) for f in self.parts]).logsumexp(0)
 
 
 def _sized(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:

@@ -23,12 +23,14 @@ class Carry(NamedTuple):
     Attributes:
         batch: data of this step, (batch, *event).
         batch_energy: ``E_k`` at the batch, (batch,).
-        particles: the population that trains, with ``E_k`` and ``∇E_k`` cached in its state.
+        particles: the population that trains, with ``E_k`` and, where it moves, ``∇E_k`` cached in
+            its state.
         held_out: a population that never enters a gradient; None without one.
         done: k, the number of learning steps done, an integer scalar tensor.
         seed: of the randomness of the held-out particles, an integer scalar tensor. It is theirs
             alone, so that watching a run does not change it.
-        frozen: parameters of ``E_k``, for schemes that evaluate it away from the particles.
+        frozen: of ``E_k``: parameters, for schemes that evaluate it away from the particles, or
+            gradients that these have not cached.
         metrics: of the last transport, detached scalars by name.
         origins: data that the chains started from, without the noise that is added to them,
             (batch, *event); None where none is added.
@@ -62,6 +64,11 @@ class Dynamics(ABC):
 
     sampler: Sampler[Any]
     steps: int
+
+    @property
+    def state_types(self) -> tuple[type, ...]:
+        """NamedTuples that particles are kept in."""
+        return self.sampler.carry_types
 
     @property
     def adds_noise(self) -> bool:
@@ -110,7 +117,7 @@ class ParticleScheme(Scheme[Carry]):
     @property
     def carry_types(self) -> tuple[type, ...]:
         """The carry, its particles, and the state of their sampler."""
-        return (Carry, Draws, Particles, *self.dynamics.sampler.carry_types)
+        return (Carry, Draws, Particles, *self.dynamics.state_types)
 
     @property
     def adds_noise(self) -> bool:
@@ -130,21 +137,23 @@ class ParticleScheme(Scheme[Carry]):
     def init(self, energy: Energy, batch: Tensor, *, generator: Rng = None) -> Carry:
         """The first particles, with what the scheme keeps of the first energy."""
         carry = self.dynamics.init(energy, batch, generator=generator)
-        return carry._replace(frozen=self.freeze(energy))
+        return carry._replace(frozen=self.freeze(energy, carry.particles))
 
     def advance(
         self, energy: Energy, batch: Tensor, carry: Carry, *, generator: Rng = None
     ) -> Carry:
         """Reaction and transport, and what the scheme keeps of the new energy."""
         carry = self.dynamics.advance(energy, batch, carry, generator=generator)
-        return carry._replace(frozen=self.freeze(energy))
+        return carry._replace(frozen=self.freeze(energy, carry.particles))
 
-    def freeze(self, energy: Energy) -> dict[str, Tensor]:
-        """Parameters of ``E_k`` that the loss needs: none."""
+    def freeze(self, energy: Energy, p: Particles) -> dict[str, Tensor]:
+        """What the loss needs of ``E_k`` besides what particles have cached: nothing."""
         return {}
 
     def populations(self, carry: Carry) -> Populations:
-        """Those of the dynamics."""
+        """Those of the dynamics; none where they are made anew, and follow no energy."""
+        if not self.keeps_population:
+            return None, None
         return carry.particles, carry.held_out
 
 

@@ -1,20 +1,32 @@
 """Particles made anew at every learning step, from the reference of the energy."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from wgflow._check import check_nonnegative, check_positive
 from wgflow._random import Rng
+from wgflow._tensor import Points, Values
 from wgflow.energies.base import Energy, Tilted
 from wgflow.energies.microbatch import full_batch, microbatched_like
-from wgflow.samplers import MALA, Sampler
-from wgflow.samplers.particles import Particles, populate
+from wgflow.samplers.particles import Particles
 from wgflow.schemes.base import divided
 from wgflow.schemes.dynamics import Carry, Dynamics, starting_points, values_at
 from wgflow.schemes.population import new_seed, own_stream
+
+
+class Drawn(NamedTuple):
+    """Particles that do not move: they need no gradient.
+
+    Attributes:
+        x: (batch, *event).
+        energy: ``E_k`` there, (batch,).
+    """
+
+    x: Points
+    energy: Values
 
 
 @dataclass(frozen=True)
@@ -28,7 +40,6 @@ class FromReference(Dynamics):
     every step.
 
     Args:
-        sampler: of the states that particles are kept in; they do not move.
         size: number of particles that train.
         held_out: number of particles that never enter a gradient, 0 for none.
         held_out_every: learning steps between two draws of those.
@@ -37,7 +48,6 @@ class FromReference(Dynamics):
         ValueError: when a count is out of its range.
     """
 
-    sampler: Sampler[Any] = field(default_factory=MALA)
     size: int = divided(4096)
     held_out: int = divided(4096)
     held_out_every: int = 10
@@ -45,6 +55,11 @@ class FromReference(Dynamics):
     def __post_init__(self) -> None:
         check_positive(size=self.size, held_out_every=self.held_out_every)
         check_nonnegative(held_out=self.held_out)
+
+    @property
+    def state_types(self) -> tuple[type, ...]:
+        """Points and energies."""
+        return (Drawn,)
 
     @property
     def is_weighted(self) -> bool:
@@ -100,5 +115,6 @@ class FromReference(Dynamics):
     ) -> tuple[Particles, dict[str, Tensor]]:
         """``count`` particles, and what became of them."""
         x, log_q = starting_points(energy, like, count, 1.0, generator=generator)
-        p = populate(self.sampler, energy, x, log_q, generator=generator)
+        state = Drawn(x, values_at(energy, x))
+        p = Particles(state, -state.energy - log_q, log_q.new_zeros((), dtype=torch.float64))
         return p, {"reference_ess": p.effective_fraction}

@@ -27,11 +27,14 @@ from wgflow._random import Rng
 from wgflow._tensor import sum_event
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.energies.microbatch import full_batch, microbatched_like
-from wgflow.samplers.particles import effective_fraction
+from wgflow.samplers.particles import Particles, effective_fraction
 from wgflow.schemes.base import Loss
 from wgflow.schemes.dynamics import Carry, Dynamics, ParticleScheme, energies
 from wgflow.schemes.population import Population
 from wgflow.schemes.sample import Sample
+
+GRAD = "grad"
+"""Where gradients of ``E_k`` are, of particles and of what is kept besides."""
 
 
 class Form(ABC):
@@ -63,8 +66,8 @@ class Reverse(Form):
 class Envelope(ABC):
     """The transport cost ``Σ w_i (ψ - Q_hψ)(x_i) ≥ 0`` of a change of energy ψ."""
 
-    def freeze(self, energy: Energy) -> dict[str, Tensor]:
-        """Parameters of ``E_k`` that must be kept: none."""
+    def freeze(self, energy: Energy, p: Particles) -> dict[str, Tensor]:
+        """What must be kept of ``E_k`` besides what its particles have cached: nothing."""
         return {}
 
     @abstractmethod
@@ -89,15 +92,24 @@ class FirstOrder(Envelope):
         check_positive(share=self.share)
         check_fraction(share=self.share)
 
+    def freeze(self, energy: Energy, p: Particles) -> dict[str, Tensor]:
+        """``∇E_k`` where it is needed, of particles that do not move."""
+        if hasattr(p.state, GRAD):
+            return {}
+        return {GRAD: energy_and_grad(energy, p.x[self.where(p)])[1]}
+
     def cost(self, energy: Energy, carry: Carry, values: Tensor, h: float) -> Tensor:
         """``(h/2) Σ w_i |∇E_θ(x_i) - ∇E_k(x_i)|²``."""
-        p = carry.particles
+        p, where = carry.particles, self.where(carry.particles)
+        before = carry.frozen[GRAD] if GRAD in carry.frozen else p.state.grad[where]
+        _, grad = energy_and_grad(energy, p.x[where], create_graph=True)
+        return h / 2 * (p.log_weight[where].softmax(0) @ sum_event((grad - before) ** 2))
+
+    def where(self, p: Particles) -> Tensor:
+        """The particles that the mean is over."""
         count = max(1, round(self.share * len(p.x)))
         # Resampling puts copies side by side: a stride reaches all families.
-        where = torch.arange(count, device=p.x.device) * len(p.x) // count
-        _, grad = energy_and_grad(energy, p.x[where], create_graph=True)
-        change = sum_event((grad - p.state.grad[where]) ** 2)
-        return h / 2 * (p.log_weight[where].softmax(0) @ change)
+        return torch.arange(count, device=p.x.device) * len(p.x) // count
 
 
 @dataclass(frozen=True)
@@ -123,7 +135,7 @@ class InnerDescent(Envelope):
         check_positive(steps=self.steps, relaxation=self.relaxation)
         check_fraction(relaxation=self.relaxation)
 
-    def freeze(self, energy: Energy) -> dict[str, Tensor]:
+    def freeze(self, energy: Energy, p: Particles) -> dict[str, Tensor]:
         """A copy of the parameters and buffers of ``E_k``."""
         state = _module(energy).state_dict()
         return {name: value.detach().clone() for name, value in state.items()}
@@ -192,9 +204,9 @@ class NearProximal(ParticleScheme):
         if self.h is not None:
             check_positive(h=self.h)
 
-    def freeze(self, energy: Energy) -> dict[str, Tensor]:
-        """Those that the envelope needs."""
-        return self.envelope.freeze(energy)
+    def freeze(self, energy: Energy, p: Particles) -> dict[str, Tensor]:
+        """What the envelope needs."""
+        return self.envelope.freeze(self.dynamics.measured(energy), p)
 
     def loss(self, energy: Energy, carry: Carry, *, generator: Rng = None) -> Loss:
         """``J(θ)`` on the frozen batch and particles."""
