@@ -37,7 +37,7 @@ ROOMS = {
     "machine": "doctor bench",
     "distributed": "ranks islands launch",
     "training": "signals muon schedule loop health recorder held flat checks binding loading "
-    "budget learner warm_start validation progress runner",
+    "budget learner warm_start validation trial progress runner",
     "runs": "sampled summaries zoo run load hub fit uses trust image_scores evaluate classes "
     "compose sampling rows filling outliers judged stepping informed given",
     "estimators": "base density outliers",

@@ -21,7 +21,7 @@ def moments(dim, found=()):
 
 @pytest.mark.parametrize("sigma", [0.1, 1.0, 4.0])
 def test_it_starts_as_the_gaussian_of_the_moments_at_every_level(sigma):
-    energy = NoiseMLPSpec(lowest=0.1, highest=4.0, stacked=False).build(moments(3)).double()
+    energy = NoiseMLPSpec(lowest=0.1, highest=4.0, start="gaussian").build(moments(3)).double()
     x = torch.randn(20, 3, generator=seeded(), dtype=torch.float64)
     noisy = moments(3).covariance + sigma**2 * torch.eye(3, dtype=torch.float64)
     law = torch.distributions.MultivariateNormal(x.new_zeros(3), noisy)
@@ -100,7 +100,7 @@ def test_gaussians_are_records():
 
 
 def test_features_are_of_single_columns_at_first_and_as_many_of_each():
-    spec = NoiseMLPSpec(lowest=1e-3, stacked=False, features=4000)
+    spec = NoiseMLPSpec(lowest=1e-3, start="gaussian", features=4000)
     energy = spec.build(moments(3)._replace(points=5000), generator=seeded()).double()
     # What a phase gains where one coordinate of x does, and noise is none.
     slopes = energy.axes / energy.variances.sqrt() @ energy.frequencies.detach()
@@ -113,7 +113,7 @@ def test_features_are_of_single_columns_at_first_and_as_many_of_each():
 
 
 def test_more_columns_than_features_have_one_each():
-    spec = NoiseMLPSpec(stacked=False, features=4, width=8)
+    spec = NoiseMLPSpec(start="gaussian", features=4, width=8)
     energy = spec.build(DataMoments((7,), torch.eye(7, dtype=torch.float64)))
     assert energy.frequencies.shape == (7, 7)
     weights = [p.numel() for p in energy.parameters() if p.ndim > 1]

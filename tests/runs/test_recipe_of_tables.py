@@ -145,7 +145,7 @@ def test_killed_and_resumed_it_is_the_same(table, run, tmp_path):
 
 
 def test_from_a_coarse_start_it_learns_and_is_loaded(table, tmp_path):
-    config = wgflow.configure(str(table), None, *SMALL, "energy.coarse=true")
+    config = wgflow.configure(str(table), None, *SMALL, "energy.start=coarse")
     run = wgflow.fit(config, tmp_path / "run")
     x = truth().sample(4000, dtype=torch.float32, generator=seeded(5))
     gap = (truth().log_prob(x) - run.log_prob(x)).double()

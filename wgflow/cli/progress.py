@@ -79,11 +79,14 @@ class Progress:
 
 @contextlib.contextmanager
 def progressing(steps: int, *, shown: bool) -> Iterator[Progress | None]:
-    """The progress of a run; None where another process shows it."""
+    """The progress of a run, and of what takes long before its first step.
+
+    None where another process shows it.
+    """
     if not shown:
         yield None
         return
-    with Progress(steps) as progress:
+    with Progress(steps) as progress, telling():
         yield progress
 
 

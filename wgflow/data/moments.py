@@ -64,7 +64,7 @@ class DataMoments(NamedTuple):
         covariance: of flattened points, (d, d), or its leading axes in its place.
         center: mean, (*event).
         families: of a mixture of Gaussians fitted to flattened points; none if it is not known.
-        draws: of another, for draws in its place; none for itself.
+        coarse: of another, with few components; none if it is not known.
         extent: how far the points reach by that covariance.
         points: how many they are; None if that is not known.
     """
@@ -73,7 +73,7 @@ class DataMoments(NamedTuple):
     covariance: Tensor | Spectrum | None = None
     center: Tensor | None = None
     families: tuple[Gaussians, ...] = ()
-    draws: tuple[Gaussians, ...] = ()
+    coarse: tuple[Gaussians, ...] = ()
     extent: Extent | None = None
     points: int | None = None
 

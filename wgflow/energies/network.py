@@ -37,9 +37,14 @@ class Network(ABC):
         return 0
 
     @property
-    def begins_coarse(self) -> bool:
-        """Whether its mixture is to have few components, and another one is for draws."""
+    def needs_coarse(self) -> bool:
+        """Whether it wants a mixture of few components too."""
         return False
+
+    @property
+    def candidates(self) -> tuple["Network", ...]:
+        """Networks of which a trial chooses one: none, but itself."""
+        return (self,)
 
     @property
     def keeps_state(self) -> bool:

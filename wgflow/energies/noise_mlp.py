@@ -9,17 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wgflow._check import check_nonnegative, check_positive
+from wgflow._check import check_choice, check_nonnegative, check_positive
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.data.dataset import Dataset
-from wgflow.data.mixtures import Gaussians
+from wgflow.data.mixtures import Gaussians, Stacks
 from wgflow.data.moments import LARGEST, DataMoments
 from wgflow.energies.frequency import USUAL, frequency_of
 from wgflow.energies.layers import linear
 from wgflow.energies.mixture import NoisyMixture
 from wgflow.energies.network import Network
 from wgflow.energies.noise_levels import NoiseLevels
+
+STARTS = ("stack", "coarse", "trial", "gaussian")
+"""Names of what an energy may start from."""
 
 WAVES = 8
 """Frequencies that a level is embedded in, from a tenth to one per unit of log σ."""
@@ -32,10 +35,11 @@ class NoiseMLPSpec(Network):
     Args:
         lowest, highest: see `wgflow.energies.noise_levels.NoiseLevels`; the distribution that is
             learned is that of the data with noise of the lowest level.
-        stacked: whether it starts from the mixture of `wgflow.data.mixtures`; otherwise from the
-            Gaussian of the data's moments.
-        coarse: whether it starts from the mixtures of few components alone, and the whole stack is
-            for draws: the residual of a coarse start is smooth, and soon learned from many rows.
+        start: what it starts from: ``stack``, the mixture of `wgflow.data.mixtures`; ``coarse``,
+            of few components alone, and the whole stack is for draws: the residual of a coarse
+            start is smooth, and soon learned from many rows; ``trial``, which of these two is
+            ahead after some steps, `wgflow.training.trial`; ``gaussian``, that of the data's
+            moments.
         width: units per hidden layer.
         depth: number of hidden layers.
         features: number of frequencies, rounded up to as many for every coordinate; 0 for none.
@@ -51,8 +55,7 @@ class NoiseMLPSpec(Network):
 
     lowest: float = 0.01
     highest: float = 10.0
-    stacked: bool = True
-    coarse: bool = False
+    start: str = "stack"
     width: int = 256
     depth: int = 3
     features: int = 64
@@ -63,12 +66,20 @@ class NoiseMLPSpec(Network):
         if self.frequency is not None:
             check_positive(frequency=self.frequency)
         check_nonnegative(features=self.features)
+        check_choice("start", self.start, STARTS)
         NoiseLevels(self.lowest, self.highest)
 
     @property
-    def begins_coarse(self) -> bool:
-        """Whether it does."""
-        return self.stacked and self.coarse
+    def needs_coarse(self) -> bool:
+        """Whether it may start there."""
+        return self.start in ("coarse", "trial")
+
+    @property
+    def candidates(self) -> tuple["NoiseMLPSpec", ...]:
+        """With either start, before a trial."""
+        if self.start != "trial":
+            return (self,)
+        return replace(self, start="stack"), replace(self, start="coarse")
 
     @property
     def noise_levels(self) -> NoiseLevels:
@@ -112,11 +123,11 @@ class NoiseMLPSpec(Network):
         if moments.center is not None:
             mean = moments.center.double().flatten()
         gaussian = Gaussians(mean.new_ones(1), mean[None], covariance[None])
-        families = moments.families if self.stacked else ()
-        mixture = NoisyMixture(families or [gaussian])
-        draws = NoisyMixture(moments.draws or [gaussian]) if self.begins_coarse else None
+        stacks = Stacks(list(moments.families) or [gaussian], list(moments.coarse) or [gaussian])
+        base = {"gaussian": [gaussian], "coarse": stacks.coarse}.get(self.start, stacks.stack)
+        draws = NoisyMixture(stacks.defensive) if self.start == "coarse" else None
         spec = replace(self, frequency=frequency_of(self.frequency, moments, seen=1))
-        return NoiseMLP(spec, mixture, gaussian, draws, generator=generator)
+        return NoiseMLP(spec, NoisyMixture(base), gaussian, draws, generator=generator)
 
 
 class NoiseMLP(nn.Module):

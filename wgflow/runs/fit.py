@@ -31,6 +31,7 @@ from wgflow.training.learner import Learner
 from wgflow.training.progress import Progress, read_state
 from wgflow.training.recorder import Clock, environment, update_environment
 from wgflow.training.runner import Listener, Runner
+from wgflow.training.trial import begun
 from wgflow.training.warm_start import initialise
 
 MANY = 10_000
@@ -133,10 +134,10 @@ def _learn(
 ) -> None:
     """Learn from the first step to the last."""
     clock = Clock.start()
-    learner = Learner.build(share(config, ranks), ranks, module)
+    learner = begun(share(config, ranks), ranks, module)
+    config = replace(config, energy=learner.config.energy)
     if config.init is not None:
-        begun = load(config.init)
-        initialise(learner, begun.energy)
+        initialise(learner, load(config.init).energy)
     for network in (learner.energy, learner.average.module):  # its count is on the CPU
         ranks.spread_(list(network.state_dict().values()))
     carry = learner.start()  # what fails here leaves no folder

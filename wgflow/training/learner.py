@@ -1,7 +1,7 @@
 """Everything that a configuration turns into, and its state as one tree."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,16 +14,62 @@ from wgflow._random import stream
 from wgflow.config import DTYPES, MIXED, Config
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import Dataset
+from wgflow.data.lazy import PointSource
+from wgflow.data.moments import DataMoments
 from wgflow.data.peek import width
 from wgflow.data.transforms import Transform
 from wgflow.distributed.ranks import ALONE, Ranks
 from wgflow.energies.inherit import load_state
 from wgflow.energies.microbatch import microbatched
+from wgflow.energies.network import Network
 from wgflow.training.budget import check_budget
 from wgflow.training.checks import check_device, check_levels, check_patience
 from wgflow.training.loading import batches_of, load_data, moments_of
 from wgflow.training.loop import Step, train
 from wgflow.training.schedule import averaging, optimizer_of, schedule
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What every learner of a run starts from: its data, and what a network is built for.
+
+    Args:
+        config: the settings of this rank.
+        network: the energy to build, with the caller's own free part if it needs one.
+        dataset: the data.
+        u: its standardised train points.
+        moments: of u.
+        ranks: the processes that learn together.
+    """
+
+    config: Config
+    network: Network
+    dataset: Dataset
+    u: PointSource
+    moments: DataMoments
+    ranks: Ranks = ALONE
+
+    @classmethod
+    def of(
+        cls, config: Config, ranks: Ranks = ALONE, module: nn.Module | None = None
+    ) -> "Prepared":
+        """Load the data, and refuse what cannot be learned. Arguments as of `Learner.build`."""
+        check_device(config.device)
+        network = config.energy.around(module)
+        config = config.settled()
+        check_levels(config)
+        network.check_width(width(config.data.name) or 0)  # each column takes its time to load
+        dataset = load_data(config)
+        network.check_data(dataset)
+        check_patience(config.training.patience, dataset, config)
+        check_budget(config, dataset)
+        u = dataset.learned
+        moments = moments_of(network, dataset, u, config.data)
+        return cls(config, network, dataset, u, moments, ranks)
+
+    def choose(self, network: Network) -> "Prepared":
+        """The same with one of the candidates of the network."""
+        return replace(self, network=network, config=replace(self.config, energy=network))
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,38 +94,34 @@ class Learner:
     def build(
         cls, config: Config, ranks: Ranks = ALONE, module: nn.Module | None = None
     ) -> "Learner":
-        """Load the data and make every part anew; each random stream has its own seed.
+        """Load the data and make every part anew, as `begin`.
 
         Args:
             config: the settings of this rank.
             ranks: the processes that learn together.
             module: the caller's own free part, for a network that needs one.
         """
-        check_device(config.device)
-        network = config.energy.around(module)
-        config = config.settled()
-        check_levels(config)
+        return cls.begin(Prepared.of(config, ranks, module))
+
+    @classmethod
+    def begin(cls, prepared: Prepared) -> "Learner":
+        """Every part anew; each random stream has its own seed."""
+        config, ranks = prepared.config, prepared.ranks
         device, training = torch.device(config.device), config.training
-        network.check_width(width(config.data.name) or 0)  # each column takes its time to load
-        dataset = load_data(config)
-        network.check_data(dataset)
-        check_patience(training.patience, dataset, config)
-        check_budget(config, dataset)
         weights = stream(config.seed, 0)
         order = stream(config.seed, 1, rank=ranks.rank)
-        u = dataset.learned
-        moments = moments_of(network, dataset, u, config.data)
-        energy = network.build(moments, mixed=config.dtype == MIXED, generator=weights)
+        mixed = config.dtype == MIXED
+        energy = prepared.network.build(prepared.moments, mixed=mixed, generator=weights)
         energy = energy.to(device, DTYPES[config.dtype])
         optimizer = optimizer_of(energy, training)
         return cls(
             config,
-            dataset,
+            prepared.dataset,
             energy,
             optimizer,
             LambdaLR(optimizer, schedule(training)),
             AveragedModel(energy, multi_avg_fn=averaging(training.average)),
-            batches_of(config, dataset, u.to(device), generator=order),
+            batches_of(config, prepared.dataset, prepared.u.to(device), generator=order),
             stream(config.seed, 2, device, rank=ranks.rank),
             ranks,
         )

@@ -11,7 +11,7 @@ from wgflow.data import dataset as data
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import Dataset
 from wgflow.data.lazy import PointSource
-from wgflow.data.mixtures import stacked, stacks
+from wgflow.data.mixtures import Stacks, stacked, stacks
 from wgflow.data.moments import DataMoments, center_of, covariance_of, extent_of, leading
 from wgflow.energies.network import Network
 
@@ -61,19 +61,16 @@ def moments_of(network: Network, dataset: Dataset, u: PointSource, data: Data) -
     if covariance is None and network.axes:
         covariance = leading(u, network.axes, flips=flips)
     center = center_of(dataset, u, flips=flips)
-    families, draws = (), ()
+    found = Stacks([], [])
     if network.needs_mixture:
         held = dataset.validation
         unseen = None if held is None else dataset.standardise(held)
-        if network.begins_coarse:
-            found = stacks(u, unseen)
-            families, draws = tuple(found.coarse), tuple(found.defensive)
-        else:
-            families = tuple(stacked(u, unseen))
+        found = stacks(u, unseen) if network.needs_coarse else Stacks(stacked(u, unseen), [])
     extent = None
     if network.needs_extent and isinstance(covariance, Tensor):
         extent = extent_of(u, covariance, center, flips=flips, noise=data.smoothing)
-    return DataMoments(dataset.event_shape, covariance, center, families, draws, extent, len(u))
+    families, coarse = map(tuple, found)
+    return DataMoments(dataset.event_shape, covariance, center, families, coarse, extent, len(u))
 
 
 def batches_of(
