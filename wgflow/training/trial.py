@@ -10,7 +10,6 @@ import logging
 import math
 from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import nn
@@ -59,25 +58,25 @@ class Contender:
         device = torch.device(config.device)
         self.scheme = config.scheme
         self.validate = validator(prepared.dataset, config.scheme, self.learner.energy, device)
-        self.steps = self.learner.steps(self.learner.start())
+        self.carry = self.learner.start()
+        self.steps = self.learner.steps(self.carry)
 
     def learned(self, steps: int) -> float:
         """Nats per validation point after so many more steps; infinite if they are not known."""
-        carry: Any = None
         try:
             for step in islice(self.steps, steps):
-                carry = step.carry
-        except FloatingPointError:
+                self.carry = step.carry
+            held_out = self.scheme.populations(self.carry)[1]
+            found = self.validate(self.learner.energy, self.learner.average.module, held_out)
+        except (FloatingPointError, ValueError):  # those of a run, if it wins, are told by the run
             return math.inf
-        held_out = None if carry is None else self.scheme.populations(carry)[1]
-        found = self.validate(self.learner.energy, self.learner.average.module, held_out)
-        return found["nll"] if is_trusted(self.scheme, found) else math.inf
+        return found.get("nll", math.inf) if is_trusted(self.scheme, found) else math.inf
 
 
 def winner(first: Contender, second: Contender, by: float) -> int:
     """0 for the first, 1 for the second, which is to be ahead after ``by`` rounds."""
-    begun = second.learned(0) - first.learned(0)
-    if not begun > 0:  # the same start
+    behind = second.learned(0) - first.learned(0)
+    if not behind > 0:  # the same start
         return 0
     for done in watched(range(1, ROUNDS + 1), "Choosing where the energy starts"):
         values = [contender.learned(STEPS) for contender in (first, second)]
@@ -85,6 +84,6 @@ def winner(first: Contender, second: Contender, by: float) -> int:
         log.info("After %d steps of trial: %.4g and %.4g nats", done * STEPS, *values)
         if gap <= 0:
             return 1
-        if not gap <= (begun - gap) / done * (by - done):
+        if not gap <= (behind - gap) / done * (by - done):
             return 0
     return 1
