@@ -81,8 +81,11 @@ def test_many_rows_of_a_frame_have_them_too():
 
 def test_large_tables_are_tables_that_learn_longer():
     few, many = read("tables"), read("large-tables")
-    assert few.scheme == replace(many.scheme, inner_steps=few.scheme.inner_steps)
-    assert few.energy == replace(many.energy, features=few.energy.features)
+    inner = replace(many.scheme.scheme, dynamics=few.scheme.scheme.dynamics)
+    alike = replace(many.scheme, scheme=inner, inner_steps=few.scheme.inner_steps)
+    assert few.scheme == alike
+    assert few.energy == replace(many.energy, features=few.energy.features, start="stack")
+    assert many.energy.start == "trial"
     total, more = (c.training.steps * c.scheme.inner_steps for c in (few, many))
     assert total < more
 
