@@ -16,7 +16,7 @@ ROOMS = {
     "storage": "lock folder checkpoint",
     "data": "download foreign memory images frames grids columns lazy transforms gaussianise "
     "tables arrays peek binary sources missing precision splits units targets toys batches "
-    "incomplete dataset gaussian_mixture mixtures moments",
+    "incomplete dataset gaussian_mixture estimates mixtures moments",
     "energies": "precision microbatch gradient base radial confined transformed conditional "
     "noise_levels network own_module layers frequency principal pairs mlp trunk unet noise_unet "
     "mixture noise_mlp joint_space inherit",

@@ -85,8 +85,8 @@ QUICK = ("energy.width=16", "energy.depth=1", "energy.features=8", "training.ste
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_learned_densities_are_normalised_and_drawn_from(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("wgflow.data.mixtures.SIZES", (1,))
-    monkeypatch.setattr("wgflow.data.mixtures.CENTERS", 200)
+    monkeypatch.setattr("wgflow.data.estimates.SIZES", (1,))
+    monkeypatch.setattr("wgflow.data.estimates.CENTERS", 200)
     few = (*SETTINGS, *QUICK, "scheme.scheme.dynamics.size=64", "training.batch_size=64")
     monkeypatch.setattr("benchmarks.flow_learners.SETTINGS", few)
     x = 3 + 2 * torch.randn(2600, 1, dtype=F64, generator=seeded(5))

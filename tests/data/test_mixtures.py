@@ -8,14 +8,13 @@ import torch
 from problems import F64, seeded
 
 from wgflow.data import mixtures
+from wgflow.data.estimates import Split, kernels_of
 from wgflow.data.gaussian_mixture import FLOOR, Prior
 from wgflow.data.mixtures import (
     COARSE,
     Gaussians,
-    Split,
     _around,
     _chosen,
-    _kernels,
     _weights,
     stacked,
     stacks,
@@ -55,7 +54,7 @@ def test_doubt_is_as_many_rows_that_only_the_first_explains():
 def test_kernels_are_the_density_that_was_scored():
     x = np.random.default_rng(1).normal(size=(300, 2)) * [1, 3]
     split = Split(x[50:], x[:50])
-    kernels, scores = _kernels(split.seen, [split], Prior(2.0))
+    kernels, scores = kernels_of(split.seen, [split], Prior(2.0))
     found = log_density([_around(kernels, 1.0)], torch.from_numpy(split.unseen))
     np.testing.assert_allclose(found.numpy(), scores, rtol=1e-6, atol=1e-6)
 

@@ -7,47 +7,20 @@ are not much likelier so, a single Gaussian is the estimate: of a Gaussian law i
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 from torch import Tensor
 
-from wgflow.data.gaussian_mixture import (
-    PLAIN,
-    Mixture,
-    Parts,
-    Prior,
-    climb,
-    fit,
-    log_density,
-    mixture_of,
-)
+from wgflow.data.estimates import Kernels, Sized, kernels_of, sized, splits_of
+from wgflow.data.gaussian_mixture import Mixture
 from wgflow.data.lazy import PointSource
 
-SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 64, 128, 256)
-"""Numbers of components that are tried, as long as there are rows for them."""
-
-ROWS_EACH = 20
-"""Rows per component, at least; and twice the dimension."""
-
-STRENGTHS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, np.inf)
-"""Of priors of covariances, as rows for each dimension."""
-
-SEEN, CENTERS, UNSEEN = 20_000, 4096, 5_000
-"""Rows that mixtures are fitted on, centers of kernels, and rows for weights, at most."""
-
-FOLDS, FOLDED = 5, 2_000
-"""Folds, and rows up to which weights come from cross-validation rather than one split."""
-
-BANDWIDTHS = tuple(np.geomspace(0.05, 1.0, 13).tolist())
-"""Of kernels, in units of the covariance's root."""
-
-PATIENCE = 2
-"""Sizes in a row without improvement after which larger ones are not tried."""
+SEEN = 20_000
+"""Rows that mixtures are fitted on, at most."""
 
 NEGLIGIBLE = 1e-3
 """Weight below which an estimate is left out."""
@@ -97,35 +70,6 @@ class Stacks(NamedTuple):
         """The stack with `DEFENSIVE` of the coarse one: at least that share of its density."""
         shares = ((DEFENSIVE, self.coarse), (1 - DEFENSIVE, self.stack))
         return [f._replace(weights=share * f.weights) for share, part in shares for f in part]
-
-
-class Split(NamedTuple):
-    """Rows to fit, (n, d), and others, (m, d)."""
-
-    seen: np.ndarray
-    unseen: np.ndarray
-
-
-class Sized(NamedTuple):
-    """Mixtures of one size: their prior, one fit per split, log densities of all unseen rows."""
-
-    size: int
-    prior: Prior
-    fits: list[Parts]
-    scores: np.ndarray
-
-    def on_all(self, x: np.ndarray, seed: int) -> Mixture:
-        """The one of a single split, and of more a fit to all rows x."""
-        several = len(self.fits) > 1
-        parts = fit(x, self.size, self.prior, seed=seed) if several else self.fits[0]
-        return mixture_of(parts, self.prior)
-
-
-class Kernels(NamedTuple):
-    """``mean_j N(x; x_j, h²C)``: the centers (n, d) and h²C."""
-
-    centers: np.ndarray
-    covariance: np.ndarray
 
 
 class Estimates(NamedTuple):
@@ -188,95 +132,11 @@ def _estimates(
 ) -> Estimates:
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:SEEN]
     x = train[order].double().flatten(1).numpy()
-    splits = _splits(x, validation, None if groups is None else groups[order].numpy(), seed)
+    splits = splits_of(x, validation, None if groups is None else groups[order].numpy(), seed)
     if len(splits) == 1:
         x = splits[0].seen
-    tried = list(_sized(splits, seed))
-    return Estimates(x, seed, tried, *_kernels(x, splits, tried[0].prior))
-
-
-def _splits(
-    x: np.ndarray, validation: Tensor | None, groups: np.ndarray | None, seed: int
-) -> list[Split]:
-    """One split of many rows, and of few each fold against the others."""
-    if len(x) <= FOLDED:
-        return list(_folds(x, groups, min(FOLDS, len(x)), seed))
-    if validation is not None:
-        return [Split(x, validation[:UNSEEN].double().flatten(1).numpy())]
-    return [next(_folds(x, groups, 2 * FOLDS, seed))]
-
-
-def _folds(x: np.ndarray, groups: np.ndarray | None, count: int, seed: int) -> Iterator[Split]:
-    from sklearn.model_selection import GroupKFold, KFold
-
-    if groups is None:
-        folds = KFold(count, shuffle=True, random_state=seed).split(x)
-    else:
-        folds = GroupKFold(min(count, len(np.unique(groups)))).split(x, groups=groups)
-    return (Split(x[seen], x[unseen]) for seen, unseen in folds)
-
-
-def _sized(splits: list[Split], seed: int) -> Iterator[Sized]:
-    """Mixtures of growing size, as long as there are rows and they get better."""
-    least, d = min(len(seen) for seen, _ in splits), splits[0].seen.shape[1]
-    prior, best, stale = PLAIN, -np.inf, 0
-    for size in SIZES:
-        if size > 1 and size * max(ROWS_EACH, 2 * d) > least:
-            return
-        found = _of_size(size, splits, prior, seed)
-        yield found
-        prior, value = found.prior, found.scores.mean()
-        best, stale = (value, 0) if value > best else (best, stale + 1)
-        if stale >= PATIENCE:
-            return
-
-
-def _of_size(size: int, splits: list[Split], begun: Prior, seed: int) -> Sized:
-    """Mixtures of one size, under the prior that makes unseen rows most likely."""
-    fits = [fit(seen, size, begun, seed=seed) for seen, _ in splits]
-    tried = {prior: _scores(fits, splits, prior) for prior in _priors(size, fits)}
-    prior = max(tried, key=lambda prior: tried[prior].mean())
-    if prior == begun or size == 1:
-        return Sized(size, prior, fits, tried[prior])
-    fits = [climb(s.seen, f, prior)[0] for s, f in zip(splits, fits, strict=True)]
-    return Sized(size, prior, fits, _scores(fits, splits, prior))
-
-
-def _scores(fits: list[Parts], splits: list[Split], prior: Prior) -> np.ndarray:
-    """Log densities of all unseen rows, each under the fit to the others."""
-    pairs = zip(fits, splits, strict=True)
-    return np.concatenate([log_density(mixture_of(f, prior), s.unseen) for f, s in pairs])
-
-
-def _priors(size: int, fits: list[Parts]) -> list[Prior]:
-    d = fits[0].means.shape[1]
-    own = [Prior(rows * d) for rows in STRENGTHS]
-    return own + [Prior(rows * d, pooled=True) for rows in STRENGTHS[1:] if size > 1]
-
-
-def _kernels(x: np.ndarray, splits: list[Split], prior: Prior) -> tuple[Kernels, np.ndarray]:
-    """Kernels at rows x with the bandwidth of greatest likelihood of unseen rows; those scores."""
-    tried = np.concatenate([_widths(*split, prior) for split in splits], 1)
-    best = int(tried.mean(1).argmax())
-    return Kernels(x[:CENTERS], BANDWIDTHS[best] ** 2 * _covariance(x, prior)), tried[best]
-
-
-def _widths(x: np.ndarray, unseen: np.ndarray, prior: Prior) -> np.ndarray:
-    """Log densities of unseen rows for each of `BANDWIDTHS`, (widths, m)."""
-    factor = np.linalg.cholesky(_covariance(x, prior))
-    whiten = np.linalg.inv(factor).T
-    squares = cdist(unseen @ whiten, x[:CENTERS] @ whiten, "sqeuclidean")
-    log_det, d = np.log(np.diag(factor)).sum(), x.shape[1]
-    log_norm = log_det + d / 2 * np.log(2 * np.pi) + np.log(squares.shape[1])
-    tops = squares.min(1)
-    squares -= tops[:, None]
-    sums = [np.exp(-squares / (2 * h**2)).sum(1) for h in BANDWIDTHS]
-    terms = zip(sums, BANDWIDTHS, strict=True)
-    return np.stack([np.log(z) - tops / (2 * h**2) - d * np.log(h) - log_norm for z, h in terms])
-
-
-def _covariance(x: np.ndarray, prior: Prior) -> np.ndarray:
-    return mixture_of(fit(x, 1), prior).covariances[0]
+    tried = list(sized(splits, seed))
+    return Estimates(x, seed, tried, *kernels_of(x, splits, tried[0].prior))
 
 
 def _chosen(scores: np.ndarray) -> np.ndarray:
