@@ -19,6 +19,7 @@ from wgflow.runs import trust
 from wgflow.runs.evaluate import evaluate
 from wgflow.runs.run import Run
 from wgflow.runs.trust import (
+    defended,
     density_shares,
     gaussian_nll,
     over_mixture,
@@ -192,6 +193,15 @@ def test_no_mixture_is_likelier_than_the_law_itself(normalised):
     assert found["nll_over_mixture"] > -0.2
 
 
+def test_no_point_speaks_against_the_mixture_without_bound():
+    """With a share ε of p, ``log r/p`` is ``log((1-ε) q/p + ε)``, whatever p expects far away."""
+    ratio = torch.tensor([0.5, 1.0, 2.0, 1e-300], dtype=torch.float64)
+    torch.testing.assert_close(defended(ratio.log()), (0.8 * ratio + 0.2).log())
+    far = torch.tensor([0.3] * 2000 + [-1e12], dtype=torch.float64)
+    assert float(defended(far).mean()) == pytest.approx(0.3, abs=0.005)
+    assert defended(far[:1]).isfinite()
+
+
 def test_what_a_wrong_density_loses_to_a_mixture(normalised):
     """``E[log q - log p']`` is ``E[log q - log p]`` and ``E[log p - log p']`` on the same rows."""
     wrong = known(replace(normalised, energy=energy(normalised.dataset, *WRONG)), 0.3)
@@ -205,6 +215,7 @@ def test_what_a_wrong_density_loses_to_a_mixture(normalised):
 
 def test_a_mixture_of_one_is_the_gaussian_of_the_moments(normalised, monkeypatch):
     monkeypatch.setattr(trust, "COMPONENTS", 1)
+    monkeypatch.setattr(trust, "defended", lambda gain: gain)
     nll = float(-normalised.log_prob(normalised.dataset.test).mean())
     gaussian = gaussian_nll(normalised.dataset)["nll_gaussian"]
     found = over_mixture(normalised)["nll_over_mixture"]
