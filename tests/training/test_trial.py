@@ -77,6 +77,15 @@ def test_a_run_is_that_of_the_start_that_wins(start, spirals, tmp_path, monkeypa
     assert all(torch.equal(one[name], other[name]) for name in other)
 
 
+def test_a_run_that_begins_with_another_has_its_start_and_no_trial(spirals, tmp_path, monkeypatch):
+    first = wgflow.fit(configured(spirals, "energy.start=coarse"), tmp_path / "first")
+    monkeypatch.setattr(trial, "winner", None)
+    again = wgflow.fit(
+        configured(spirals, "energy.start=trial", f"init={tmp_path / 'first'}"), tmp_path / "again"
+    )
+    assert again.config.energy == first.config.energy
+
+
 def configured(file, *settings):
     return wgflow.configure(file, "tables", *SMALL, "energy.width=8", *settings)
 

@@ -134,6 +134,7 @@ def _learn(
 ) -> None:
     """Learn from the first step to the last."""
     clock = Clock.start()
+    config = _as_begun(config)
     learner = begun(share(config, ranks), ranks, module)
     config = replace(config, energy=learner.config.energy)
     if config.init is not None:
@@ -146,6 +147,14 @@ def _learn(
     ranks.lead(lambda: _tell_atoms(learner.dataset))
     ranks.lead(lambda: _tell_isolated(learner.dataset))
     Runner.open(path, learner, clock, listener).run(Progress(), carry)
+
+
+def _as_begun(config: Config) -> Config:
+    """With the start of the run whose energy initialises this one, in place of a trial."""
+    if config.init is None:
+        return config
+    known = load(config.init).config.energy
+    return replace(config, energy=known) if known in config.energy.candidates else config
 
 
 def _go_on(path: Path, learner: Learner, listener: Listener | None) -> None:
