@@ -21,7 +21,7 @@ from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
 from benchmarks.tables_real import MANY, REAL
-from wgflow.data.tables import read_table
+from wgflow.data.table_files import read_table
 from wgflow.data.targets import Target
 from wgflow.data.toys import TOYS
 

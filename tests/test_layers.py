@@ -14,9 +14,9 @@ from wgflow.energies.mlp import MLP
 ROOMS = {
     "": "_version _tensor _check _random _signals _progress errors",
     "storage": "lock folder checkpoint",
-    "data": "download foreign memory images frames grids columns lazy transforms gaussianise "
-    "tables arrays peek binary sources missing precision splits units targets toys batches "
-    "incomplete dataset gaussian_mixture estimates mixtures moments",
+    "data": "download foreign memory images frames grids column reading columns lazy transforms "
+    "gaussianise table_files tables arrays peek binary targets toys sources missing precision "
+    "splits units batches incomplete dataset gaussian_mixture estimates mixtures moments",
     "energies": "precision microbatch gradient base radial confined transformed conditional "
     "noise_levels network own_module layers frequency principal pairs mlp trunk unet noise_unet "
     "mixture noise_mlp joint_space inherit",

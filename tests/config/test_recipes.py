@@ -56,6 +56,7 @@ def written(path, rows):
     table = pa.table({"a": x[:, 0], "b": x[:, 1]})
     {
         ".csv": lambda: csv.write_csv(table, path),
+        ".tsv": lambda: csv.write_csv(table, path, csv.WriteOptions(delimiter="\t")),
         ".parquet": lambda: parquet.write_table(table, path),
         ".npy": lambda: np.save(path, x),
         ".npz": lambda: np.savez(path, x=x),
@@ -63,7 +64,7 @@ def written(path, rows):
     return str(path)
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy", ".npz"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".npy", ".npz"])
 def test_many_rows_have_settings_of_their_own(tmp_path, suffix):
     few = written(tmp_path / f"few{suffix}", MANY // 2)
     many = written(tmp_path / f"many{suffix}", MANY)

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from wgflow.data.columns import Column, Columns
+from wgflow.data.column import Column
+from wgflow.data.columns import Columns
 
 RNG = np.random.default_rng(0)
 ROWS = 400
@@ -165,7 +166,36 @@ def test_names_are_text():
 
 
 def test_records_are_json_and_come_back():
-    assert Columns.from_records(json.loads(json.dumps(COLUMNS.records()))) == COLUMNS
+    some = Columns.of(FRAME, names=["flag", "length"])
+    for columns in (COLUMNS, some):
+        back = Columns.from_record(json.loads(json.dumps(columns.record())))
+        assert (back, back.left_out) == (columns, columns.left_out)
+
+
+def test_columns_left_out_may_be_there_or_not():
+    some = Columns.of(FRAME, names=["flag", "length"])
+    assert some.names == ("flag", "length")
+    assert set(some.left_out) == set(FRAME) - {"flag", "length"}
+    for frame in (FRAME, FRAME[["length", "flag"]]):
+        assert some.encode(frame, generator=generator())[:, 1].tolist() == [*TABLE["length"]]
+    with pytest.raises(ValueError, match="extra 'more'"):
+        some.encode(FRAME.assign(more=1))
+
+
+def test_all_columns_that_cannot_be_learned_are_told_at_once():
+    words = {f"name {k}": [f"{k} {i}" for i in range(len(FRAME))] for k in range(5)}
+    with pytest.raises(ValueError, match="Text must repeat") as told:
+        Columns.of(FRAME.assign(**words), "t.csv")
+    names = ", ".join(f'"{name}"' for name in words)
+    end = f"and 2 more like these. In t.csv, data.exclude = [{names}] leaves them out."
+    assert str(told.value).endswith(end)
+
+
+def test_a_column_that_numbers_the_rows_is_told_of(caplog):
+    Columns.of(FRAME.assign(id=range(5, 5 + len(FRAME))), "t.csv")
+    (record,) = caplog.records
+    left = """Column 'id' of t.csv numbers its rows: data.exclude = ["id"] leaves it out."""
+    assert record.getMessage() == left
 
 
 def test_columns_are_matched_by_name_and_another_order_is_said(caplog):

@@ -6,13 +6,14 @@ import os
 import zipfile
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from wgflow.data import foreign
 from wgflow.data.dataset import load
 from wgflow.data.foreign import load_array, shape_of
-from wgflow.data.tables import read_table
+from wgflow.data.table_files import read_table
 
 X = np.random.default_rng(0).normal(size=(50, 3))
 
@@ -80,16 +81,15 @@ def test_a_gzip_file_larger_than_memory_is_not_unpacked(tmp_path, monkeypatch):
 
 
 TABLES = {
-    "semicolons": (b"a;b\n1;2\n", "expected commas between columns, got semicolons"),
-    "tabs": (b"a\tb\n1\t2\n", "expected commas between columns, got tabs"),
     "names in latin-1": ("größe,b\n1,2\n".encode("latin-1"), "expected text in UTF-8"),
     "values in latin-1": (
         b"a,b\n" + 2000 * b"x,1\n" + "ö,1\n".encode("latin-1"),
         "must be text in UTF-8: got other bytes in column 'a'",
     ),
     "gzip": (gzip.compress(b"a,b\n1,2\n"), "got gzip, to be unpacked first"),
-    "an index": (b",a\n0,1\n", "hold no row index: got ''; pandas leaves the index out"),
-    "an index read again": (b"Unnamed: 0,a\n0,1\n", "hold no row index: got 'Unnamed: 0'"),
+    "no name": (b",a\n0.5,1\n1.5,1\n", "must name every column: got '', which is no index"),
+    "a name that repeats": (b",a\nx,1\nx,1\n", "must name every column: got ''"),
+    "an index alone": (b"Unnamed: 0\n0\n1\n", "every column: got 'Unnamed: 0', which is no"),
 }
 
 
@@ -99,6 +99,39 @@ def test_tables_are_refused(case, tmp_path):
     (tmp_path / "x.csv").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         read_table(tmp_path / "x.csv")
+
+
+READ = {
+    "semicolons": b"a;b;c\n1;2.5;x\n3;4.5;y\n",
+    "decimal commas": b"a;b;c\n1;2,5;x\n3;4,5;y\n",
+    "tabs": b'"a"\t"b"\t"c"\n1\t2.5\tx\n3\t4.5\ty\n',
+    "bars": b"a|b|c\n1|2.5|x\n3|4.5|y\n",
+    "commas in a name": b'"a";"b";"c"\n1;2.5;"x"\n3;4.5;"y"\n',
+    "an index of numbers": b",a,b,c\n7,1,2.5,x\n3,3,4.5,y\n",
+    "an index of names": b'"","a","b","c"\n"one",1,2.5,x\n"two",3,4.5,y\n',
+    "an index read twice": b"Unnamed: 0.1,Unnamed: 0,a,b,c\n0,0,1,2.5,x\n1,1,3,4.5,y\n",
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_separators_and_indices_are_seen(case, tmp_path, caplog):
+    (tmp_path / "x.csv").write_bytes(READ[case])
+    table = read_table(tmp_path / "x.csv")
+    assert table.to_pydict() == {"a": [1, 3], "b": [2.5, 4.5], "c": ["x", "y"]}
+    assert len(caplog.records) == READ[case].count(b"Unnamed") or "index" in case
+    assert all("is an index of its rows: left out" in r.getMessage() for r in caplog.records)
+
+
+def test_an_index_in_parquet_is_left_out(tmp_path, caplog):
+    frame = pd.DataFrame({"a": [1, 2, 3]}, index=pd.Index([5, 2, 9]))
+    frame.to_parquet(tmp_path / "x.parquet")
+    assert read_table(tmp_path / "x.parquet").to_pydict() == {"a": [1, 2, 3]}
+    assert len(caplog.records) == 1
+
+
+def test_commas_among_decimal_points_are_no_decimal_commas(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b"a;b\n1.5;2,5\n3.5;2,5\n")
+    assert read_table(tmp_path / "x.csv").to_pydict() == {"a": [1.5, 3.5], "b": ["2,5", "2,5"]}
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.csv", "x.parquet", "x/a.png", "x/-ubyte"])

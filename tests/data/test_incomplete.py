@@ -8,7 +8,8 @@ import pytest
 from problems import seeded
 from pyarrow import parquet
 
-from wgflow.data.columns import Column, Columns
+from wgflow.data.column import Column
+from wgflow.data.columns import Columns
 from wgflow.data.incomplete import point_of, read_incomplete
 
 COLUMNS = Columns.numbers("abc")

@@ -9,6 +9,7 @@ from wgflow.data.columns import Columns
 from wgflow.data.dataset import load
 from wgflow.data.lazy import LazyPoints
 from wgflow.data.missing import complete_first, impute
+from wgflow.data.reading import Reading
 
 RNG = np.random.default_rng(0)
 
@@ -46,7 +47,7 @@ def test_draws_stay_within_what_was_seen_and_complete_rows_alone_are_tested(tmp_
     table.loc[RNG.random(n) < 0.3, "c"] = None
     holes = int(table["c"].isna().sum())
     table.to_csv(tmp_path / "t.csv", index=False)
-    data = load(tmp_path / "t.csv", missing="impute", dtype=torch.float64)
+    data = load(tmp_path / "t.csv", wanted=Reading("impute"), dtype=torch.float64)
     assert (len(data.train), len(data.test)) == (270, 30)
     assert data.train[:].isfinite().all()
     codes = data.train[:][:, 1]

@@ -65,6 +65,7 @@ def test_all_rows_of_every_kind_of_file_are_read(known, tmp_path):
     np.savez(tmp_path / "x.npz", x=X.numpy())
     table = pa.table({"a": X[:, 0].numpy(), "b": X[:, 1].numpy()})
     csv.write_csv(table, tmp_path / "x.csv")
+    csv.write_csv(table, tmp_path / "x.tsv", csv.WriteOptions(delimiter="\t"))
     parquet.write_table(table, tmp_path / "x.parquet")
     for suffix in rows.READ:
         x = read_rows(known, tmp_path / f"x{suffix}")
@@ -85,7 +86,9 @@ def test_other_columns_are_refused(known, tmp_path):
     np.save(tmp_path / "wide.npy", np.zeros((4, 3)))
     with pytest.raises(ValueError, match=r"wide.npy must hold points of shape \(2,\): got an arr"):
         read_rows(known, tmp_path / "wide.npy")
-    with pytest.raises(ValueError, match=r"`file` must be one of .npy, .npz, .csv, .parquet: got"):
+    with pytest.raises(
+        ValueError, match=r"`file` must be one of .npy, .npz, .csv, .tsv, .parquet: got"
+    ):
         read_rows(known, "rows.txt")
     with pytest.raises(ValueError, match=r"`x` must hold points of shape \(2,\): got an array"):
         score_rows(known, torch.zeros(4, 3))

@@ -147,6 +147,30 @@ def test_other_columns_are_refused(run, tmp_path):
     )
 
 
+def test_columns_left_out_and_an_index_may_stay_in_files(tmp_path):
+    named = TABLE.assign(name=[f"row {i}" for i in range(ROWS)])
+    named.to_csv(tmp_path / "t.csv")
+    (tmp_path / "c.toml").touch()  # the settings of toy sets
+    words = [part for word in SMALL for part in ("--set", word)]
+    words += ["--config", tmp_path / "c.toml", "--out", tmp_path / "r"]
+    succeed("train", tmp_path / "t.csv", "--exclude", "name, flag", *words)
+    run = load(tmp_path / "r")
+    assert run.schema.names == ("length", "count", "colour")
+    assert run.schema.left_out == ("flag", "name")
+    x = run.read(tmp_path / "t.csv", generator=generator())
+    assert torch.equal(x, run.read(TABLE, generator=generator()))
+    gaps, filled = tmp_path / "gaps.csv", tmp_path / "full.csv"
+    named.drop(columns="colour").to_csv(gaps)
+    succeed("inpaint", run.path, "--input", gaps, "-n", "3", "--out", filled)
+    assert set(pd.read_csv(filled)) >= {"length", "count", "colour"}
+    assert "extra 'more'" in refused("ood", run.path, written(tmp_path, TABLE.assign(more=1)))
+
+
+def written(home, frame):
+    frame.to_csv(home / "other.csv", index=False)
+    return home / "other.csv"
+
+
 def test_all_rows_of_another_file_are_compared(run, tmp_path, caplog):
     TABLE.iloc[:40, ::-1].to_csv(tmp_path / "o.csv", index=False)
     x = other_points(run, str(tmp_path / "o.csv"))

@@ -8,7 +8,8 @@ import torch
 from problems import F64, double, seeded, z_score
 from torch import nn
 
-from wgflow.data.columns import Column, Columns
+from wgflow.data.column import Column
+from wgflow.data.columns import Columns
 from wgflow.data.gaussian_mixture import moments
 from wgflow.data.targets import GaussianMixture
 from wgflow.tasks.conditional import ConditionalDensity, known_row

@@ -43,7 +43,7 @@ def inpaint(
         typer.Option(
             "--input",
             metavar="FILE",
-            help="An .npy file of points, or a table, .csv or .parquet, with empty cells to fill; "
+            help="An .npy file of points, or a table with empty cells to fill; "
             "default test points.",
         ),
     ] = TEST,

@@ -27,7 +27,8 @@ row that is stranger than all of them.
 def score(
     folder: Learned,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help=".npy, .npz, .csv or .parquet, all its rows.")
+        Path,
+        typer.Argument(metavar="FILE", help="A table or array, all its rows."),
     ],
     out: Annotated[
         Path | None, typer.Option(help=f".csv or .parquet; default DIR/{ROW_SCORES}.")

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def is_table(source: str) -> bool:
     """Whether points are read from a table."""
-    return Path(source).suffix.lower() in (".csv", ".parquet")
+    from wgflow.data.table_files import TABLES
+
+    return Path(source).suffix.lower() in TABLES
 
 
 def check_one(given: list[str] | None, source: str) -> None:

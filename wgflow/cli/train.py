@@ -1,5 +1,6 @@
 """The verbs that train: train, resume."""
 
+import csv
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -45,6 +46,8 @@ verbs = typer.Typer(rich_markup_mode="markdown")
 - `wgflow train eight-gaussians`: an embedded data set; `wgflow list --data` names them all
 - `wgflow train points.csv --out runs/points --seed 1`: a file, or a folder of images
 - `wgflow train points.csv --test others.csv`: scores are of test points from another file
+- `wgflow train people.csv --exclude id,name`: without two columns of a table
+- `wgflow train people.csv --columns age,height`: with two alone
 - `wgflow train mnist`: after `wgflow data fetch mnist`; images are learned in two phases, and
 this is the first
 - `wgflow train mnist --init runs/mnist-0`: the second, which starts from the energy of the first
@@ -57,14 +60,14 @@ this is the first
 
 Toy sets, images, digits and tables, small and large, have recipes: settings of their own, unless
 --config names others. What comes later takes precedence: defaults, then the config file or recipe,
-then DATA, then --set, then --seed, --device, --steps and --test. Stop with
+then DATA, then --set, then --seed, --device, --steps, --test, --columns and --exclude. Stop with
 Ctrl-C and go on with `wgflow resume DIR`.
 """
 )
 def train(
     data: Annotated[
         str | None,
-        typer.Argument(help="Name, .npy, .npz, .csv, .parquet, or folder of images; hf:NAME."),
+        typer.Argument(help="Name, .npy, .npz, .csv, .tsv, .parquet, folder of images; hf:NAME."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; default runs/DATA-SEED, numbered if taken.")
@@ -72,6 +75,12 @@ def train(
     test: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Test points; default a tenth of DATA, held out."),
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="A[,B...]", help="Columns of a table to learn.")
+    ] = None,
+    exclude: Annotated[
+        str | None, typer.Option(metavar="A[,B...]", help="Columns of a table to leave out.")
     ] = None,
     config: Annotated[
         str | None,
@@ -107,6 +116,7 @@ def train(
         )
     file = None if test is None else json.dumps(str(test), ensure_ascii=False)
     shortcuts = {"seed": seed, "device": device, "training.steps": steps, "data.test": file}
+    shortcuts |= {"data.columns": _names(columns), "data.exclude": _names(exclude)}
     given = [f"{key}={value}" for key, value in shortcuts.items() if value is not None]
     settings = configure(data, config, *(setting or []), *given, init=init)
     if show_config:
@@ -118,6 +128,13 @@ def train(
         run = fit(settings, out, **together)
     if together["ranks"].first:
         completed(run, not no_report, as_json)
+
+
+def _names(text: str | None) -> str | None:
+    """Names between commas, some in quotes, as TOML."""
+    if text is None:
+        return None
+    return json.dumps(next(csv.reader([text], skipinitialspace=True), []), ensure_ascii=False)
 
 
 @verbs.command(

@@ -15,7 +15,7 @@ from wgflow._check import (
     shown,
 )
 from wgflow.data.images import SCALINGS
-from wgflow.data.tables import MISSING
+from wgflow.data.reading import MISSING, Reading
 from wgflow.data.transforms import RULES
 from wgflow.energies.mlp import MLPSpec
 from wgflow.energies.network import Network
@@ -57,6 +57,8 @@ class Data:
             chooses among all of `wgflow.data.transforms`, ``yeo-johnson`` leaves out those with
             bounds, None maps nothing.
         missing: ``error``, or ``impute``; see `wgflow.data.missing`.
+        columns, exclude: names of the columns of a table to learn, None for all, and of those to
+            leave out, as the number or the name of a row.
         flips: whether images are mirrored left to right at random; they must be scaled by range.
         smoothing: σ ≥ 0 of Gaussian noise added to every batch, in standardised units; the law
             that is learned, and scored, is that of the data with this noise.
@@ -74,6 +76,8 @@ class Data:
     scaling: str | None = None
     transform: str | None = "auto"
     missing: str = MISSING[0]
+    columns: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
     flips: bool = False
     smoothing: float = 0.0
 
@@ -94,12 +98,17 @@ class Data:
             raise unknown("scaling", str(self.scaling), SCALINGS)
         if self.transform is not None:
             check_choice("transform", self.transform, RULES)
-        check_choice("missing", self.missing, MISSING)
+        _ = self.reading  # which checks its own
         check_nonnegative(smoothing=self.smoothing)
         if self.flips and self.scaling == "coordinate":
             raise ValueError(
                 "Flips need one unit for all pixels: expected scaling range, got coordinate."
             )
+
+    @property
+    def reading(self) -> Reading:
+        """What is read of a table."""
+        return Reading(self.missing, self.columns, self.exclude)
 
 
 @dataclass(frozen=True)

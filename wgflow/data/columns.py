@@ -6,7 +6,7 @@ Frames are read and made through narwhals, which knows pandas, polars, pyarrow a
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,115 +16,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from wgflow._check import check_choice, shortened, shown
+from wgflow._check import check_choice, shortened
 from wgflow._random import Rng
-from wgflow.data.frames import by_frequency, finite_values, is_text, numbers_of, table_of
-from wgflow.data.grids import on_grid, step_of, uniform_noise
+from wgflow.data.column import Column
+from wgflow.data.frames import numbers_rows, table_of
+from wgflow.data.grids import uniform_noise
+from wgflow.data.reading import LISTED, left_out, refused
 
 BACKENDS = ("pandas", "polars", "pyarrow")
 """Libraries of the frames that are made; frames of others are read too."""
 
-KINDS = ("continuous", "integer", "boolean", "categorical")
-"""Kinds of columns."""
-
-LISTED = 300
-"""Characters that a message spends on a list of names."""
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Column:
-    """What is known of a column.
-
-    Args:
-        name: its name.
-        kind: one of `KINDS`.
-        resolution: step r of the grid of its values, see `wgflow.data.grids.step_of`; 1 for
-            booleans and categories; None where values are points as they stand.
-        low, high: least and greatest value seen; of categories, of their codes.
-        categories: those of a categorical column by falling frequency, so that codes
-            0, 1, ... are their places here.
-
-    Raises:
-        ValueError: the kind is unknown.
-    """
-
-    name: str
-    kind: str
-    resolution: float | None
-    low: float
-    high: float
-    categories: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_choice("kind", self.kind, KINDS)
-
-    @classmethod
-    def of(cls, series: nw.Series[Any]) -> "Column":
-        """What a column of a frame is; ValueError for one that has no values, or is neither
-        numbers, booleans nor text, or whose text hardly repeats."""
-        name, dtype = series.name, series.dtype
-        known = series.drop_nulls()
-        if dtype == nw.Boolean or is_text(series):
-            categories = () if dtype == nw.Boolean else by_frequency(known)
-            last = 1 if dtype == nw.Boolean else len(categories) - 1
-            kind = "categorical" if categories else "boolean"
-            varies = known.n_unique() > 1
-            return cls(name, kind, 1.0 if varies else None, 0.0, float(last), categories)
-        if not dtype.is_numeric():
-            hint = "make it a number, such as days, or leave it out"
-            got = f"got {shown(name)} ({dtype}); {hint}"
-            raise ValueError(f"Columns must be numbers, booleans or text: {got}.")
-        values = finite_values(known)
-        kind = "integer" if dtype.is_integer() else "continuous"
-        return cls(name, kind, step_of(values), float(values.min()), float(values.max()))
-
-    def codes(self, series: nw.Series[Any], source: str) -> np.ndarray:
-        """Values as numbers (n,), float64; NaN where they are missing.
-
-        Raises ValueError, which names the source, for text in place of numbers, or the other way
-        round, and for unknown categories.
-        """
-        if is_text(series) != (self.kind == "categorical") or not (
-            series.dtype.is_numeric() or series.dtype == nw.Boolean or is_text(series)
-        ):
-            expected = "text" if self.kind == "categorical" else "numbers"
-            got = f"got {series.dtype}"
-            raise ValueError(f"{source} must hold {expected} in column {shown(self.name)}: {got}.")
-        if self.kind == "categorical":
-            return self._places(series, source)
-        values = numbers_of(series)
-        if self.kind == "boolean" and not np.isin(values[~np.isnan(values)], (0, 1)).all():
-            raise ValueError(
-                f"{source} must hold booleans in column {shown(self.name)}: got others."
-            )
-        return values
-
-    def values(self, x: np.ndarray) -> np.ndarray:
-        """Points (n,) as values: on the grid, within what was seen, of the type of the column."""
-        if self.resolution is not None:
-            x = on_grid(x, self.low, self.high, self.resolution)
-        match self.kind:
-            case "integer":
-                return np.rint(x).astype(np.int64)
-            case "boolean":
-                return x != 0
-            case "categorical":
-                return np.array(self.categories)[np.rint(x).astype(np.int64)]
-        return x
-
-    def _places(self, series: nw.Series[Any], source: str) -> np.ndarray:
-        places = {label: float(i) for i, label in enumerate(self.categories)}
-        missing = series.is_null().to_numpy()
-        labels = series.cast(nw.String).to_list()
-        unknown = {x for x, gone in zip(labels, missing, strict=True) if not gone} - set(places)
-        if unknown:
-            got = ", ".join(map(shown, sorted(unknown)[:5]))
-            raise ValueError(
-                f"{source} must hold known categories in column {shown(self.name)}: got {got}."
-            )
-        return np.array([places.get(label, np.nan) for label in labels], np.float64)
 
 
 @dataclass(frozen=True)
@@ -140,19 +42,36 @@ class Columns:
 
     Args:
         columns: one per coordinate.
+        left_out: names of others that a table may have, and which are not looked at.
     """
 
     columns: tuple[Column, ...]
+    left_out: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
-    def of(cls, frame: Any, source: str = "`frame`") -> "Columns":
-        """Those of a data frame.
+    def of(
+        cls, frame: Any, source: str = "`frame`", names: Sequence[str] | None = None
+    ) -> "Columns":
+        """Those of a data frame, or some of them by name; the others are left out.
 
         Raises:
-            ValueError: this is no frame, it has no rows, or a column is not to be learned.
+            ValueError: this is no frame, it has no rows, or columns are not to be learned.
         """
         table = table_of(frame, source)
-        return cls(tuple(Column.of(table[name]) for name in table.columns))
+        names = table.columns if names is None else names
+        found, reasons = [], {}
+        for name in names:
+            try:
+                found.append(Column.of(table[name]))
+            except ValueError as error:
+                reasons[name] = str(error)
+        if reasons:
+            raise refused(source, reasons)
+        for name in names:
+            if numbers_rows(table[name]):
+                told = "Column %r of %s numbers its rows: %s out."
+                log.warning(told, name, source, left_out([name]))
+        return cls(tuple(found), tuple(name for name in table.columns if name not in names))
 
     @classmethod
     def numbers(cls, names: Sequence[str]) -> "Columns":
@@ -161,19 +80,25 @@ class Columns:
         return cls(tuple(Column(name, "continuous", None, *span) for name in names))
 
     @classmethod
-    def from_records(cls, records: Sequence[Mapping[str, Any]]) -> "Columns":
-        """Those that `records` wrote."""
-        pairs = ((record, tuple(record["categories"])) for record in records)
-        return cls(tuple(Column(**{**record, "categories": known}) for record, known in pairs))
+    def from_record(cls, record: Mapping[str, Any]) -> "Columns":
+        """Those that `record` wrote."""
+        pairs = ((column, tuple(column["categories"])) for column in record["columns"])
+        found = tuple(Column(**{**column, "categories": known}) for column, known in pairs)
+        return cls(found, tuple(map(str, record["left_out"])))
 
-    def records(self) -> list[dict[str, Any]]:
-        """A plain record per column, as JSON may hold it."""
-        return [asdict(column) for column in self.columns]
+    def record(self) -> dict[str, Any]:
+        """A plain record, as JSON may hold it."""
+        return asdict(self)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names in their order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Names that a table may have."""
+        return (*self.names, *self.left_out)
 
     @cached_property
     def widths(self) -> np.ndarray:
@@ -209,14 +134,14 @@ class Columns:
         table = table_of(frame, source)
         lists = {
             "missing": [name for name in self.names if name not in table.columns],
-            "extra": [name for name in table.columns if name not in self.names],
+            "extra": [name for name in table.columns if name not in self.known],
         }
         if any(lists.values()):
             wrong = (f"{what} {', '.join(map(repr, n))}" for what, n in lists.items() if n)
             expected = shortened(", ".join(map(repr, self.names)), LISTED)
             got = shortened("; ".join(wrong), LISTED)
             raise ValueError(f"{source} must have the columns {expected}: {got}.")
-        if tuple(table.columns) != self.names:
+        if tuple(name for name in table.columns if name in self.names) != self.names:
             log.warning("The columns of %s are in another order: matched by name.", source)
         return table.select(*self.names)
 

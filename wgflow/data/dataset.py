@@ -9,18 +9,20 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from wgflow._check import check_choice
+from wgflow._check import check_choice, shown
 from wgflow._tensor import Points
 from wgflow.data.columns import Columns
-from wgflow.data.download import SETS, is_fetched, local
+from wgflow.data.download import SETS, is_fetched
 from wgflow.data.gaussianise import fitted
 from wgflow.data.images import SCALINGS
 from wgflow.data.lazy import LazyPoints, PointSource, in_parts
 from wgflow.data.memory import check_memory
 from wgflow.data.missing import impute
 from wgflow.data.precision import Rounded, check_precision, check_varies, numpy_dtype
-from wgflow.data.sources import HUB, Source, open_digits, open_source, unknown_source, with_test
+from wgflow.data.reading import Reading
+from wgflow.data.sources import HUB, existing, open_digits, open_source, with_test
 from wgflow.data.splits import Fractions, split
+from wgflow.data.tables import ALL, TABLES
 from wgflow.data.targets import Target
 from wgflow.data.toys import TOYS
 from wgflow.data.transforms import RULES, Transform
@@ -115,7 +117,7 @@ def load(
     image_size: int | None = None,
     scaling: str | None = None,
     transform: str | None = None,
-    missing: str = "error",
+    wanted: Reading = ALL,
 ) -> Dataset:
     """A data set by name, or points from a file or folder.
 
@@ -125,9 +127,9 @@ def load(
 
     Args:
         source: a name of `TOYS`, ``digits``, a name of `wgflow.data.download.SETS` once fetched,
-            the path of an .npy, .npz, .csv or .parquet file, of a folder of png or jpg images, of
-            IDX files or of CIFAR-10's binary version, or ``hf:`` and the name of a data set that
-            Hugging Face datasets opens.
+            the path of an .npy, .npz, .csv, .tsv or .parquet file, of a folder of png or jpg
+            images, of IDX files or of CIFAR-10's binary version, or ``hf:`` and the name of a data
+            set that Hugging Face datasets opens.
         size: number of train points, those for validation among them; default 500,000 for a toy
             set, otherwise all there are.
         test_fraction: share of the points held out; a toy set draws 10,000 test points instead,
@@ -148,14 +150,16 @@ def load(
             in [0, 1] with a side over 8 pixels, else ``coordinate``.
         transform: how the columns of a table are mapped, one of `wgflow.data.transforms.RULES`;
             None for none, as of toy sets, digits and images.
-        missing: ``error``, or ``impute`` for missing values in the train rows of a table to be
-            drawn by `wgflow.data.missing.impute`; rows that have some are never test points.
+        wanted: what is read of a table. Missing values in its train rows may be drawn by
+            `wgflow.data.missing.impute`; rows that have some are never test points.
 
     Raises:
         ValueError: the name is unknown, the file cannot be read as finite numbers, a coordinate
             is constant, there are too few points, or an option does not suit them.
     """
     _check_options(source, size, image_size, scaling)
+    if wanted.chooses and Path(source).suffix.lower() not in TABLES:
+        raise ValueError(f"Columns are chosen among those of a table: got {shown(str(source))}.")
     if transform is not None:
         check_choice("transform", transform, RULES)
     if test is not None and (source in TOYS or source == "digits"):
@@ -173,7 +177,7 @@ def load(
         image_size=image_size,
         scaling=scaling,
         transform=transform,
-        missing=missing,
+        wanted=wanted,
     )
     try:
         return read(dtype)
@@ -234,13 +238,17 @@ def _read(
     image_size: int | None,
     scaling: str | None,
     transform: str | None,
-    missing: str,
+    wanted: Reading,
 ) -> Dataset:
     """`load` of a file or folder; `Rounded` where single precision does not hold its numbers."""
     generator = torch.Generator().manual_seed(seed)
-    held = _open(source, dtype, image_size, missing, generator)
+    numbers = numpy_dtype(dtype)
+    if source == "digits":
+        held = open_digits(dtype, generator)
+    else:
+        options: dict[str, Any] = {"wanted": wanted, "generator": generator}
+        held = open_source(existing(source), numbers, image_size, **options)
     if test is not None:
-        numbers = numpy_dtype(dtype)
         other = open_source(test, numbers, image_size, held.schema, generator=generator)
         held = with_test(held, other, str(test))
     parts = split(held, size, fractions, dtype, generator=generator)
@@ -278,25 +286,3 @@ def _read(
         validation=validation,
         transform=maps,
     )
-
-
-def _open(
-    source: str | Path,
-    dtype: torch.dtype,
-    image_size: int | None,
-    missing: str,
-    generator: Generator,
-) -> Source:
-    if source == "digits":
-        return open_digits(dtype, generator)
-    options: dict[str, Any] = {"missing": missing, "generator": generator}
-    return open_source(_existing(source), numpy_dtype(dtype), image_size, **options)
-
-
-def _existing(source: str | Path) -> str | Path:
-    if str(source).startswith(HUB):
-        return source
-    path = local(str(source)) if source in SETS else Path(source)
-    if path.exists():
-        return path
-    raise ValueError(unknown_source(path, str(source), [*TOYS, "digits", *SETS]))

@@ -64,6 +64,13 @@ def finite_values(known: nw.Series[Any]) -> np.ndarray:
     return values
 
 
+def numbers_rows(series: nw.Series[Any]) -> bool:
+    """Whether each value is one more than the last, as of an index of the rows."""
+    if not series.dtype.is_integer() or series.null_count() or len(series) < 3:
+        return False
+    return bool((np.diff(np.asarray(series.to_numpy())) == 1).all())
+
+
 def by_frequency(known: nw.Series[Any]) -> tuple[str, ...]:
     """Different texts, the most frequent first; ValueError where they hardly repeat."""
     labels, counts = np.unique(np.array(known.cast(nw.String).to_list(), str), return_counts=True)
@@ -72,6 +79,6 @@ def by_frequency(known: nw.Series[Any]) -> tuple[str, ...]:
     if 2 * len(labels) >= len(known):
         raise ValueError(
             f"Text must repeat, as categories do: got {len(labels)} different ones in the "
-            f"{len(known)} rows of {shown(known.name)}; leave such a column out."
+            f"{len(known)} rows of {shown(known.name)}."
         )
     return tuple(labels[np.lexsort((labels, -counts))].tolist())

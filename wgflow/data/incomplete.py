@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from wgflow._random import Rng
-from wgflow.data.columns import Column, Columns
+from wgflow.data.column import Column
+from wgflow.data.columns import Columns
 from wgflow.data.frames import table_of
-from wgflow.data.tables import read_table
+from wgflow.data.table_files import read_table
 
 NEAR = 1e-4
 """How far below the start of a cell its value may be, in cells: it was rounded."""
@@ -42,7 +43,7 @@ def read_incomplete(path: Path, columns: Columns, *, generator: Rng = None) -> n
     As is every cell of a column that the table lacks. Known values of a grid get its noise.
 
     Args:
-        path: a .csv or .parquet file.
+        path: a .csv, .tsv or .parquet file.
         columns: those of the density; the table has some of them, in any order.
         generator: of the noise.
 
@@ -51,7 +52,7 @@ def read_incomplete(path: Path, columns: Columns, *, generator: Rng = None) -> n
             their column.
     """
     table = table_of(read_table(path), path.name)
-    if extra := [name for name in table.columns if name not in columns.names]:
+    if extra := [name for name in table.columns if name not in columns.known]:
         known, got = ", ".join(columns.names), ", ".join(map(repr, extra[:5]))
         raise ValueError(f"{path.name} must have columns of the names {known}: got {got}.")
     x = np.full((len(table), len(columns.columns)), np.nan)

@@ -8,6 +8,7 @@ from pathlib import Path
 from pyarrow import parquet
 
 from wgflow.data.foreign import shape_of
+from wgflow.data.table_files import TEXT
 
 
 def width(source: str | Path) -> int | None:
@@ -16,9 +17,7 @@ def width(source: str | Path) -> int | None:
     if not path.is_file():
         return None
     with contextlib.suppress(Exception):  # whatever is wrong, reading it says so
-        return {".csv": _csv, ".parquet": _parquet, ".npy": _array, ".npz": _array}.get(
-            path.suffix.lower(), _nothing
-        )(path)
+        return READERS.get(path.suffix.lower(), _nothing)(path)
     return None
 
 
@@ -30,7 +29,7 @@ def rows(source: str | Path, most: int) -> int:
     path = Path(source)
     kind = path.suffix.lower()
     with contextlib.suppress(Exception):  # as above
-        if kind == ".csv":
+        if kind in TEXT:
             with path.open("rb") as lines:
                 return sum(1 for _ in itertools.islice(lines, most))
         if kind == ".parquet":
@@ -56,3 +55,6 @@ def _array(path: Path) -> int | None:
 
 def _nothing(path: Path) -> None:
     return None
+
+
+READERS = dict.fromkeys(TEXT, _csv) | {".parquet": _parquet, ".npy": _array, ".npz": _array}

@@ -9,6 +9,7 @@ from torch import Tensor
 from wgflow._check import shown
 from wgflow.data.gaussianise import NORMAL_QUARTILES
 from wgflow.data.lazy import LazyPoints
+from wgflow.data.reading import left_out
 
 STEPS = 100
 """Fewest steps of the precision that a standard deviation must have."""
@@ -44,7 +45,7 @@ def check_varies(name: str, train: LazyPoints, columns: tuple[str, ...] | None) 
     # Zeros may have been smaller than any of its numbers.
     single = not train.are_pixels and train.dtype == torch.float32
     if not rounded or train.are_pixels:
-        hint = "; leave them out, as they have no density" if columns else ""
+        hint = f"; {left_out(labels)} out: there is no density" if columns else ""
     raise (Rounded if single else ValueError)(
         f"Train points of {name} must vary in every coordinate: constant {labels}{hint}."
     )

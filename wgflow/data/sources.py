@@ -16,8 +16,11 @@ from wgflow._check import shown
 from wgflow._random import Rng
 from wgflow.data.binary import read_cifar, read_idx
 from wgflow.data.columns import Columns
+from wgflow.data.download import SETS, local
 from wgflow.data.images import read_images, resize, stack_images
-from wgflow.data.tables import MISSING, read_points
+from wgflow.data.reading import Reading
+from wgflow.data.tables import ALL, read_points
+from wgflow.data.toys import TOYS
 
 HUB = "hf:"
 """Prefix of the name of a data set that Hugging Face datasets opens."""
@@ -67,7 +70,7 @@ def open_source(
     side: int | None = None,
     schema: Columns | None = None,
     *,
-    missing: str = MISSING[0],
+    wanted: Reading = ALL,
     generator: Rng = None,
 ) -> Source:
     """What is at a path, or after `HUB`; images resized to side × side.
@@ -76,7 +79,7 @@ def open_source(
         name: path, or ``hf:`` and what `read_hub` takes.
         dtype: of points that are not pixels.
         side: of the images; None keeps their sizes.
-        schema, missing, generator: of a table, see `wgflow.data.tables.read_points`.
+        schema, wanted, generator: of a table, see `wgflow.data.tables.read_points`.
 
     Raises:
         ValueError: the files are broken or of an unknown kind, or are resized and no images.
@@ -89,9 +92,19 @@ def open_source(
     if path.is_dir():
         found = read_cifar_folder(path) if _has_cifar(path) else read_idx_folder(path)
     else:
-        x, known = read_points(path, dtype, schema, missing=missing, generator=generator)
+        x, known = read_points(path, dtype, schema, wanted=wanted, generator=generator)
         found = Source(x, schema=known)
     return _resized(found, side, path.name)
+
+
+def existing(source: str | Path) -> str | Path:
+    """The path of a source that is no toy set; ValueError where there is none."""
+    if str(source).startswith(HUB):
+        return source
+    path = local(str(source)) if source in SETS else Path(source)
+    if path.exists():
+        return path
+    raise ValueError(unknown_source(path, str(source), [*TOYS, "digits", *SETS]))
 
 
 def unknown_source(path: Path, got: str, names: Sequence[str]) -> str:

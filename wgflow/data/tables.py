@@ -1,42 +1,31 @@
 """Arrays and tables from disk. Whatever cannot be read exactly is refused."""
 
-import contextlib
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import csv, parquet
+from pyarrow import parquet
 
 from wgflow._check import shown
 from wgflow._random import Rng
 from wgflow.data.columns import Columns
-from wgflow.data.foreign import check_regular, kind_of, load_array, reading
+from wgflow.data.foreign import load_array
 from wgflow.data.frames import table_of
 from wgflow.data.lazy import rows_at_once
+from wgflow.data.reading import Reading
+from wgflow.data.table_files import TABLES, read_table
 from wgflow.storage.folder import write_bytes
-
-TEXT = csv.ConvertOptions(strings_can_be_null=True)
-"""An empty field is missing in a column of text as it is in one of numbers."""
-
-INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
-"""Names that pandas gives to an index which it writes as a column."""
-
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-"""What other files have between columns."""
-
-LONGEST_LINE = 2**20
-"""Characters of a header that are looked at."""
 
 ARRAYS = (".npy", ".npz")
 """Suffixes of files of numbers without names, which are points as they stand."""
 
-TABLES = (".csv", ".parquet")
-"""Suffixes of files of rows, whose columns have names and kinds."""
+ALL = Reading()
+"""All columns, none of whose values may be missing."""
 
-MISSING = ("error", "impute")
-"""What becomes of missing values: see `wgflow.data.missing`."""
+LEARNED = '; data.missing = "impute" fills them in where they are learned from'
+SCORED = "; leave such rows out, or fill them in: wgflow inpaint DIR --input FILE"
+"""What to do about missing values of a table."""
 
 Table = tuple[np.ndarray, Columns | None]
 """Points (n, *event) and, for a table, its columns."""
@@ -47,7 +36,7 @@ def read_points(
     dtype: np.dtype,
     schema: Columns | None = None,
     *,
-    missing: str = MISSING[0],
+    wanted: Reading = ALL,
     generator: Rng = None,
 ) -> Table:
     """Points (n, *event) in ``dtype``, with the columns where the file has them.
@@ -57,8 +46,8 @@ def read_points(
     Args:
         path: the file.
         dtype: of the points.
-        schema: columns that a table must have, in any order; None for whatever there are.
-        missing: one of `MISSING`; with ``impute`` a missing value of a table is NaN.
+        schema: columns that a table must have, in any order; None for those that are wanted.
+        wanted: what is read of a table.
         generator: of the noise of a table, see `Columns`.
 
     Raises ValueError if the kind of file is unknown, a value is not a finite number, or columns
@@ -69,12 +58,14 @@ def read_points(
         return read_array(path, dtype), None
     if suffix not in TABLES:
         raise ValueError(
-            f"Data must be .npy, .npz, .csv, .parquet or a folder: got {shown(str(path))}."
+            f"Data must be {', '.join((*ARRAYS, *TABLES))} or a folder: got {shown(str(path))}."
         )
     table = read_table(path)
-    columns = schema or Columns.of(table, path.name)
-    found = columns.encode(table, path.name, generator=generator)
-    return _checked(found, dtype, path.name, columns, missing), columns
+    if schema is None:
+        names = wanted.chosen(table.column_names, path.name)
+        schema = Columns.of(table, path.name, names)
+    found = schema.encode(table, path.name, generator=generator)
+    return _checked(found, dtype, path.name, schema, wanted.missing, LEARNED), schema
 
 
 def write_frame(file: Path, frame: Any) -> None:
@@ -124,59 +115,21 @@ def read_array(path: Path, dtype: np.dtype) -> np.ndarray:
     return array
 
 
-def read_table(path: Path) -> pa.Table:
-    """The rows of a table as they lie in the file.
-
-    Raises:
-        ValueError: the file is broken, or of another kind; a column has no name or that of the
-            index of a frame, or a number for one.
-    """
-    check_regular(path)
-    is_csv = path.suffix.lower() == ".csv"
-    with reading(path.name, "must hold a table"):
-        if is_csv:
-            _check_csv(path)
-        table = csv.read_csv(path, convert_options=TEXT) if is_csv else parquet.read_table(path)
-        names = table.column_names  # refuses those that are no text
-    if 0 in table.shape:
-        raise ValueError(f"{path.name} must hold a table with rows: got {table.shape}.")
-    if is_csv and all(map(_is_number, names)):
-        # Without this the first row of data would silently become the names.
-        raise ValueError(f"{path.name} must have a header of names: got numbers {names[:5]}.")
-    if index := [name for name in names if INDEX.fullmatch(name)]:
-        raise ValueError(
-            f"{path.name} must name every column, and hold no row index: got {index[0]!r}; "
-            "pandas leaves the index out with index=False."
-        )
-    binary = [f.name for f in table.schema if pa.types.is_binary(f.type)]
-    if is_csv and binary:
-        raise ValueError(
-            f"{path.name} must be text in UTF-8: got other bytes in column {shown(binary[0])}."
-        )
-    return table
-
-
-def _check_csv(path: Path) -> None:
-    """Raise ValueError for what is no text, or has another separator than commas."""
-    if (kind := kind_of(path)) not in ("text", "an empty file"):
-        raise ValueError(f"expected text in UTF-8, got {kind}.")
-    with path.open(encoding="utf8", errors="replace") as file:
-        first = file.readline(LONGEST_LINE)
-    other = [name for mark, name in SEPARATORS.items() if mark in first and "," not in first]
-    if other:
-        raise ValueError(f"expected commas between columns, got {other[0]} in the header.")
-
-
 def _converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     with np.errstate(over="ignore"):  # what overflows is refused as infinite
         return array.astype(dtype, copy=False)
 
 
 def _checked(
-    x: np.ndarray, dtype: np.dtype, name: str, columns: Columns, missing: str = MISSING[0]
+    x: np.ndarray,
+    dtype: np.dtype,
+    name: str,
+    columns: Columns,
+    missing: str = ALL.missing,
+    hint: str = SCORED,
 ) -> np.ndarray:
     x = _converted(x, dtype)
-    _check_finite(x, name, 0, columns.names, missing)
+    _check_finite(x, name, 0, columns.names, missing, hint)
     return x
 
 
@@ -185,7 +138,8 @@ def _check_finite(
     name: str,
     start: int,
     columns: tuple[str, ...] | None = None,
-    missing: str = MISSING[0],
+    missing: str = ALL.missing,
+    hint: str = "",
 ) -> None:
     """Raise ValueError for the first number, of the rows from ``start`` on, that is not finite.
 
@@ -200,15 +154,7 @@ def _check_finite(
     else:
         place = f"row {start + row}, column {repr(columns[rest[0]]) if columns else rest[0]}"
     value = part[(row, *rest)]
-    hint = '; data.missing = "impute" fills them in where they are learned from' if columns else ""
     raise ValueError(
         f"{name} must have finite numbers alone: got {value} in {place} (counted from 0)"
         f"{hint if np.isnan(value) else ''}."
     )
-
-
-def _is_number(text: str) -> bool:
-    with contextlib.suppress(ValueError):
-        float(text)
-        return True
-    return False

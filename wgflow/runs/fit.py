@@ -182,7 +182,7 @@ def _begin(path: Path, config: Config, dataset: Dataset, ranks: Ranks) -> None:
     """Write what was asked for, what it is learned from, and where: then it is a run."""
     folder.write_text(path / folder.CONFIG, dumps(config))
     if dataset.schema is not None:
-        folder.write_json(path / folder.COLUMNS, dataset.schema.records())
+        folder.write_json(path / folder.COLUMNS, dataset.schema.record())
     found = environment() | {"ranks": ranks.size, "status": "running"}
     folder.write_json(path / folder.ENVIRONMENT, found | {"data": digest_of(dataset)})
 

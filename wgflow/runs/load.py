@@ -140,7 +140,7 @@ def _columns(file: Path) -> Columns | None:
     if not file.is_file():
         return None
     with checkpoint.refusing(file):
-        return Columns.from_records(folder.read_json(file))
+        return Columns.from_record(folder.read_json(file))
 
 
 def read_config(path: Path) -> Config:

@@ -16,6 +16,7 @@ from wgflow._tensor import Points, Values
 from wgflow.config import DTYPES
 from wgflow.data.lazy import LazyPoints
 from wgflow.data.sources import open_source
+from wgflow.data.tables import ARRAYS, TABLES
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.quadrature import tabulate
 from wgflow.runs.run import Run
@@ -26,7 +27,7 @@ from wgflow.tasks.ood import shares_below
 CHUNK = 1000
 """Points that an energy sees at a time; bounds the memory."""
 
-READ = (".npy", ".npz", ".csv", ".parquet")
+READ = (*ARRAYS, *TABLES)
 """Suffixes of files of rows."""
 
 WRITTEN = (".csv", ".parquet")

@@ -149,7 +149,7 @@ class Run:
         holds points.
 
         Args:
-            source: path of an .npy, .npz, .csv or .parquet file, or a frame of any library.
+            source: path of an .npy, .npz, .csv, .tsv or .parquet file, or a frame of any library.
             generator: of the noise of what is dequantised.
 
         Raises:

@@ -23,7 +23,8 @@ from torch import Tensor
 from wgflow._check import check_positive
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
-from wgflow.data.columns import Column, Columns
+from wgflow.data.column import Column
+from wgflow.data.columns import Columns
 from wgflow.data.incomplete import point_of
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.quadrature import tabulate

@@ -58,7 +58,8 @@ class Prepared:
         network = config.energy.around(module)
         config = config.settled()
         check_levels(config)
-        network.check_width(width(config.data.name) or 0)  # each column takes its time to load
+        if not config.data.reading.chooses:  # each column takes its time to load
+            network.check_width(width(config.data.name) or 0)
         dataset = load_data(config)
         network.check_data(dataset)
         check_patience(config.training.patience, dataset, config)

@@ -29,7 +29,7 @@ def load_data(config: Config) -> Dataset:
         image_size=config.data.image_size,
         scaling=config.data.scaling,
         transform=config.data.transform,
-        missing=config.data.missing,
+        wanted=config.data.reading,
     )
     if not config.data.smoothing:
         return dataset
