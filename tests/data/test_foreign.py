@@ -87,7 +87,7 @@ TABLES = {
         "must be text in UTF-8: got other bytes in column 'a'",
     ),
     "gzip": (gzip.compress(b"a,b\n1,2\n"), "got gzip, to be unpacked first"),
-    "no name": (b",a\n0.5,1\n1.5,1\n", "must name every column: got '', which is no index"),
+    "no name": (b"a,\n1,0.5\n1,1.5\n", "must name every column: got '', which is no index"),
     "a name that repeats": (b",a\nx,1\nx,1\n", "must name every column: got ''"),
     "an index alone": (b"Unnamed: 0\n0\n1\n", "every column: got 'Unnamed: 0', which is no"),
 }
@@ -109,6 +109,7 @@ READ = {
     "commas in a name": b'"a";"b";"c"\n1;2.5;"x"\n3;4.5;"y"\n',
     "an index of numbers": b",a,b,c\n7,1,2.5,x\n3,3,4.5,y\n",
     "an index of names": b'"","a","b","c"\n"one",1,2.5,x\n"two",3,4.5,y\n',
+    "an index of R's numbers": b'"","a","b","c"\n"1.1",1,2.5,x\n"1.2",3,4.5,y\n',
     "an index read twice": b"Unnamed: 0.1,Unnamed: 0,a,b,c\n0,0,1,2.5,x\n1,1,3,4.5,y\n",
 }
 

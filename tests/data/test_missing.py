@@ -58,18 +58,24 @@ def test_draws_stay_within_what_was_seen_and_complete_rows_alone_are_tested(tmp_
     assert said in caplog.messages
 
 
+ONE = Columns.numbers(["a"])
+
+
 def test_complete_rows_are_held_out_and_the_others_keep_their_order():
     x = np.where(np.arange(8)[:, None] % 3 == 0, np.nan, 1.0)
     order = torch.tensor([6, 5, 0, 7, 2, 3, 1, 4])
-    assert complete_first(order, x, 2).tolist() == [5, 7, 6, 0, 2, 3, 1, 4]
-    assert torch.equal(complete_first(order, np.ones((8, 1)), 2), order)
+    assert complete_first(order, x, 2, ONE).tolist() == [5, 7, 6, 0, 2, 3, 1, 4]
+    assert torch.equal(complete_first(order, np.ones((8, 1)), 2, ONE), order)
 
 
 def test_too_few_complete_rows_and_empty_columns_are_refused():
     x = np.array([[1.0, np.nan], [2.0, 1.0], [3.0, np.nan]])
-    with pytest.raises(ValueError, match="must be complete: got 1 complete rows for 2"):
-        complete_first(torch.arange(3), x, 2)
     columns = Columns.numbers(["a", "b"])
+    message = (
+        "got 1 complete rows for 2 of them; most values are missing in 'b' 2 of 3 rows, and data"
+    )
+    with pytest.raises(ValueError, match=message):
+        complete_first(torch.arange(3), x, 2, columns)
     train = LazyPoints(x, torch.tensor([0, 2]), torch.float64)
     with pytest.raises(ValueError, match=r"Train rows of t must have values: got none in \['b'\]"):
         impute(train, columns, "t")

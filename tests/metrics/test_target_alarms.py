@@ -51,6 +51,14 @@ def test_samples_far_out_of_the_start_are_not_to_be_believed():
     assert "reach 12.0 standard deviations" in sentence
 
 
+def test_bounds_cross_by_chance_or_beyond_it():
+    """By four errors of log Z, and a quarter of a nat, they may."""
+    for error, crossing, rings in ((0.1, 0.39, False), (0.1, 0.41, True), (0.001, 0.24, False)):
+        ends = {"target_log_z_lower": 3.0 + crossing, "target_log_z_upper": 3.0}
+        found = list(target_alarms(GOOD | ends | {"target_log_z_error": error}))
+        assert [(name, grade) for name, _, grade in found] == [("target_bounds", "fair")] * rings
+
+
 def test_bounds_that_contradict_each_other_or_the_value_are_the_gravest():
     crossed = GOOD | {"target_log_z_lower": 20.0, "target_log_z_upper": 5.0}
     unknown = {k: v for k, v in GOOD.items() if k not in ("target_log_z", "target_log_z_error")}

@@ -16,21 +16,27 @@ from torch import Tensor
 from wgflow._random import Rng
 from wgflow.data.columns import Columns
 from wgflow.data.lazy import LazyPoints
+from wgflow.data.reading import left_out
 
 log = logging.getLogger(__name__)
 
 
-def complete_first(order: Tensor, x: np.ndarray, held_out: int) -> Tensor:
+def complete_first(order: Tensor, x: np.ndarray, held_out: int, columns: Columns) -> Tensor:
     """An order of rows x (n, d) whose first ``held_out`` have no missing values.
 
     Rows that have some can be learned from, but have no likelihood to be tested by. They give way
-    to the next complete ones; all others keep their order. Raises ValueError for too few.
+    to the next complete ones; all others keep their order. Raises ValueError for too few, which
+    names the columns that lack most.
     """
     complete = torch.from_numpy(~np.isnan(x).any(1))[order]
     if complete.sum() < held_out:
+        lacking = np.isnan(x).sum(0)
+        most = [int(j) for j in np.argsort(-lacking, kind="stable")[:3] if lacking[j]]
+        named = ", ".join(f"{columns.names[j]!r} {lacking[j]}" for j in most)
         raise ValueError(
             f"Rows held out must be complete: got {int(complete.sum())} complete rows for "
-            f"{held_out} of them."
+            f"{held_out} of them; most values are missing in {named} of {len(x)} rows, and "
+            f"{left_out([columns.names[j] for j in most])} out."
         )
     first = complete & (complete.cumsum(0) <= held_out)
     return torch.cat([order[first], order[~first]])

@@ -70,12 +70,12 @@ def split(
         raise ValueError(f"`size` must be 2 to {most}, {n} points less {held_out}: got {size}.")
     order = torch.randperm(n, generator=generator)
     if held.schema is not None:
-        order = complete_first(order, held.x, held_out)
+        order = complete_first(order, held.x, held_out, held.schema)
     used = order[held_out : held_out + size]
     # The last of the order, which is random already: no other draw moves for it.
     validated = _validated(held, size, fractions.validation)
     if held.schema is not None:  # validation points too must have a likelihood
-        used = complete_first(used.flip(0), held.x, validated).flip(0)
+        used = complete_first(used.flip(0), held.x, validated, held.schema).flip(0)
     learned = size - validated
     train = _part(held.x, held.labels, used[:learned], dtype)
     validation = _part(held.x, held.labels, used[learned:], dtype) if learned < size else None

@@ -39,8 +39,8 @@ def read_table(path: Path) -> pa.Table:
 
     Columns of text are separated by commas, or by semicolons, tabs or bars where the header
     has more of them; then numbers may have decimal commas. A column without a name, or with that
-    of an index, whose values are different integers or texts is an index of the rows: it is left
-    out, and that is logged.
+    of an index, whose values are different integers or texts, or numbers if it is the first, is an
+    index of the rows: it is left out, and that is logged.
 
     Raises:
         ValueError: the file is broken, or of another kind; a column has no name, and is no index,
@@ -98,20 +98,21 @@ def _without_index(table: pa.Table, name: str) -> pa.Table:
         known = table.column_names[j]
         if not INDEX.fullmatch(known):
             continue
-        if table.num_columns == 1 or not _tells_rows_apart(table.column(j)):
+        if table.num_columns == 1 or not _tells_rows_apart(table.column(j), first=j == 0):
             raise ValueError(
                 f"{name} must name every column: got {known!r}, which is no index of the rows, "
-                "since its values repeat or are no integers or text."
+                "since its values repeat or are no integers or text; give it a name."
             )
         log.warning("Column %r of %s is an index of its rows: left out.", known, name)
         table = table.remove_column(j)
     return table
 
 
-def _tells_rows_apart(column: pa.ChunkedArray) -> bool:
+def _tells_rows_apart(column: pa.ChunkedArray, *, first: bool) -> bool:
+    """Whether different integers or texts do, or in the first column numbers such as R's 1.2."""
     kind = column.type
     suits = pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    return suits and not column.null_count and len(column.unique()) == len(column)
+    return (suits or first) and not column.null_count and len(column.unique()) == len(column)
 
 
 def _is_number(text: str) -> bool:

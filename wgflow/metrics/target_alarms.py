@@ -24,6 +24,9 @@ PROPOSAL = 0.1
 CROSSED, WIDE = 9.0, 1.0
 """As of `wgflow.metrics.alarms`."""
 
+ERRORS, CROSSING = 4.0, 0.25
+"""Errors of log Z, and nats, by which its bounds may cross by chance."""
+
 Said = tuple[str, str, str]
 """Name, sentence and grade of an alarm."""
 
@@ -67,6 +70,13 @@ def _bounds(scores: Mapping[str, float]) -> Iterator[Said]:
             f"The bounds of log Z of the given energy, {lower:.4g} and {upper:.4g}, contradict "
             "each other or the value: samples do not follow it.",
             "poor",
+        )
+    elif lower - upper > max(CROSSING, ERRORS * scores.get("target_log_z_error", 0.0)):
+        yield (
+            "target_bounds",
+            f"The bounds of log Z of the given energy cross by {lower - upper:.2g} nats, "
+            "beyond its error: it may be off by as much, as where particles are not independent.",
+            "fair",
         )
     elif upper - lower > WIDE:
         yield (
