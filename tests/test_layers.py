@@ -24,7 +24,7 @@ ROOMS = {
     "flow_map levels",
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference",
     "targets": "symmetry base distributions particles regression catalogue external checks",
-    "montecarlo": "base journey evaluation bridge both_ways annealed density informed "
+    "montecarlo": "base journey evaluation bridge both_ways annealed tilted density informed "
     "independence near_proximal replicas ladder tally diagnostics parallel_tempering",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition restriction conditional",

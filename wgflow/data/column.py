@@ -43,20 +43,23 @@ class Column:
 
     @classmethod
     def of(cls, series: nw.Series[Any]) -> "Column":
-        """What a column of a frame is; ValueError for one that has no values, or is neither
-        numbers, booleans nor text, or whose text hardly repeats."""
+        """What a column of a frame is; ValueError for one that has no values or one alone, or is
+        neither numbers, booleans nor text, or whose text hardly repeats."""
         name, dtype = series.name, series.dtype
         known = series.drop_nulls()
         if dtype == nw.Boolean or is_text(series):
             categories = () if dtype == nw.Boolean else by_frequency(known)
             last = 1 if dtype == nw.Boolean else len(categories) - 1
             kind = "categorical" if categories else "boolean"
-            varies = known.n_unique() > 1
-            return cls(name, kind, 1.0 if varies else None, 0.0, float(last), categories)
+            if known.n_unique() == 1:
+                raise _constant(name, known[0])
+            return cls(name, kind, 1.0, 0.0, float(last), categories)
         if not dtype.is_numeric():
             got = f"got {shown(name)} ({dtype}); make it a number, such as days"
             raise ValueError(f"Columns must be numbers, booleans or text: {got}.")
         values = finite_values(known)
+        if values.min() == values.max():
+            raise _constant(name, values[0])
         kind = "integer" if dtype.is_integer() else "continuous"
         return cls(name, kind, step_of(values), float(values.min()), float(values.max()))
 
@@ -105,3 +108,9 @@ class Column:
                 f"{source} must hold known categories in column {shown(self.name)}: got {got}."
             )
         return np.array([places.get(label, np.nan) for label in labels], np.float64)
+
+
+def _constant(name: str, value: Any) -> ValueError:
+    return ValueError(
+        f"Columns must vary, to have a density: got {shown(value)} alone in {shown(name)}."
+    )

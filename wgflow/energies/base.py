@@ -62,6 +62,10 @@ class Tilted(HasReference, Protocol):
         """s, with the parameters of E."""
         ...
 
+    def reference_energy(self, x: Points) -> Values:
+        """``-log q``, (batch,), with its gradients."""
+        ...
+
 
 def check_energy(energy: Energy, x: Tensor) -> None:
     """Raise ValueError unless ``energy`` gives one finite, floating value per point of ``x``."""

@@ -210,7 +210,7 @@ class NoiseMLP(nn.Module):
         """``count`` draws of q_λ shaped like the points of ``like``, and their log-density."""
         x = self.drawn(like, count, level, generator=generator)
         with torch.no_grad():
-            return x, -self.source(x, self.at(x, level))
+            return x, -self.reference_energy(x, level)
 
     def drawn(
         self, like: Tensor, count: int, level: Values | None = None, *, generator: Rng = None
@@ -223,6 +223,10 @@ class NoiseMLP(nn.Module):
     def source(self) -> NoisyMixture:
         """q."""
         return self.draws or self.mixture
+
+    def reference_energy(self, x: Points, level: Values | None = None) -> Values:
+        """``-log q_λ``."""
+        return self.source(x, self.at(x, level))
 
     def relative(self) -> "RelativeEnergy":
         """The energy relative to its start b, ``s``."""

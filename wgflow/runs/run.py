@@ -27,11 +27,11 @@ from wgflow.energies.microbatch import full_batch
 from wgflow.energies.noise_levels import At
 from wgflow.energies.precision import halved
 from wgflow.flows import Flow, flow_of
-from wgflow.likelihood import from_reference
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.from_particles import ROUNDS, log_z_from_particles
 from wgflow.likelihood.quadrature import standardised_log_z
 from wgflow.metrics.alarms import why_unknown
+from wgflow.montecarlo import tilted
 from wgflow.runs.sampled import SampledTarget
 from wgflow.samplers.langevin import MALA
 from wgflow.samplers.particles import Particles
@@ -104,7 +104,7 @@ class Run:
         Args:
             count: number of points.
             start: ``population``, see `wgflow.samplers.population.draw`, ``noise``, see
-                `Flow.sample`, or ``reference``, see `wgflow.likelihood.from_reference.draw`; None
+                `Flow.sample`, or ``reference``, see `wgflow.montecarlo.tilted.draw`; None
                 for the reference where the energy has one, else for noise where there is a flow.
             rounds: moves of a point from the population or the reference.
             generator: source of randomness.
@@ -118,9 +118,8 @@ class Run:
         check_memory({f"{count} points": count * size})
         if start == "reference" or (start is None and self.tilt is not None and not options):
             like = self.like(1)
-            u = from_reference.draw(
-                self.require_tilt(), like, count, rounds=rounds, generator=generator
-            )
+            energy = self.require_tilted()
+            u = tilted.draw(energy, like, count, rounds=rounds, generator=generator)
             return self.unstandardise(u)
         if start == "noise" or (start is None and self.flow is not None):
             flow = self.require_flow().configured(**options)
@@ -215,10 +214,8 @@ class Run:
             value, error = map(float, standardised_log_z(self.energy.energy, dim, dtype))
             return LogZ(value, error, value, value)
         generator = torch.Generator().manual_seed(self.config.seed)
-        if self.tilt is not None:
-            return from_reference.log_z_from_reference(
-                self.tilt, self.like(1), generator=generator
-            )
+        if self.tilted is not None:
+            return tilted.log_z(self.tilted, self.like(1), generator=generator)
         held_out = self.held_out or self.particles
         if self.flow is not None:
             found = self.flow.log_z(self.like(1), held_out, generator=generator)
@@ -307,19 +304,24 @@ class Run:
         return self.flow
 
     @property
+    def tilted(self) -> Tilted | None:
+        """The energy of standardised points, if it has a reference."""
+        plain = full_batch(self.energy.energy)
+        return plain if isinstance(plain, Tilted) else None
+
+    @property
     def tilt(self) -> Relative | None:
         """The energy relative to its reference, of standardised points; None without one."""
-        plain = full_batch(self.energy.energy)
-        return plain.relative() if isinstance(plain, Tilted) else None
+        return None if self.tilted is None else self.tilted.relative()
 
-    def require_tilt(self) -> Relative:
-        """The energy relative to its reference. Raises ValueError without one."""
-        if self.tilt is None:
+    def require_tilted(self) -> Tilted:
+        """The energy of standardised points. Raises ValueError where it has no reference."""
+        if self.tilted is None:
             raise ValueError(
                 "`start` must be noise or population for an energy without a reference: got "
                 "reference; energy.kind noise-mlp has one."
             )
-        return self.tilt
+        return self.tilted
 
     def require_particles(self) -> Particles:
         """The population that trained. Raises ValueError without one."""
