@@ -187,7 +187,7 @@ def test_all_columns_that_cannot_be_learned_are_told_at_once():
     with pytest.raises(ValueError, match="Text must repeat") as told:
         Columns.of(FRAME.assign(**words), "t.csv")
     names = ", ".join(f'"{name}"' for name in words)
-    end = f"and 2 more like these. In t.csv, data.exclude = [{names}] leaves them out."
+    end = f"There are 2 more. In t.csv, data.exclude = [{names}] leaves them out."
     assert str(told.value).endswith(end)
 
 

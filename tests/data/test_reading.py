@@ -56,6 +56,10 @@ def test_columns_are_chosen_of_tables_alone(tmp_path):
     assert torch.equal(part.test, whole.test[:, [2, 0]])
     with pytest.raises(ValueError, match=r'exclude = \["id"\] leaves it out'):
         load(tmp_path / "t.csv", **options)
+    frame.assign(a=1.0, b=[None, *x[1:, 1]]).to_csv(tmp_path / "c.csv")
+    wanted = Reading("impute", exclude=("id",))
+    with pytest.raises(ValueError, match=r"must vary, to have a density: got .* alone in 'a'"):
+        load(tmp_path / "c.csv", wanted=wanted, **options)
     np.save(tmp_path / "t.npy", x)
     for source in (tmp_path / "t.npy", "moons", "digits"):
         with pytest.raises(ValueError, match="Columns are chosen among those of a table"):

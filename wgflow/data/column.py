@@ -13,6 +13,9 @@ from wgflow.data.grids import on_grid, step_of
 KINDS = ("continuous", "integer", "boolean", "categorical")
 """Kinds of columns."""
 
+SEVERAL = 3
+"""Values of which a column that does not vary is refused; of fewer, other things are wrong."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -51,15 +54,16 @@ class Column:
             categories = () if dtype == nw.Boolean else by_frequency(known)
             last = 1 if dtype == nw.Boolean else len(categories) - 1
             kind = "categorical" if categories else "boolean"
-            if known.n_unique() == 1:
+            varies = known.n_unique() > 1
+            if not varies and len(known) >= SEVERAL:
                 raise _constant(name, known[0])
-            return cls(name, kind, 1.0, 0.0, float(last), categories)
+            return cls(name, kind, 1.0 if varies else None, 0.0, float(last), categories)
         if not dtype.is_numeric():
             got = f"got {shown(name)} ({dtype}); make it a number, such as days"
             raise ValueError(f"Columns must be numbers, booleans or text: {got}.")
         values = finite_values(known)
-        if values.min() == values.max():
-            raise _constant(name, values[0])
+        if values.min() == values.max() and len(values) >= SEVERAL:
+            raise _constant(name, values[0].item())
         kind = "integer" if dtype.is_integer() else "continuous"
         return cls(name, kind, step_of(values), float(values.min()), float(values.max()))
 

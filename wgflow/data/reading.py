@@ -66,7 +66,7 @@ class Reading:
 def refused(source: str, reasons: dict[str, str]) -> ValueError:
     """Of columns that cannot be learned: the reasons, by name, and how to leave them out."""
     told = " ".join(list(reasons.values())[:3])
-    more = f" and {len(reasons) - 3} more like these." if len(reasons) > 3 else ""
+    more = f" There are {len(reasons) - 3} more." if len(reasons) > 3 else ""
     return ValueError(f"{told}{more} In {source}, {left_out([*reasons])} out.")
 
 
