@@ -7,6 +7,7 @@ import torch
 from tilts import seeded, tilted
 
 from wgflow.data.targets import Gaussian
+from wgflow.energies.joint_space import JointSpace
 from wgflow.likelihood import from_reference
 from wgflow.montecarlo.tilted import Reference, draw, log_z, reaches
 
@@ -86,3 +87,6 @@ def test_the_reference_is_normalised_and_drawn(others):
     expected = energy(x) - tilt(x) - tilt.log_reference(x)
     assert torch.allclose(start.energy(x), expected, atol=1e-9)
     assert start.log_z == 0.0
+    joint = JointSpace(energy, (2,))
+    z, log_q = joint.reference(like, 50, generator=seeded(2))
+    assert torch.allclose(joint.reference_energy(z), -log_q)
