@@ -58,6 +58,22 @@ def test_draws_stay_within_what_was_seen_and_complete_rows_alone_are_tested(tmp_
     assert said in caplog.messages
 
 
+def test_rows_with_missing_values_are_left_out(tmp_path, caplog):
+    x = np.random.default_rng(1).normal(size=(60, 2))
+    x[::6, 1] = np.nan
+    frame = pd.DataFrame(x, columns=["a", "b"])
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.head(12).to_csv(tmp_path / "o.csv", index=False)
+    options = {"wanted": Reading("drop"), "dtype": torch.float64}
+    data = load(tmp_path / "t.csv", test=tmp_path / "o.csv", **options)
+    assert sorted(data.train[:, 0].tolist()) == sorted(x[~np.isnan(x[:, 1]), 0].tolist())
+    assert len(data.test) == 10
+    assert caplog.messages[0] == "Left out 10 of 60 rows of t.csv: values miss."
+    pd.DataFrame({"a": [1, 2, 3, None], "b": [None, None, None, 2.0]}).to_csv(tmp_path / "e.csv")
+    with pytest.raises(ValueError, match="rows without missing values: got none of 4"):
+        load(tmp_path / "e.csv", **options)
+
+
 ONE = Columns.numbers(["a"])
 
 

@@ -35,7 +35,7 @@ def test_columns_that_are_not_there(options, message):
         ({"columns": ()}, r"`columns` must be names .*: got \[\]"),
         ({"columns": ("a", "a")}, r"each of them once: got \['a', 'a'\]"),
         ({"columns": ("a",), "exclude": ("a",)}, r"not be in `exclude` too: got \['a'\]"),
-        ({"missing": "drop"}, "`missing` must be one of"),
+        ({"missing": "ignore"}, "`missing` must be one of"),
     ],
 )
 def test_settings_are_checked(options, message):

@@ -56,7 +56,8 @@ class Data:
         transform: monotone maps of the columns of a table, for heavy tails and bounds: ``auto``
             chooses among all of `wgflow.data.transforms`, ``yeo-johnson`` leaves out those with
             bounds, None maps nothing.
-        missing: ``error``, or ``impute``; see `wgflow.data.missing`.
+        missing: ``error``; ``impute``, see `wgflow.data.missing`; or ``drop``, for rows that are
+            complete.
         columns, exclude: names of the columns of a table to learn, None for all, and of those to
             leave out, as the number or the name of a row.
         flips: whether images are mirrored left to right at random; they must be scaled by range.

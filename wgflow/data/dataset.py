@@ -249,7 +249,9 @@ def _read(
         options: dict[str, Any] = {"wanted": wanted, "generator": generator}
         held = open_source(existing(source), numbers, image_size, **options)
     if test is not None:
-        other = open_source(test, numbers, image_size, held.schema, generator=generator)
+        rest = replace(wanted, missing="drop" if wanted.missing == "drop" else "error")
+        options = {"wanted": rest, "generator": generator}
+        other = open_source(test, numbers, image_size, held.schema, **options)
         held = with_test(held, other, str(test))
     parts = split(held, size, fractions, dtype, generator=generator)
     train = parts.train.points

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from wgflow._check import check_choice, shortened, shown
 
-MISSING = ("error", "impute")
+MISSING = ("error", "impute", "drop")
 """What becomes of missing values: see `wgflow.data.missing`."""
 
 LISTED = 300
@@ -18,7 +18,8 @@ class Reading:
     """What is read of a table.
 
     Args:
-        missing: one of `MISSING`; with ``impute`` a missing value is NaN, to be filled in.
+        missing: one of `MISSING`; with ``impute`` a missing value is NaN, to be filled in; with
+            ``drop`` a row that has some is left out.
         columns: names of the columns to learn, in their order; None for all.
         exclude: names of the columns to leave out, as a row's number or name.
 

@@ -1,5 +1,6 @@
 """Arrays and tables from disk. Whatever cannot be read exactly is refused."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,18 @@ from wgflow.data.reading import Reading
 from wgflow.data.table_files import TABLES, read_table
 from wgflow.storage.folder import write_bytes
 
+log = logging.getLogger(__name__)
+
 ARRAYS = (".npy", ".npz")
 """Suffixes of files of numbers without names, which are points as they stand."""
 
 ALL = Reading()
 """All columns, none of whose values may be missing."""
 
-LEARNED = '; data.missing = "impute" fills them in where they are learned from'
+LEARNED = (
+    '; data.missing = "impute" fills them in where they are learned from, and "drop" leaves such '
+    "rows out"
+)
 SCORED = "; leave such rows out, or fill them in: wgflow inpaint DIR --input FILE"
 """What to do about missing values of a table."""
 
@@ -65,7 +71,19 @@ def read_points(
         names = wanted.chosen(table.column_names, path.name)
         schema = Columns.of(table, path.name, names)
     found = schema.encode(table, path.name, generator=generator)
+    if wanted.missing == "drop":
+        found = _complete(found, path.name)
     return _checked(found, dtype, path.name, schema, wanted.missing, LEARNED), schema
+
+
+def _complete(x: np.ndarray, name: str) -> np.ndarray:
+    """The rows without NaN, of which there must be some; how many others there are is logged."""
+    kept = ~np.isnan(x).any(1)
+    if not kept.any():
+        raise ValueError(f"{name} must have rows without missing values: got none of {len(x)}.")
+    if not kept.all():
+        log.warning("Left out %d of %d rows of %s: values miss.", (~kept).sum(), len(x), name)
+    return x[kept]
 
 
 def write_frame(file: Path, frame: Any) -> None:
