@@ -3,7 +3,7 @@
 import pytest
 
 from wgflow import _progress
-from wgflow._progress import TooLong, duration, limited, watched, watching
+from wgflow._progress import TooLong, duration, finished, limited, watched, watching
 
 
 class Clock:
@@ -38,6 +38,21 @@ def test_work_that_would_take_too_long_is_given_up(monkeypatch):
     monkeypatch.setattr(_progress, "time", Clock())
     with limited(2.0):  # too short to be worth giving up
         assert len(list(watched(range(4), "work"))) == 4
+
+
+def test_steps_of_unknown_number_are_told_by_the_part_that_is_done(monkeypatch):
+    monkeypatch.setattr(_progress, "time", Clock())
+    seen = []
+
+    def work():
+        return finished(0, lambda n: n + 1, lambda n: n / 4, "work")
+
+    with watching(lambda *told: seen.append(told)):
+        assert work() == 4
+    assert seen == [("work", 25 * k, 100, 4.0 - k) for k in (1, 2, 3, 4)]
+    with limited(99.0), pytest.raises(TooLong, match=r"work would take 2 min, more than 99 s"):
+        finished(0, lambda n: n + 1, lambda n: n / 100, "work")
+    assert finished(0, lambda n: n + 1, lambda n: (n / 3) ** 9, "work") == 3
 
 
 @pytest.mark.parametrize(

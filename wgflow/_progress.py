@@ -35,15 +35,32 @@ def watched(items: Sequence[T], what: str) -> Iterator[T]:
     Raises:
         TooLong: all of them would take longer than the limit, as of `PATIENCE` seconds of work.
     """
-    watcher, limit, begun = _watcher.get(), _limit.get(), time.monotonic()
+    begun = time.monotonic()
     for done, item in enumerate(items, 1):
         yield item
-        spent = time.monotonic() - begun
-        total = spent / done * len(items)
-        if spent > PATIENCE and total > limit:
-            raise TooLong(f"{what} would take {duration(total)}, more than {duration(limit)}")
-        if watcher is not None:
-            watcher(what, done, len(items), total - spent)
+        _tell(what, done, len(items), time.monotonic() - begun)
+
+
+def finished(state: T, step: Callable[[T], T], progress: Callable[[T], float], what: str) -> T:
+    """The state after as many steps as make ``progress``, the part of the work that is done, 1.
+
+    Raises:
+        TooLong: all of it would take longer than the limit, as `watched`.
+    """
+    begun = time.monotonic()
+    while progress(state) < 1:
+        state = step(state)
+        if percent := int(100 * progress(state)):
+            _tell(what, percent, 100, time.monotonic() - begun)
+    return state
+
+
+def _tell(what: str, done: int, of: int, spent: float) -> None:
+    watcher, limit, total = _watcher.get(), _limit.get(), spent / done * of
+    if spent > PATIENCE and total > limit:
+        raise TooLong(f"{what} would take {duration(total)}, more than {duration(limit)}")
+    if watcher is not None:
+        watcher(what, done, of, total - spent)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 
+from wgflow._progress import finished
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.data.targets import Target
@@ -122,7 +123,10 @@ class Method(ABC, Generic[S]):
 
 def run(method: Method[Any], problem: Problem, *, generator: Rng = None) -> Sampled:
     """All steps of a method, and its result."""
-    state = method.init(problem, generator=generator)
-    while method.progress(state) < 1:
-        state = method.step(problem, state, generator=generator)
+    state = finished(
+        method.init(problem, generator=generator),
+        lambda state: method.step(problem, state, generator=generator),
+        method.progress,
+        "Annealing",
+    )
     return method.result(problem, state, generator=generator)
