@@ -86,6 +86,7 @@ TABLES = {
         b"a,b\n" + 2000 * b"x,1\n" + "ö,1\n".encode("latin-1"),
         "must be text in UTF-8: got other bytes in column 'a'",
     ),
+    "long numbers for names": (b"1" * 400 + b",2\n3,4\n", r"got numbers .* \(40\d characters\)"),
     "gzip": (gzip.compress(b"a,b\n1,2\n"), "got gzip, to be unpacked first"),
     "no name": (b"a,\n1,0.5\n1,1.5\n", "must name every column: got '', which is no index"),
     "a name that repeats": (b",a\nx,1\nx,1\n", "must name every column: got ''"),

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wgflow._check import shown
 from wgflow._random import Rng
 from wgflow.data.columns import Columns
 from wgflow.data.lazy import LazyPoints
@@ -32,7 +33,7 @@ def complete_first(order: Tensor, x: np.ndarray, held_out: int, columns: Columns
     if complete.sum() < held_out:
         lacking = np.isnan(x).sum(0)
         most = [int(j) for j in np.argsort(-lacking, kind="stable")[:3] if lacking[j]]
-        named = ", ".join(f"{columns.names[j]!r} {lacking[j]}" for j in most)
+        named = ", ".join(f"{shown(columns.names[j])} {lacking[j]}" for j in most)
         raise ValueError(
             f"Rows held out must be complete: got {int(complete.sum())} complete rows for "
             f"{held_out} of them; most values are missing in {named} of {len(x)} rows, and "

@@ -39,7 +39,8 @@ def check_varies(name: str, train: LazyPoints, columns: tuple[str, ...] | None) 
         if not (constant.all() if train.ndim > 2 else constant.any()):
             return
     which = constant.nonzero().flatten().tolist()
-    labels = [columns[j] if columns else j for j in which] if train.ndim == 2 else "all"
+    labels = [columns[j] if columns else j for j in which]
+    named = shown(labels) if train.ndim == 2 else "all"
     rounded = float(first.abs().max()) * torch.finfo(train.dtype).eps >= 1
     hint = f"; {_named(train.dtype)} may have rounded them, so subtract a constant"
     # Zeros may have been smaller than any of its numbers.
@@ -47,7 +48,7 @@ def check_varies(name: str, train: LazyPoints, columns: tuple[str, ...] | None) 
     if not rounded or train.are_pixels:
         hint = f"; {left_out(labels)} out: there is no density" if columns else ""
     raise (Rounded if single else ValueError)(
-        f"Train points of {name} must vary in every coordinate: constant {labels}{hint}."
+        f"Train points of {name} must vary in every coordinate: constant {named}{hint}."
     )
 
 

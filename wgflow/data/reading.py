@@ -56,7 +56,7 @@ class Reading:
             if name not in names:
                 near = difflib.get_close_matches(name, names, n=1)
                 known = shortened(", ".join(map(repr, names)), LISTED)
-                hint = f"did you mean {near[0]!r}?" if near else f"its columns are {known}."
+                hint = f"did you mean {shown(near[0])}?" if near else f"its columns are {known}."
                 raise ValueError(f"{source} must have the column {shown(name)}: {hint}")
         left = [name for name in self.columns or names if name not in self.exclude]
         if not left:

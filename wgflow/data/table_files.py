@@ -55,7 +55,9 @@ def read_table(path: Path) -> pa.Table:
         raise ValueError(f"{path.name} must hold a table with rows: got {table.shape}.")
     if is_text and all(map(_is_number, names)):
         # Without this the first row of data would silently become the names.
-        raise ValueError(f"{path.name} must have a header of names: got numbers {names[:5]}.")
+        raise ValueError(
+            f"{path.name} must have a header of names: got numbers {shown(names[:5])}."
+        )
     binary = [f.name for f in table.schema if pa.types.is_binary(f.type)]
     if is_text and binary:
         raise ValueError(
