@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
+from wgflow.data import gaussianise
 from wgflow.data.dataset import load
 from wgflow.data.gaussianise import BOUNDS, GAIN, fitted
 from wgflow.data.transforms import Column, Transform
@@ -206,3 +207,19 @@ def test_other_rules_are_refused():
 
 def test_bounds_are_pairs_in_order():
     assert all(low < high for low, high in BOUNDS)
+
+
+def test_a_point_far_out_among_those_that_are_not_the_first_is_seen(monkeypatch):
+    """One of them is enough for a map; where the first have some, others add nothing."""
+    monkeypatch.setattr(gaussianise, "ROWS", 500)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1000, 2, generator=generator, dtype=torch.float64)
+    far = x.clone()
+    far[900, 1] = 1e6
+    assert fitted(x) is None
+    assert fitted(x, others=[far]) is None
+    for found in (fitted(far), fitted(x, validation=far[800:])):
+        assert [column.kind for column in found.columns] == ["identity", "asinh"]
+    both = torch.cat([far[600:], far[:600]])
+    rows = gaussianise._rows(both, [both, far])
+    assert torch.equal(rows, both[:500])

@@ -274,7 +274,7 @@ def _read(
     maps = None
     if transform is not None and known.ndim == 2:
         seen = points if validation is None else torch.cat([points, validation])
-        maps = fitted(known, transform, others=[seen])
+        maps = fitted(known, transform, validation=validation, others=[seen])
     shift, scale = units(mapped(known, maps), scaling)
     return Dataset(
         name,

@@ -39,7 +39,11 @@ SWEEPS = 10
 
 
 def fitted(
-    x: PointSource, rule: str = "auto", *, others: Sequence[Tensor] = ()
+    x: PointSource,
+    rule: str = "auto",
+    *,
+    validation: Tensor | None = None,
+    others: Sequence[Tensor] = (),
 ) -> Transform | None:
     """The maps that make the columns of x most like a Gaussian together; None if none helps.
 
@@ -54,9 +58,10 @@ def fitted(
     Args:
         x: train points, (n, d).
         rule: one of `wgflow.data.transforms.RULES`.
+        validation: other points that choices are made by, of which those far out count.
         others: points held out, which say nothing but that a bound is none.
     """
-    rows = x[:ROWS].double()
+    rows = _rows(x, [x] if validation is None else [x, validation])
     low, high = _extremes([x, *others])
     options = [
         _options(column, *ends, rule)
@@ -64,6 +69,19 @@ def fitted(
     ]
     columns = _chosen(rows, options)
     return None if all(c == Column() for c in columns) else Transform(columns)
+
+
+def _rows(x: PointSource, sources: Sequence[PointSource]) -> Tensor:
+    """The first `ROWS` points of x, and all that are far out in columns where none of these is.
+
+    A single one would be all that a likelihood is of.
+    """
+    rows = x[:ROWS].double()
+    lower, median, upper = rows.quantile(rows.new_tensor([0.25, 0.5, 0.75]), 0)
+    limit = FAR * (upper - lower) / NORMAL_QUARTILES
+    limit = torch.where((limit > 0) & ~((rows - median).abs() > limit).any(0), limit, torch.inf)
+    parts = (part.double() for source in sources for part in in_parts(source))
+    return torch.cat([rows, *(part[((part - median).abs() > limit).any(1)] for part in parts)])
 
 
 def _extremes(sets: Iterable[PointSource]) -> tuple[list[float], list[float]]:
