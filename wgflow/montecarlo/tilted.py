@@ -43,13 +43,10 @@ def draw(
 
     Args:
         energy: E.
-        like: a tensor of the shape, dtype and device of one point, (1, *event).
-        count: number of points.
-        rounds: independence steps of each.
-        generator: source of randomness.
+        like, count, rounds, generator: as there.
 
     Raises:
-        ValueError: when a number is out of its range.
+        ValueError: as there.
     """
     check_positive(count=count)
     if reaches(energy, like):
