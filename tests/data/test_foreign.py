@@ -120,7 +120,7 @@ def test_separators_and_indices_are_seen(case, tmp_path, caplog):
     (tmp_path / "x.csv").write_bytes(READ[case])
     table = read_table(tmp_path / "x.csv")
     assert table.to_pydict() == {"a": [1, 3], "b": [2.5, 4.5], "c": ["x", "y"]}
-    assert len(caplog.records) == READ[case].count(b"Unnamed") or "index" in case
+    assert len(caplog.records) == (2 if "twice" in case else "index" in case)
     assert all("is an index of its rows: left out" in r.getMessage() for r in caplog.records)
 
 
@@ -129,6 +129,11 @@ def test_an_index_in_parquet_is_left_out(tmp_path, caplog):
     frame.to_parquet(tmp_path / "x.parquet")
     assert read_table(tmp_path / "x.parquet").to_pydict() == {"a": [1, 2, 3]}
     assert len(caplog.records) == 1
+
+
+def test_a_file_of_tabs_may_have_commas_in_its_names(tmp_path):
+    (tmp_path / "x.tsv").write_bytes(b"a, in m, or b\tc\n1.5\tx\n")
+    assert read_table(tmp_path / "x.tsv").to_pydict() == {"a, in m, or b": [1.5], "c": ["x"]}
 
 
 def test_commas_among_decimal_points_are_no_decimal_commas(tmp_path):

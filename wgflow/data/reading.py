@@ -1,6 +1,7 @@
 """What is read of a table: which of its columns, and what becomes of missing values."""
 
 import difflib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,5 +74,5 @@ def refused(source: str, reasons: dict[str, str]) -> ValueError:
 
 def left_out(names: Sequence[str]) -> str:
     """What leaves columns out, in words."""
-    told = shortened(", ".join(f'"{name}"' for name in names), LISTED)
+    told = shortened(", ".join(json.dumps(name, ensure_ascii=False) for name in names), LISTED)
     return f"data.exclude = [{told}] leaves {'it' if len(names) == 1 else 'them'}"

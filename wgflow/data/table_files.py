@@ -72,7 +72,8 @@ def _read_csv(path: Path) -> pa.Table:
         raise ValueError(f"expected text in UTF-8, got {kind}.")
     with path.open(encoding="utf8", errors="replace") as file:
         header = QUOTED.sub("", file.readline(LONGEST_LINE))
-    mark = max(SEPARATORS, key=header.count)
+    named = "\t" if path.suffix.lower() == ".tsv" and "\t" in header else None
+    mark = named or max(SEPARATORS, key=header.count)
     table = _parsed(path, mark)
     if mark == "," or not _has_decimal_commas(table):
         return table

@@ -81,7 +81,7 @@ def other_points(run: Run, name: str) -> Points:
         x = run.read(_existing(name), generator=stream(run.config.seed, 5))
         return _smoothed(run, x)
     data = replace(run.config.data, name=name, size=None, test=None, transform=None)
-    data = replace(data, columns=None, exclude=())
+    data = replace(data, columns=None, exclude=())  # which are of tables
     return load_data(replace(run.config, data=data)).test
 
 
