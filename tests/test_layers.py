@@ -19,7 +19,7 @@ ROOMS = {
     "splits units batches incomplete dataset gaussian_mixture estimates mixtures moments",
     "energies": "precision microbatch gradient base radial confined transformed conditional "
     "noise_levels network own_module layers frequency principal pairs mlp trunk unet noise_unet "
-    "mixture noise_mlp joint_space inherit",
+    "mixture blur noise_mlp joint_space inherit",
     "samplers": "base langevin diffusion kinetic independence particles descent population "
     "flow_map levels",
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference",

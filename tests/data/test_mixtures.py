@@ -8,8 +8,8 @@ import torch
 from problems import F64, seeded
 
 from wgflow.data import mixtures
-from wgflow.data.estimates import Split, kernels_of
-from wgflow.data.gaussian_mixture import FLOOR, Prior
+from wgflow.data.estimates import BANDWIDTHS, FLOORS, Split, _of_size, _scores, kernels_of, value
+from wgflow.data.gaussian_mixture import PLAIN
 from wgflow.data.mixtures import (
     COARSE,
     Gaussians,
@@ -54,7 +54,8 @@ def test_doubt_is_as_many_rows_that_only_the_first_explains():
 def test_kernels_are_the_density_that_was_scored():
     x = np.random.default_rng(1).normal(size=(300, 2)) * [1, 3]
     split = Split(x[50:], x[:50])
-    kernels, scores = kernels_of(split.seen, [split], Prior(2.0))
+    plain = _of_size(1, [split], PLAIN, seed=0)
+    kernels, scores = kernels_of(split.seen, [split], plain)
     found = log_density([_around(kernels, 1.0)], torch.from_numpy(split.unseen))
     np.testing.assert_allclose(found.numpy(), scores, rtol=1e-6, atol=1e-6)
 
@@ -98,10 +99,55 @@ def test_few_rows_still_have_a_density():
 
 
 def test_constant_directions_have_a_floor():
+    least = min(BANDWIDTHS) ** 2 * min(FLOORS)
     x = torch.randn(400, 1, generator=seeded(0), dtype=torch.float64).expand(-1, 2)
     for family in stacked(x, None):
         assert isinstance(family, Gaussians)
-        assert float(torch.linalg.eigvalsh(family.covariances).min()) > 0.5 * FLOOR**2
+        assert float(torch.linalg.eigvalsh(family.covariances).min()) > 0.9 * least
+
+
+def nearly_twice(count, *, thickness, seed):
+    """Two columns that are one but for ``thickness``."""
+    x = torch.randn(count, 2, generator=seeded(seed), dtype=torch.float64)
+    return torch.stack([x[:, 0], x[:, 0] + thickness * x[:, 1]], 1)
+
+
+@pytest.mark.parametrize("thickness", [0.3, 0.03, 0.003])
+def test_the_floor_is_the_likeliest_on_unseen_rows(thickness):
+    x = nearly_twice(600, thickness=thickness, seed=0).numpy()
+    split = Split(x[100:], x[:100])
+    found = _of_size(1, [split], PLAIN, seed=0)
+    values = {f: _scores(found.fits, [split], found.prior._replace(floor=f)) for f in FLOORS}
+    assert max(values, key=lambda floor: values[floor].mean()) == found.prior.floor
+    np.testing.assert_array_equal(found.scores, values[found.prior.floor])
+
+
+def test_one_row_far_out_chooses_no_bandwidth_and_no_size():
+    """Rings need narrow ones or many; by the mean of ``log p`` alone they would lose .9 nats."""
+    law = TOYS["rings"]()
+    x, test = (law.sample(n, generator=seeded(s), dtype=F64) for n, s in ((2500, 0), (2000, 1)))
+    far = torch.tensor([[0.0, 14.0]], dtype=F64)
+    gaps = [
+        law.log_prob(test) - log_density(stacked(x[:2100], unseen), test)
+        for unseen in (x[2100:], torch.cat([x[2100:], far]))
+    ]
+    assert float((gaps[1] - gaps[0]).mean()) < 0.05
+
+
+def test_a_row_speaks_against_an_estimate_by_log_n_at_most():
+    plain, scores = np.full(99, -3.0), np.full(99, -1.0)
+    before = value(scores, plain)
+    scores[0] = -1e9
+    assert before - value(scores, plain) == pytest.approx((np.log(100) + 2) / 99, abs=1e-3)
+    assert value(scores, None) == scores.mean()
+
+
+def test_directions_far_narrower_than_the_usual_floor_are_found():
+    """With a floor of 10⁻⁴ a Gaussian would be 1.5 nats behind."""
+    x, test = (nearly_twice(n, thickness=0.002, seed=s) for n, s in ((2500, 0), (4000, 1)))
+    narrow = torch.distributions.Normal(0.0, 0.002).log_prob(test[:, 1] - test[:, 0])
+    exact = torch.distributions.Normal(0.0, 1.0).log_prob(test[:, 0]) + narrow
+    assert float((exact - log_density(stacked(x, None), test)).mean()) < 0.02
 
 
 def test_of_a_gaussian_law_a_single_gaussian_is_left():

@@ -4,7 +4,7 @@ Gaussian mixtures of several sizes, and kernels of several widths, each with the
 rows that they have not seen.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +30,9 @@ ROWS_EACH = 20
 
 STRENGTHS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, np.inf)
 """Of priors of covariances, as rows for each dimension."""
+
+FLOORS = (1e-4, 1e-5, 1e-6, 1e-7)
+"""Of variances, in squared standard deviations of the columns."""
 
 CENTERS, UNSEEN = 4096, 5_000
 """Centers of kernels, and rows for weights, at most."""
@@ -94,26 +97,51 @@ def _folds(x: np.ndarray, groups: np.ndarray | None, count: int, seed: int) -> I
     return (Split(x[seen], x[unseen]) for seen, unseen in folds)
 
 
+def value(scores: np.ndarray, plain: np.ndarray | None) -> float:
+    """The mean of ``log((1-ε) p + ε p₁)`` over n unseen rows, ε = 1/(n+1), nats.
+
+    All are weighed together in the end, and the first of them expects rows far out: it lets none
+    of these speak against another by more than log(n+1).
+
+    Args:
+        scores: ``log p``, (n,).
+        plain: ``log p₁`` of the first estimate, (n,); None for p itself.
+    """
+    if plain is None:
+        return float(scores.mean())
+    share = 1 / (len(scores) + 1)
+    return float(np.logaddexp(scores + np.log1p(-share), plain + np.log(share)).mean())
+
+
 def sized(splits: list[Split], seed: int) -> Iterator[Sized]:
     """Mixtures of growing size, as long as there are rows and they get better."""
     least, d = min(len(seen) for seen, _ in splits), splits[0].seen.shape[1]
-    prior, best, stale = PLAIN, -np.inf, 0
+    prior, plain, best, stale = PLAIN, None, -np.inf, 0
     for size in SIZES:
         if size > 1 and size * max(ROWS_EACH, 2 * d) > least:
             return
-        found = _of_size(size, splits, prior, seed)
+        found = _of_size(size, splits, prior, seed, plain)
         yield found
-        prior, value = found.prior, found.scores.mean()
-        best, stale = (value, 0) if value > best else (best, stale + 1)
+        prior, plain = found.prior, found.scores if plain is None else plain
+        reached = value(found.scores, plain)
+        best, stale = (reached, 0) if reached > best else (best, stale + 1)
         if stale >= PATIENCE:
             return
 
 
-def _of_size(size: int, splits: list[Split], begun: Prior, seed: int) -> Sized:
+def _of_size(
+    size: int, splits: list[Split], begun: Prior, seed: int, plain: np.ndarray | None = None
+) -> Sized:
     """Mixtures of one size, under the prior that makes unseen rows most likely."""
     fits = [fit(seen, size, begun, seed=seed) for seen, _ in splits]
-    tried = {prior: _scores(fits, splits, prior) for prior in _priors(size, fits)}
-    prior = max(tried, key=lambda prior: tried[prior].mean())
+    tried: dict[Prior, np.ndarray] = {}
+
+    def best(priors: Iterable[Prior]) -> Prior:
+        tried.update({prior: _scores(fits, splits, prior) for prior in priors})
+        return max(tried, key=lambda prior: value(tried[prior], plain))
+
+    prior = best(_priors(size, fits, begun.floor))
+    prior = best(prior._replace(floor=floor) for floor in FLOORS if floor != begun.floor)
     if prior == begun or size == 1:
         return Sized(size, prior, fits, tried[prior])
     fits = [climb(s.seen, f, prior)[0] for s, f in zip(splits, fits, strict=True)]
@@ -126,17 +154,23 @@ def _scores(fits: list[Parts], splits: list[Split], prior: Prior) -> np.ndarray:
     return np.concatenate([log_density(mixture_of(f, prior), s.unseen) for f, s in pairs])
 
 
-def _priors(size: int, fits: list[Parts]) -> list[Prior]:
+def _priors(size: int, fits: list[Parts], floor: float) -> list[Prior]:
     d = fits[0].means.shape[1]
-    own = [Prior(rows * d) for rows in STRENGTHS]
-    return own + [Prior(rows * d, pooled=True) for rows in STRENGTHS[1:] if size > 1]
+    own = [Prior(rows * d, False, floor) for rows in STRENGTHS]
+    return own + [Prior(rows * d, True, floor) for rows in STRENGTHS[1:] if size > 1]
 
 
-def kernels_of(x: np.ndarray, splits: list[Split], prior: Prior) -> tuple[Kernels, np.ndarray]:
-    """Kernels at rows x with the bandwidth of greatest likelihood of unseen rows; those scores."""
-    tried = np.concatenate([_widths(*split, prior) for split in splits], 1)
-    best = int(tried.mean(1).argmax())
-    return Kernels(x[:CENTERS], BANDWIDTHS[best] ** 2 * _covariance(x, prior)), tried[best]
+def kernels_of(x: np.ndarray, splits: list[Split], plain: Sized) -> tuple[Kernels, np.ndarray]:
+    """Kernels at rows x with the bandwidth of greatest likelihood of unseen rows; those scores.
+
+    Args:
+        x: (n, d).
+        splits: of x.
+        plain: a single Gaussian, whose prior the covariance has.
+    """
+    tried = np.concatenate([_widths(*split, plain.prior) for split in splits], 1)
+    best = int(np.argmax([value(scores, plain.scores) for scores in tried]))
+    return Kernels(x[:CENTERS], BANDWIDTHS[best] ** 2 * _covariance(x, plain.prior)), tried[best]
 
 
 def _widths(x: np.ndarray, unseen: np.ndarray, prior: Prior) -> np.ndarray:

@@ -17,7 +17,7 @@ from wgflow.data.lazy import PointSource
 from wgflow.data.targets import GaussianMixture
 
 FLOOR = 1e-4
-"""Added to variances, in squared units of the points."""
+"""Added to variances, in squared units of the points, unless less is asked for."""
 
 STARTS, RESTARTED = 4, 8
 """Starts of the fits of few components, which are fast and have bad local optima."""
@@ -63,10 +63,12 @@ class Prior(NamedTuple):
     Attributes:
         rows: ν, as how many rows it counts; may be infinite.
         pooled: whether T is the mean of the components' covariances, not each one's diagonal.
+        floor: added to variances, as noise of that variance would.
     """
 
     rows: float = 0.0
     pooled: bool = False
+    floor: float = FLOOR
 
 
 PLAIN = Prior()
@@ -79,7 +81,9 @@ def mixture_of(parts: Parts, prior: Prior) -> Mixture:
     weights, eye = counts / counts.sum(), np.eye(means.shape[1])
     target = np.einsum("k,kij->ij", weights, covariances) if prior.pooled else covariances * eye
     share = 1.0 if prior.rows == np.inf else (prior.rows / (counts + prior.rows))[:, None, None]
-    return Mixture(weights, means, covariances + share * (target - covariances) + FLOOR * eye)
+    return Mixture(
+        weights, means, covariances + share * (target - covariances) + prior.floor * eye
+    )
 
 
 class Rows(NamedTuple):
@@ -208,7 +212,9 @@ def _groups(x: np.ndarray, size: int, seed: int) -> np.ndarray:
     return np.eye(size)[KMeans(size, **settings).fit(x).labels_]
 
 
-def fitted(u: PointSource, *, sizes: Iterable[int] = SIZES, seed: int = 0) -> GaussianMixture:
+def fitted(
+    u: PointSource, *, sizes: Iterable[int] = SIZES, floor: float = FLOOR, seed: int = 0
+) -> GaussianMixture:
     """The mixture with full covariances that is fitted to points (n, d): where annealing begins.
 
     With as many components, of ``sizes``, as lower the Bayesian information criterion (Schwarz
@@ -217,16 +223,17 @@ def fitted(u: PointSource, *, sizes: Iterable[int] = SIZES, seed: int = 0) -> Ga
     Args:
         u: points in units of order one, at least two.
         sizes: numbers of components, from one upwards.
+        floor: added to variances.
         seed: of the choice of points and of where the fit starts.
     """
     generator = torch.Generator().manual_seed(seed)
     x = u[torch.randperm(len(u), generator=generator)[:SEEN]].double()
     rows = x[x.isfinite().all(1)].cpu().numpy()
-    d, least, best = rows.shape[1], np.inf, None
+    d, least, best, prior = rows.shape[1], np.inf, None, Prior(floor=floor)
     for size in sizes:
         if 2 * size > len(rows):
             break
-        found = mixture_of(fit(rows, size, seed=seed), PLAIN)
+        found = mixture_of(fit(rows, size, prior, seed=seed), prior)
         free = len(found.weights) * (1 + d + d * (d + 1) / 2) - 1
         value = free * np.log(len(rows)) - 2 * log_density(found, rows).sum()
         if not value < least:

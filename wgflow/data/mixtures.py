@@ -136,7 +136,7 @@ def _estimates(
     if len(splits) == 1:
         x = splits[0].seen
     tried = list(sized(splits, seed))
-    return Estimates(x, seed, tried, *kernels_of(x, splits, tried[0].prior))
+    return Estimates(x, seed, tried, *kernels_of(x, splits, tried[0]))
 
 
 def _chosen(scores: np.ndarray) -> np.ndarray:

@@ -46,6 +46,14 @@ class Network(ABC):
         """Networks of which a trial chooses one: none, but itself."""
         return (self,)
 
+    def settled(self, moments: DataMoments) -> "Network":
+        """With values for the settings that are left to the data."""
+        return self
+
+    def leads_to(self, known: "Network") -> bool:
+        """Whether a run of these settings may have learned the network ``known``."""
+        return known in self.candidates
+
     @property
     def keeps_state(self) -> bool:
         """Whether an evaluation changes buffers, so that a batch is not the sum of its parts."""

@@ -15,6 +15,7 @@ from wgflow._tensor import Points, Values
 from wgflow.data.dataset import Dataset
 from wgflow.data.mixtures import Gaussians, Stacks
 from wgflow.data.moments import LARGEST, DataMoments
+from wgflow.energies.blur import USUAL_LEVEL, lowest_of
 from wgflow.energies.frequency import USUAL, frequency_of
 from wgflow.energies.layers import linear
 from wgflow.energies.mixture import NoisyMixture
@@ -34,7 +35,8 @@ class NoiseMLPSpec(Network):
 
     Args:
         lowest, highest: see `wgflow.energies.noise_levels.NoiseLevels`; the distribution that is
-            learned is that of the data with noise of the lowest level.
+            learned is that of the data with noise of the lowest level. None for .01, or less where
+            this would blur the data: a run has what `wgflow.energies.blur.lowest_of` finds.
         start: what it starts from: ``stack``, the mixture of `wgflow.data.mixtures`; ``coarse``,
             of few components alone, and the whole stack is for draws: the residual of a coarse
             start is smooth, and soon learned from many rows; ``trial``, which of these two is
@@ -53,7 +55,7 @@ class NoiseMLPSpec(Network):
     needs_moments: ClassVar[bool] = True
     needs_mixture: ClassVar[bool] = True
 
-    lowest: float = 0.01
+    lowest: float | None = None
     highest: float = 10.0
     start: str = "stack"
     width: int = 256
@@ -67,7 +69,7 @@ class NoiseMLPSpec(Network):
             check_positive(frequency=self.frequency)
         check_nonnegative(features=self.features)
         check_choice("start", self.start, STARTS)
-        NoiseLevels(self.lowest, self.highest)
+        _ = self.noise_levels  # which are checked
 
     @property
     def needs_coarse(self) -> bool:
@@ -84,7 +86,20 @@ class NoiseMLPSpec(Network):
     @property
     def noise_levels(self) -> NoiseLevels:
         """From the lowest to the highest."""
-        return NoiseLevels(self.lowest, self.highest)
+        lowest = USUAL_LEVEL if self.lowest is None else self.lowest
+        return NoiseLevels(lowest, self.highest)
+
+    def settled(self, moments: DataMoments) -> "NoiseMLPSpec":
+        """With the lowest level that the data need, if it is left to them."""
+        if self.lowest is not None or not moments.families:
+            return self
+        return replace(self, lowest=lowest_of(NoisyMixture(moments.families)))
+
+    def leads_to(self, known: Network) -> bool:
+        """A candidate, of any lowest level if that is left to the data."""
+        if isinstance(known, NoiseMLPSpec) and self.lowest is None:
+            return known in replace(self, lowest=known.lowest).candidates
+        return super().leads_to(known)
 
     def check_data(self, dataset: Dataset) -> None:
         """Few enough coordinates for a covariance."""

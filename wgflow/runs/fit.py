@@ -154,7 +154,7 @@ def _as_begun(config: Config) -> Config:
     if config.init is None:
         return config
     known = load(config.init).config.energy
-    return replace(config, energy=known) if known in config.energy.candidates else config
+    return replace(config, energy=known) if config.energy.leads_to(known) else config
 
 
 def _go_on(path: Path, learner: Learner, listener: Listener | None) -> None:

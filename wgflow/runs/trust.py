@@ -48,7 +48,8 @@ CHUNK = 1000
 """Test points that it sees at a time."""
 
 SMALLEST = 1e-6
-"""Share of its variance that each coordinate of a Gaussian gets on top, so that it is not flat."""
+"""Variance that each coordinate of Gaussians gets on top, as a share of its own or of that of all
+rows, so that none is flat."""
 
 
 def trust_scores(
@@ -157,7 +158,8 @@ def over_mixture(run: Run, *, seed: int = 0) -> dict[str, float]:
         return {}
     d, count = data.event_shape[0], min(len(data.train), SEEN)
     size = count // (PER_NUMBER * (1 + d + d * (d + 1) // 2))
-    q = fitted(data.learned, sizes=[min(max(size, 1), COMPONENTS)], seed=seed)
+    sizes = [min(max(size, 1), COMPONENTS)]
+    q = fitted(data.learned, sizes=sizes, floor=SMALLEST, seed=seed)
     mixture = run.energy.around(q)
     own = tabulate(run.log_prob, data.test, CHUNK)
     gain = defended(-own - tabulate(mixture, data.test, CHUNK))

@@ -66,7 +66,9 @@ class Prepared:
         check_budget(config, dataset)
         u = dataset.learned
         moments = moments_of(network, dataset, u, config.data)
-        return cls(config, network, dataset, u, moments, ranks)
+        if not config.data.smoothing:  # which is the lowest level otherwise
+            config = replace(config, energy=config.energy.settled(moments))
+        return cls(config, config.energy.around(module), dataset, u, moments, ranks)
 
     def choose(self, network: Network) -> "Prepared":
         """The same with one of the candidates of the network."""
