@@ -16,7 +16,8 @@ ROOMS = {
     "storage": "lock folder checkpoint",
     "data": "download foreign memory images frames grids column reading columns lazy transforms "
     "gaussianise table_files tables arrays peek binary targets toys sources missing precision "
-    "splits units batches incomplete dataset gaussian_mixture estimates mixtures moments",
+    "splits units batches incomplete determined dataset gaussian_mixture estimates mixtures "
+    "moments",
     "energies": "precision microbatch gradient base radial confined transformed conditional "
     "noise_levels network own_module layers frequency principal pairs mlp trunk unet noise_unet "
     "mixture blur noise_mlp joint_space inherit",
@@ -38,8 +39,8 @@ ROOMS = {
     "distributed": "ranks islands launch",
     "training": "signals muon schedule loop health recorder held flat checks binding loading "
     "budget learner warm_start validation trial progress runner",
-    "runs": "sampled summaries zoo run load hub fit uses trust image_scores evaluate classes "
-    "compose sampling rows filling outliers judged stepping informed given",
+    "runs": "sampled summaries zoo run load hub remarks fit uses trust image_scores evaluate "
+    "classes compose sampling rows filling outliers judged stepping informed given",
     "estimators": "base density outliers",
     "report": "template material scores verdict film journey page card comparison finish",
     "cli": "printing stops options progress sampling tables train flow sample inverse interpolate "

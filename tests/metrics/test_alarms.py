@@ -214,6 +214,13 @@ BAD = {
         "density: the likelihood is that of an arbitrarily narrow peak.",
         "fair",
     ),
+    "determined": (
+        GOOD | {"determined": 2.0},
+        "determined",
+        "2 columns follow from others: the rows fill no volume, and the likelihood is that of an "
+        "arbitrarily thin layer.",
+        "fair",
+    ),
     "isolated": (
         GOOD | {"isolated": 1.0, "isolated_times": 3.2e5},
         "isolated",

@@ -15,7 +15,7 @@ import torch
 import wgflow
 from wgflow.data.targets import Gaussian, GaussianMixture
 from wgflow.flows import HeatFlow
-from wgflow.runs.fit import _tell_recipe
+from wgflow.runs.remarks import remark
 from wgflow.training.learner import load_data
 
 SMALL = (
@@ -175,13 +175,13 @@ def test_settings_of_toy_sets_are_told_for_a_table(table, tmp_path, monkeypatch,
     flat = wgflow.configure(tmp_path / "flat.npy", "plane")
     smaller = wgflow.NearProximal(dynamics=wgflow.Population(size=64, held_out=64))
     for chosen in (config, flat):
-        _tell_recipe(chosen, load_data(chosen))
+        remark(chosen, load_data(chosen))
         assert ".npy is learned with the settings of toy sets" in caplog.text
         caplog.clear()
     for chosen in (replace(config, scheme=smaller), wgflow.configure(table)):
-        _tell_recipe(chosen, load_data(chosen))
-    monkeypatch.setattr("wgflow.runs.fit.MANY", 100)  # rows in the plane, as its recipe says
-    _tell_recipe(flat, load_data(flat))
+        remark(chosen, load_data(chosen))
+    monkeypatch.setattr("wgflow.runs.remarks.MANY", 100)  # rows in the plane, as its recipe says
+    remark(flat, load_data(flat))
     assert not caplog.text
 
 

@@ -131,6 +131,12 @@ def test_a_value_that_many_rows_share_is_told_once(tmp_path, caplog):
     assert len(said) == 1
     assert said[0].startswith("What is farthest out in column 'heat', 1 of ")
     caplog.clear()
+    data = data.drop(5).assign(sum=data["rain"] - 2 * data["heat"])
+    wgflow.fit(build(override({}, *SMALL)), tmp_path / "sum", data=data)
+    said = [r.getMessage() for r in caplog.records if "fill no volume" in r.getMessage()]
+    assert len(said) == 1
+    assert said[0].startswith("Column 'sum' follows from 'rain', 'heat' up to ")
+    caplog.clear()
     assert not caplog.records
 
 

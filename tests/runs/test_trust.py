@@ -116,6 +116,16 @@ def test_rows_that_share_one_value_are_seen(run):
     assert "25 % of the rows have the very same value" in dict(rung(atomic))["atom"]
 
 
+def test_columns_that_follow_from_others_are_seen(run):
+    train = run.dataset.train[:].clone()
+    train[:, 1] = 3 * train[:, 0] - 1
+    flat = replace(run)
+    flat.__dict__["dataset"] = replace(run.dataset, train=train)
+    assert scored(flat)["determined"] == 1
+    assert "1 column follows from others" in dict(rung(flat))["determined"]
+    assert "determined" not in scored(run)
+
+
 def test_a_row_far_from_all_others_is_seen(run):
     train = run.dataset.train[:].clone()
     train[7, 1] = -3e4

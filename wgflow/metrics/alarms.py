@@ -68,8 +68,8 @@ class Alarm(NamedTuple):
 
     Attributes:
         name: ``kl``, ``gaussian``, ``mixture``, ``distance``, ``temperature``, ``log_z_gap``,
-            ``bounds``, ``modes``, ``outside``, ``repeats``, ``atom``, ``isolated``,
-            ``sandwich``, ``grid``, ``likelihood``, or one of `target_alarms`.
+            ``bounds``, ``modes``, ``outside``, ``repeats``, ``atom``, ``determined``,
+            ``isolated``, ``sandwich``, ``grid``, ``likelihood``, or one of `target_alarms`.
         sentence: for people.
         grade: the best that a verdict may be: ``poor`` or ``fair``; empty for a mere remark.
     """

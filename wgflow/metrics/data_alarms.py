@@ -7,13 +7,22 @@ Said = tuple[str, str, str]
 
 
 def data_alarms(scores: Mapping[str, float]) -> Iterator[Said]:
-    """Values that are no part of a smooth density: ``atom`` and ``isolated``."""
+    """What is no part of a smooth density: ``atom``, ``determined`` and ``isolated``."""
     if "atom" in scores:
         yield (
             "atom",
             f"In one column {100 * scores['atom']:.0f} % of the rows have the very same value, "
             "which has a probability but no density: the likelihood is that of an arbitrarily "
             "narrow peak.",
+            "fair",
+        )
+    if "determined" in scores:
+        count = scores["determined"]
+        follow = "1 column follows" if count == 1 else f"{count:.0f} columns follow"
+        yield (
+            "determined",
+            f"{follow} from others: the rows fill no volume, and the likelihood is that of an "
+            "arbitrarily thin layer.",
             "fair",
         )
     if {"isolated", "isolated_times"} <= set(scores):

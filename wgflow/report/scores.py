@@ -91,6 +91,7 @@ SCORES = {
     ),
     "repeats": Score("Copies among samples", "share of samples that others equal"),
     "atom": Score("Rows of one value", "largest share in a column that is on no grid", "none"),
+    "determined": Score("Columns that follow from others", "how many", "none"),
     "isolated": Score("Rows far from all others", "how many, in one column", "none"),
     "isolated_times": Score("How far these are", "over the next row, from the median", "none"),
     "outside_samples": Score("Samples outside the data", FARTHER),

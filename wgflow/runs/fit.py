@@ -1,7 +1,6 @@
 """Learn from a configuration into a folder, and go on after a stop."""
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +10,14 @@ import torch
 from torch import nn
 
 from wgflow.config import Config, dumps
-from wgflow.config.recipes import PLANE, configure
 from wgflow.data.dataset import Dataset, available
-from wgflow.data.grids import ATOM, atoms
-from wgflow.data.peek import width
 from wgflow.data.tables import write_frame
 from wgflow.distributed.islands import share
 from wgflow.distributed.ranks import ALONE, Ranks
 from wgflow.energies.own_module import OwnModuleSpec
-from wgflow.metrics.isolated import isolated
 from wgflow.runs import zoo
 from wgflow.runs.load import load, read_config
+from wgflow.runs.remarks import remark
 from wgflow.runs.run import Run
 from wgflow.storage import checkpoint, folder
 from wgflow.storage.lock import locked
@@ -33,14 +29,6 @@ from wgflow.training.recorder import Clock, environment, update_environment
 from wgflow.training.runner import Listener, Runner
 from wgflow.training.trial import begun
 from wgflow.training.warm_start import initialise
-
-MANY = 10_000
-"""Rows of one or two columns from which on the settings of toy sets are right."""
-
-ROWS = 100_000
-"""Train rows at most in which values that repeat are looked for."""
-
-log = logging.getLogger(__name__)
 
 
 def fit(
@@ -143,9 +131,7 @@ def _learn(
         ranks.spread_(list(network.state_dict().values()))
     carry = learner.start()  # what fails here leaves no folder
     ranks.lead(lambda: _begin(path, config, learner.dataset, ranks))
-    ranks.lead(lambda: _tell_recipe(config, learner.dataset))
-    ranks.lead(lambda: _tell_atoms(learner.dataset))
-    ranks.lead(lambda: _tell_isolated(learner.dataset))
+    ranks.lead(lambda: remark(config, learner.dataset))
     Runner.open(path, learner, clock, listener).run(Progress(), carry)
 
 
@@ -221,54 +207,6 @@ def _sourced(config: Config, path: Path, data: Any) -> Config:
     if data is None:
         return config
     return replace(config, data=replace(config.data, name=str(path / folder.TABLE)))
-
-
-def _tell_recipe(config: Config, data: Dataset) -> None:
-    """Say it where vectors of a file are learned with the very settings of toy sets.
-
-    But for many in the plane, for which the recipe of that name has just these.
-    """
-    if data.event_shape in ((1,), (2,)) and len(data.train) >= MANY:
-        return
-    toys = [(known.energy, known.scheme) for known in (Config(), configure(None, PLANE))]
-    if (config.energy, config.scheme) in toys and width(config.data.name):
-        log.warning(
-            "%s is learned with the settings of toy sets, which overfit few rows: "
-            "`wgflow.configure` makes those of tables.",
-            Path(config.data.name).name,
-        )
-
-
-def _tell_atoms(data: Dataset) -> None:
-    """Say which single value many rows have, since no density gives it a probability."""
-    if len(data.event_shape) != 1 or data.target is not None:
-        return
-    names = data.columns or range(*data.event_shape)
-    for name, (value, part) in zip(names, atoms(data.train[:ROWS]), strict=True):
-        if part > ATOM:
-            log.warning(
-                "In column %r %.0f %% of the rows are exactly %.6g: a single value has a "
-                "probability but no density. Learn the other rows alone, or round the column.",
-                name,
-                100 * part,
-                value,
-            )
-
-
-def _tell_isolated(data: Dataset) -> None:
-    """Say which few rows lie far from all others: they may be errors."""
-    if len(data.event_shape) != 1 or data.target is not None:
-        return
-    if (found := isolated(data.train[:ROWS])) is not None:
-        names = data.columns or range(*data.event_shape)
-        log.warning(
-            "What is farthest out in column %r, %d of %d rows, is %.2g × as far from the median "
-            "as any other, where no tail leads: leave it out if it is an error.",
-            names[found.column],
-            found.rows,
-            len(data.train),
-            found.times,
-        )
 
 
 def _anchored(config: Config) -> Config:

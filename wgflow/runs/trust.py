@@ -13,6 +13,7 @@ from torch import Tensor
 from wgflow._random import Rng
 from wgflow._tensor import Points, standard_error
 from wgflow.data.dataset import Dataset
+from wgflow.data.determined import determined
 from wgflow.data.gaussian_mixture import SEEN, fitted
 from wgflow.data.grids import ATOM, atoms
 from wgflow.data.lazy import PointSource
@@ -58,7 +59,8 @@ def trust_scores(
     """Numbers that `wgflow.metrics.alarms.alarms` reads.
 
     ``repeats`` of the samples; and of vectors ``atom`` where many rows share one value of a
-    column, ``isolated`` and ``isolated_times`` where few rows lie far from all others;
+    column, ``determined`` where columns follow from others, ``isolated`` and
+    ``isolated_times`` where few rows lie far from all others;
     ``log_z_particles`` and ``log_z_held_out`` where particles carry weights;
     ``modes_<source>`` of the samples, the particles that train, those held out and the
     ``density``; and ``outside_<source>`` of all but the last.
@@ -80,6 +82,8 @@ def trust_scores(
     if (found := isolated(torch.cat([known, data.test]))) is not None:
         scores |= {"isolated": float(found.rows), "isolated_times": found.times}
     u = run.standardise(known)
+    if others := determined(u):
+        scores["determined"] = float(len(others))
     test = run.standardise(data.test)
     points = {"samples": (run.standardise(samples), None)} | populations(run)
     reach = Reach(u, test)
