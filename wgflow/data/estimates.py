@@ -76,6 +76,13 @@ class Kernels(NamedTuple):
     covariance: np.ndarray
 
 
+class Scored(NamedTuple):
+    """Kernels, and log densities of all unseen rows, each around the others' rows."""
+
+    kernels: Kernels
+    scores: np.ndarray
+
+
 def splits_of(
     x: np.ndarray, validation: Tensor | None, groups: np.ndarray | None, seed: int
 ) -> list[Split]:
@@ -160,17 +167,18 @@ def _priors(size: int, fits: list[Parts], floor: float) -> list[Prior]:
     return own + [Prior(rows * d, True, floor) for rows in STRENGTHS[1:] if size > 1]
 
 
-def kernels_of(x: np.ndarray, splits: list[Split], plain: Sized) -> tuple[Kernels, np.ndarray]:
-    """Kernels at rows x with the bandwidth of greatest likelihood of unseen rows; those scores.
+def kernels_of(x: np.ndarray, splits: list[Split], prior: Prior) -> list[Scored]:
+    """Kernels at rows x, (n, d), of every bandwidth, with log densities of all unseen rows.
 
     Args:
         x: (n, d).
         splits: of x.
-        plain: a single Gaussian, whose prior the covariance has.
+        prior: of their covariance, that of a single Gaussian.
     """
-    tried = np.concatenate([_widths(*split, plain.prior) for split in splits], 1)
-    best = int(np.argmax([value(scores, plain.scores) for scores in tried]))
-    return Kernels(x[:CENTERS], BANDWIDTHS[best] ** 2 * _covariance(x, plain.prior)), tried[best]
+    tried = np.concatenate([_widths(*split, prior) for split in splits], 1)
+    centers, shape = x[:CENTERS], _covariance(x, prior)
+    pairs = zip(BANDWIDTHS, tried, strict=True)
+    return [Scored(Kernels(centers, h**2 * shape), scores) for h, scores in pairs]
 
 
 def _widths(x: np.ndarray, unseen: np.ndarray, prior: Prior) -> np.ndarray:

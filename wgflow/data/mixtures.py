@@ -1,9 +1,10 @@
 """Classical density estimates of vectors, stacked: where the energy of a table starts.
 
-Gaussian mixtures of several sizes, with shrunk covariances, and a kernel estimate with the shape
-of the covariance. All are mixtures of Gaussians, and so is their sum with the weights that make
-unseen points most likely (stacked density estimation, Smyth and Wolpert 1999). Where these points
-are not much likelier so, a single Gaussian is the estimate: of a Gaussian law it is the best one.
+Gaussian mixtures of several sizes, with shrunk covariances, and kernels of several widths with the
+shape of the covariance: rows that stand in a table twice need narrower ones than the rest. All are
+mixtures of Gaussians, and so is their sum with the weights that make unseen points most likely
+(stacked density estimation, Smyth and Wolpert 1999). Where these points are not much likelier so,
+a single Gaussian is the estimate: of a Gaussian law it is the best one.
 """
 
 import math
@@ -15,7 +16,7 @@ import torch
 from scipy.special import logsumexp
 from torch import Tensor
 
-from wgflow.data.estimates import Kernels, Sized, kernels_of, sized, splits_of
+from wgflow.data.estimates import Kernels, Scored, Sized, kernels_of, sized, splits_of, value
 from wgflow.data.gaussian_mixture import Mixture
 from wgflow.data.lazy import PointSource
 
@@ -24,6 +25,9 @@ SEEN = 20_000
 
 NEGLIGIBLE = 1e-3
 """Weight below which an estimate is left out."""
+
+WIDTHS = 3
+"""Bandwidths of kernels at most: each has thousands of components."""
 
 COARSE = 16
 """Components of the largest mixture of `Stacks.coarse`."""
@@ -73,21 +77,37 @@ class Stacks(NamedTuple):
 
 
 class Estimates(NamedTuple):
-    """Mixtures fitted to rows x, from a seed, and kernels with their scores of unseen rows."""
+    """Mixtures fitted to rows x, from a seed, and kernels of several widths."""
 
     x: np.ndarray
     seed: int
     tried: list[Sized]
-    kernels: Kernels
-    scores: np.ndarray
+    kernels: list[Scored]
 
     @property
     def stack(self) -> list[Gaussians]:
-        """Of them all."""
-        scores = [*(found.scores for found in self.tried), self.scores]
-        *weights, last = _chosen(np.stack(scores, 1))
-        kernels = [_around(self.kernels, last)] if last else []
-        return [*self._weighted(weights), *kernels]
+        """Of all mixtures, and of the `WIDTHS` kernels that have most weight beside them.
+
+        Where the likeliest kernels alone say nothing against a single Gaussian, it is that: of
+        many, some do by chance.
+        """
+        plain = self.tried[0].scores
+        likeliest = max(self.kernels, key=lambda found: value(found.scores, plain))
+        own, _ = self._stacked([likeliest])
+        if own[0] == 1:
+            return self._weighted(own)
+        _, weights = self._stacked(self.kernels)
+        heaviest = sorted(range(len(weights)), key=lambda k: -weights[k])[:WIDTHS]
+        kernels = [self.kernels[k] for k in sorted(heaviest)]
+        own, weights = self._stacked(kernels)
+        pairs = zip(kernels, weights, strict=True)
+        return [*self._weighted(own), *(_around(found.kernels, w) for found, w in pairs if w)]
+
+    def _stacked(self, kernels: list[Scored]) -> tuple[list[float], list[float]]:
+        """The weights of the mixtures, and of kernels beside them."""
+        scores = [found.scores for found in (*self.tried, *kernels)]
+        weights = _chosen(np.stack(scores, 1)).tolist()
+        return weights[: len(self.tried)], weights[len(self.tried) :]
 
     @property
     def coarse(self) -> list[Gaussians]:
@@ -136,7 +156,7 @@ def _estimates(
     if len(splits) == 1:
         x = splits[0].seen
     tried = list(sized(splits, seed))
-    return Estimates(x, seed, tried, *kernels_of(x, splits, tried[0]))
+    return Estimates(x, seed, tried, kernels_of(x, splits, tried[0].prior))
 
 
 def _chosen(scores: np.ndarray) -> np.ndarray:

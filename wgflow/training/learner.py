@@ -67,7 +67,8 @@ class Prepared:
         u = dataset.learned
         moments = moments_of(network, dataset, u, config.data)
         if not config.data.smoothing:  # which is the lowest level otherwise
-            config = replace(config, energy=config.energy.settled(moments))
+            energy = ranks.lead(lambda: config.energy.settled(moments))
+            config = replace(config, energy=energy)
         return cls(config, config.energy.around(module), dataset, u, moments, ranks)
 
     def choose(self, network: Network) -> "Prepared":
