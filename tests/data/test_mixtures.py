@@ -197,7 +197,7 @@ def test_a_coarse_stack_has_few_components_and_a_share_of_what_is_drawn_in_its_p
 
 
 def test_copies_have_kernels_of_their_own():
-    """A third of the unseen rows are seen too; a single width cannot serve these and the others."""
+    """A third of the unseen rows are seen too; one width cannot serve these and the others."""
     law = TOYS["rings"]()
     x, test = (law.sample(n, generator=seeded(s), dtype=F64) for n, s in ((3600, 0), (2000, 1)))
     train, unseen = x[:3000], torch.cat([x[3000:], x[:300]])

@@ -28,8 +28,8 @@ from wgflow.schemes import FromNoise, Joint, MaximumLikelihood, Population
 from wgflow.storage import folder
 
 TWO = Ranks(1, 2)
-LIMIT = 100
-"""Seconds until a test of several processes gives up."""
+LIMIT = 200
+"""Seconds until a test of several processes gives up, sooner than these wait for a silent one."""
 
 fabric = pytest.mark.skipif(
     find_spec("lightning_fabric") is None, reason="needs lightning-fabric, of wgflow[distributed]"
@@ -195,13 +195,11 @@ with launched(2, 1, "cpu") as ranks:
 
 @fabric
 def test_a_killed_rank_ends_the_run_with_a_checkpoint_to_go_on_from(tmp_path):
-    began = time.monotonic()
     (tmp_path / "script.py").write_text(LOST)
     code, errors = end(spawn(tmp_path, tmp_path / "script.py", tmp_path / "r"))
     assert code == 1, errors
     assert "Lost: Another rank ended" in errors
     assert "of step 10, is whole; continue with: wgflow resume" in errors
-    assert time.monotonic() - began < 60
     assert load(tmp_path / "r").steps == 10
     assert folder.read_json(tmp_path / "r" / folder.ENVIRONMENT)["status"] == "interrupted"
     assert not (tmp_path / "r" / folder.LOCK).exists()
