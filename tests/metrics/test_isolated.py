@@ -41,7 +41,9 @@ def test_few_rows_far_away_are_found_and_more_are_not(count):
         assert found is not None
         assert found[:2] == (1, count)
         assert found.times == pytest.approx(float(beyond / others), rel=1e-3)
-        assert isolated(3 + 1e6 * x) == pytest.approx(found)
+        moved = isolated(3 + 1e6 * x)
+        assert moved is not None
+        assert moved[:4] == pytest.approx(found[:4])
 
 
 @pytest.mark.parametrize(
@@ -92,3 +94,19 @@ def test_columns_are_taken_some_at_a_time(monkeypatch):
     monkeypatch.setattr("wgflow.metrics.isolated.COLUMNS", 2)
     assert isolated(x) == whole
     assert whole.column == 5
+
+
+def test_few_points_at_isolated_rows_are_left_out_and_many_are_not():
+    x = NORMAL.clone()
+    x[7, 0] = 1e5
+    found = isolated(x)
+    assert found is not None
+    assert (found.column, found.rows, found.share) == (0, 1, 1 / 2000)
+    y = NORMAL[1000:1250].clone()
+    assert torch.equal(found.without(y), y)
+    for count in (1, 3):  # P(N ≥ 3) is 3 × 10⁻⁴ for N of mean 1/8
+        y[:count, 0] = 9e4
+        assert torch.equal(found.without(y), y[count:])
+        assert torch.equal(found.without(-y), -y[count:])
+    y[:4, 0] = 9e4  # 10⁻⁵
+    assert torch.equal(found.without(y), y)

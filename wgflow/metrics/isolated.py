@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import torch
+from scipy.special import pdtrc
 from torch import Tensor
 
 from wgflow.data.gaussianise import FAR, NORMAL_QUARTILES
@@ -32,11 +33,32 @@ class Isolated(NamedTuple):
         column: its place.
         rows: how many.
         times: distance of the nearest of them to the median, over that of the next row.
+        share: of all rows.
+        center: the median.
+        distance: of the next row to it.
     """
 
     column: int
     rows: int
     times: float
+    share: float
+    center: float
+    distance: float
+
+    def drawn(self, x: Tensor) -> Tensor:
+        """Which of points x, (n, d), lie nearer to these rows than to all others, (n,)."""
+        far = (x[:, self.column].double() - self.center).abs()
+        return far > self.distance * math.sqrt(self.times)
+
+    def without(self, x: Tensor) -> Tensor:
+        """Points x, (n, d), but for those at these rows, if they are as few as chance may make.
+
+        One point 10⁵ deviations out decides every distance, and is there in one of many draws.
+        """
+        drawn = self.drawn(x)
+        count = int(drawn.sum())
+        likely = float(pdtrc(count - 1, self.share * len(x))) if count else 1.0
+        return x[~drawn] if likely > RARE else x
 
 
 def isolated(x: Tensor) -> Isolated | None:
@@ -61,7 +83,11 @@ def isolated(x: Tensor) -> Isolated | None:
     if beyond.max() < 0:
         return None
     row, column = divmod(int(beyond.argmax()), x.shape[1])
-    return Isolated(column, row + 1, float(beyond[row, column].exp()))
+    values = x[:, column].double()
+    center = values.quantile(0.5)
+    distance = float((values - center).abs().topk(row + 2).values[-1])
+    times, share = float(beyond[row, column].exp()), (row + 1) / len(x)
+    return Isolated(column, row + 1, times, share, float(center), distance)
 
 
 def _beyond(x: Tensor, count: int, rare: float) -> Tensor:

@@ -19,6 +19,7 @@ from wgflow.likelihood.calibration import best_temperature, grid_temperature
 from wgflow.likelihood.quadrature import Grid, box, fisher, kl_both, kl_gap, tabulate
 from wgflow.metrics.alarms import STANDARDISED
 from wgflow.metrics.chance import QUICK, chance
+from wgflow.metrics.isolated import Isolated, isolated
 from wgflow.metrics.samples import DISTANCES, halves, mode_occupancy, with_floor
 from wgflow.runs import zoo
 from wgflow.runs.image_scores import image_judge, sharp
@@ -34,6 +35,9 @@ IMAGES = 500
 
 LONGEST = 600.0
 """Seconds that annealing for log Z may take, each way, where nobody asked for it."""
+
+ROWS = 100_000
+"""Train rows at most in which isolated ones are looked for."""
 
 EXACT_STREAM = 2**31
 """Offset of the seeds of second references."""
@@ -178,7 +182,8 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
 
     Where the distribution is known its exact sampler gives the second reference, otherwise the
     test points are halved. ``sliced_w2_standardised`` is in the units of learning, where heavy
-    tails are mapped; its ``_chance`` is what chance explains, see `wgflow.metrics.chance.chance`.
+    tails are mapped, and without those at isolated rows, as few as chance makes; its ``_chance``
+    is what chance explains, see `wgflow.metrics.chance.chance`.
     For a mixture of Gaussians, ``mode_error`` as well. A distance that so few or such points do
     not have is left out.
 
@@ -203,7 +208,11 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
         with contextlib.suppress(ValueError):  # of points too few, or all the same
             scored = with_floor(metric, x[:count], reference[:count], second)
             scores |= {name: scored.score, f"{name}_floor": scored.floor}
-    u, first, other = (dataset.standardise(side[:count]) for side in (x, reference, second))
+    sides = [side[:count] for side in (x, reference, second)]
+    if (found := _isolated(dataset)) is not None:
+        kept = [found.without(side) for side in sides]
+        sides = [side[: min(map(len, kept))] for side in kept]
+    u, first, other = map(dataset.standardise, sides)
     scores |= _standardised(u, first, other, seed)
     if isinstance(dataset.target, GaussianMixture):
         scores |= {
@@ -211,6 +220,13 @@ def sample_scores(x: Tensor, dataset: Dataset, seed: int = 0) -> dict[str, float
             "mode_error_floor": mode_error(second, dataset.target),
         }
     return scores
+
+
+def _isolated(dataset: Dataset) -> Isolated | None:
+    """Rows that no tail leads to, which few samples or test points are at by chance."""
+    if len(dataset.event_shape) != 1 or dataset.target is not None:
+        return None
+    return isolated(torch.cat([dataset.train[:ROWS].to(dataset.test), dataset.test]))
 
 
 def _standardised(u: Tensor, first: Tensor, other: Tensor, seed: int) -> dict[str, float]:
