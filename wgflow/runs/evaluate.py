@@ -24,7 +24,7 @@ from wgflow.metrics.samples import DISTANCES, halves, mode_occupancy, with_floor
 from wgflow.runs import zoo
 from wgflow.runs.image_scores import image_judge, sharp
 from wgflow.runs.run import Run
-from wgflow.runs.trust import gaussian_nll, over_mixture, trust_scores
+from wgflow.runs.trust import MOST_ROWS, gaussian_nll, over_mixture, trust_scores
 from wgflow.storage import folder
 
 POINTS = 5_000
@@ -35,9 +35,6 @@ IMAGES = 500
 
 LONGEST = 600.0
 """Seconds that annealing for log Z may take, each way, where nobody asked for it."""
-
-ROWS = 100_000
-"""Train rows at most in which isolated ones are looked for."""
 
 EXACT_STREAM = 2**31
 """Offset of the seeds of second references."""
@@ -226,7 +223,7 @@ def _isolated(dataset: Dataset) -> Isolated | None:
     """Rows that no tail leads to, which few samples or test points are at by chance."""
     if len(dataset.event_shape) != 1 or dataset.target is not None:
         return None
-    return isolated(torch.cat([dataset.train[:ROWS].to(dataset.test), dataset.test]))
+    return isolated(torch.cat([dataset.train[:MOST_ROWS].to(dataset.test), dataset.test]))
 
 
 def _standardised(u: Tensor, first: Tensor, other: Tensor, seed: int) -> dict[str, float]:

@@ -34,7 +34,7 @@ ROWS = 2000
 """Train rows that clusters are found in."""
 
 MOST_ROWS = 100_000
-"""Train rows that moments and the farthest row are taken of."""
+"""Train rows that moments, and the farthest and isolated rows, are taken of."""
 
 DRAWS = 50_000
 """Draws of the reference of an energy that has one, weighted to the density."""
