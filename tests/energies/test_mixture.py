@@ -76,3 +76,15 @@ def test_shared_axes_move_points_as_their_copies_do():
     copies = mixture.Family(shared._replace(covariances=shared.covariances.expand(4, 3, 3)))
     copied = copies.draw(index, noise, variance)
     torch.testing.assert_close(family.draw(index, noise, variance), copied)
+
+
+def test_draws_are_turned_by_the_axes_of_their_own_component():
+    generator = torch.Generator().manual_seed(1)
+    roots = torch.randn(3, 2, 2, dtype=torch.float64, generator=generator)
+    own = Gaussians(torch.full((3,), 1 / 3).double(), torch.zeros(3, 2).double(), roots @ roots.mT)
+    family = mixture.Family(own)
+    index, variance = torch.tensor([2, 0, 2, 1, 0]), torch.linspace(0, 1, 5).double()
+    noise = torch.randn(5, 2, dtype=torch.float64, generator=generator)
+    spread = (family.variances[index] + variance[:, None]).sqrt()
+    expected = torch.einsum("bij,bj->bi", family.axes[index], spread * noise)
+    torch.testing.assert_close(family.draw(index, noise, variance), expected)

@@ -7,7 +7,7 @@ import torch
 from tilts import seeded, tilted
 
 from wgflow.likelihood import from_reference
-from wgflow.likelihood.from_reference import draw, drawn, log_z_from_reference, work
+from wgflow.likelihood.from_reference import draw, drawn, log_z_from_reference
 
 LIKE = torch.empty(1, 1, dtype=torch.float64)
 
@@ -24,19 +24,33 @@ def quadrature(energy, f=lambda x: torch.ones_like(x)):
 def test_log_z_is_that_of_quadrature_and_lies_within_its_bounds(size, others):
     energy = tilted(1, size=size, others=others)
     truth = math.log(quadrature(energy))
-    found = log_z_from_reference(energy.relative(), LIKE, generator=seeded())
+    _, v = drawn(energy.relative(), LIKE, 100_000, seeded())
+    found = log_z_from_reference(v, generator=seeded(1))
     assert abs(found.value - truth) < 4 * found.error
     assert found.error < 0.05
     assert found.upper - found.lower < 0.2
 
 
 @pytest.mark.parametrize("others", [False, True])
-def test_works_are_unbiased_for_any_path(others):
+def test_weights_of_draws_estimate_z_without_bias(others):
     energy = tilted(1, size=1.5, others=others)
-    start = drawn(energy.relative(), LIKE, 20_000, seeded())
-    ratio = work(energy.relative(), *start, [0.0, 0.4, 1.0], seeded(1)).exp()
-    z = quadrature(energy)
+    _, v = drawn(energy.relative(), LIKE, 20_000, seeded())
+    ratio, z = (-v).exp(), quadrature(energy)
     assert abs(float(ratio.mean()) - z) < 4 * float(ratio.std()) / math.sqrt(len(ratio))
+
+
+def test_errors_of_log_z_are_its_scatter_and_bounds_hold_in_the_mean():
+    energy = tilted(1, size=1.5)
+    truth = math.log(quadrature(energy))
+    found = [
+        log_z_from_reference(v, generator=seeded())
+        for v in drawn(energy.relative(), LIKE, 160_000, seeded(1))[1].split(4000)
+    ]
+    scores = torch.tensor([(each.value - truth) / each.error for each in found])
+    assert abs(float(scores.square().mean()) - 1) < 4 * math.sqrt(2 / 40)
+    lower, upper = (torch.tensor([each[k] for each in found]) for k in (2, 3))
+    assert float(lower.mean()) < truth + 4 * float(lower.std()) / math.sqrt(40)
+    assert float(upper.mean()) > truth - 4 * float(upper.std()) / math.sqrt(40)
 
 
 @pytest.mark.parametrize("others", [False, True])
@@ -49,8 +63,27 @@ def test_draws_have_the_moments_of_the_model(others):
         assert abs(float(f(x).mean()) - truth) < 4 * float(f(x).std()) / 100
 
 
-def test_counts_are_respected(monkeypatch):
+def test_samples_come_in_pools_as_many_as_asked_for(monkeypatch):
     monkeypatch.setattr(from_reference, "CHUNK", 100)
-    assert draw(tilted(1).relative(), LIKE, 250, rounds=1, generator=seeded()).shape == (250, 1)
+    monkeypatch.setattr(from_reference, "NUMBERS", 600)
+    tilt = tilted(1).relative()
+    assert draw(tilt, LIKE, 600, rounds=2, generator=seeded()).shape == (600, 1)
     with pytest.raises(ValueError, match="`count` must be"):
-        draw(tilted(1).relative(), LIKE, 0)
+        draw(tilt, LIKE, 0)
+    with pytest.raises(ValueError, match="`rounds` must be"):
+        draw(tilt, LIKE, 1, rounds=0)
+    with pytest.raises(ValueError, match="`v` must be of 4 draws or more: got 3"):
+        log_z_from_reference(torch.zeros(3))
+    with pytest.raises(ValueError, match="must be finite"):
+        log_z_from_reference(torch.full((4,), math.nan))
+
+
+def test_a_sample_is_one_of_the_draws():
+    """With as many draws of each, resampled by weights: none is moved, and none is left out."""
+    tilt = tilted(1, size=1.0).relative()
+    x = draw(tilt, LIKE, 256, rounds=4, generator=seeded(3))
+    pool, v = drawn(tilt, LIKE, 1024, seeded(3))
+    assert torch.isin(x[:, 0], pool[:, 0]).all()
+    copies = torch.isin(pool[:, 0], x[:, 0])
+    expected = 256 * (-v).softmax(0)
+    assert copies[expected >= 1].all()

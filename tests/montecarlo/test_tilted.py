@@ -9,7 +9,7 @@ from tilts import seeded, tilted
 from wgflow.data.targets import Gaussian
 from wgflow.energies.joint_space import JointSpace
 from wgflow.likelihood import from_reference
-from wgflow.montecarlo.tilted import Reference, draw, log_z, reaches
+from wgflow.montecarlo.tilted import FEWEST, MOST, Reference, draw, log_z, reach
 
 CENTER, WIDTH, SHIFT = 1.0, 0.05, 0.7
 LIKE = torch.empty(1, 3, dtype=torch.float64)
@@ -39,21 +39,49 @@ class Narrow:
         return -self.q.log_prob(x)
 
 
+class Weighted(Narrow):
+    """The same of one weight w on a share 1/w of the reference, and 0 elsewhere."""
+
+    def __init__(self, weight):
+        self.weight = weight
+        self.limit = math.sqrt(2) * torch.erfinv(torch.tensor(1 - 2 / weight)).item()
+
+    def __call__(self, x):
+        inside = x[:, 0] > self.limit
+        return torch.where(inside, -self.q.log_prob(x), -self.q.log_prob(x) + 50.0)
+
+
 def test_where_draws_of_the_reference_carry_the_weight_they_are_taken():
     energy = tilted(1)
     like = torch.empty(1, 1, dtype=torch.float64)
-    assert reaches(energy, like)
+    assert reach(energy, like, generator=seeded(1)).rounds == from_reference.ROUNDS
     tilt = energy.relative()
     found = draw(energy, like, 300, rounds=5, generator=seeded(3))
     assert torch.equal(found, from_reference.draw(tilt, like, 300, rounds=5, generator=seeded(3)))
-    expected = from_reference.log_z_from_reference(tilt, like, generator=seeded(4))
-    assert log_z(energy, like, generator=seeded(4)) == expected
+    _, v = from_reference.drawn(tilt, like, FEWEST, generator := seeded(4))
+    expected = from_reference.log_z_from_reference(v, generator=generator)
+    assert log_z(energy, like, reach(energy, like, generator=seeded(4))) == expected
+
+
+@pytest.mark.parametrize(("weight", "rounds"), [(20, 50), (60, 100), (200, 200), (1500, 1600)])
+def test_draws_are_as_many_as_weights_need(weight, rounds):
+    """Each weight is w or 0: copies are a share of ``1 - R/w``."""
+    energy = Weighted(weight)
+    known = reach(energy, LIKE, generator=seeded(1))
+    assert known.rounds == rounds
+    x = draw(energy, LIKE, 500, rounds=rounds, generator=seeded(0))
+    assert len(x.unique(dim=0)) > 0.9 * len(x)
+    found = log_z(energy, LIKE, known)
+    assert found == known.log_z
+    assert abs(found.value + math.log(weight)) < 4 * found.error
+    assert found.error < 0.1
 
 
 def test_where_few_do_a_population_follows_gradients():
     energy, count = Narrow(), 2000
-    assert not reaches(energy, LIKE)
-    x = draw(energy, LIKE, count, rounds=50, generator=seeded(0))
+    assert reach(energy, LIKE, generator=seeded(1)).rounds is None
+    assert reach(Weighted(4 * MOST), LIKE, generator=seeded(1)).rounds is None
+    x = draw(energy, LIKE, count, rounds=None, generator=seeded(0))
     assert x.shape == (count, 3)
     assert len(x.unique(dim=0)) > 0.98 * count
     z = (x - CENTER) / WIDTH
@@ -63,7 +91,8 @@ def test_where_few_do_a_population_follows_gradients():
 
 
 def test_their_log_z_is_exact():
-    found = log_z(Narrow(), LIKE, generator=seeded(1))
+    energy = Narrow()
+    found = log_z(energy, LIKE, reach(energy, LIKE, generator=seeded(2)), generator=seeded(1))
     assert abs(found.value - SHIFT) < 4 * found.error
     assert found.error < 0.1
 
@@ -71,9 +100,9 @@ def test_their_log_z_is_exact():
 def test_few_points_are_of_a_population_and_many_come_in_parts(monkeypatch):
     monkeypatch.setattr(from_reference, "CHUNK", 600)
     for count in (3, 700):
-        assert draw(Narrow(), LIKE, count, rounds=1, generator=seeded(2)).shape == (count, 3)
+        assert draw(Narrow(), LIKE, count, rounds=None, generator=seeded(2)).shape == (count, 3)
     with pytest.raises(ValueError, match="`count` must be"):
-        draw(Narrow(), LIKE, 0, rounds=1)
+        draw(Narrow(), LIKE, 0, rounds=None)
 
 
 @pytest.mark.parametrize("others", [False, True])

@@ -75,13 +75,21 @@ class Family(nn.Module):
 
     def draw(self, index: Tensor, noise: Tensor, variance: Tensor) -> Tensor:
         """Points of the components ``index``, (batch,), from standard noise, (batch, d)."""
-        shared = len(self.axes) == 1
-        which = torch.zeros_like(index) if shared else index
-        scaled = (self.variances.double()[which] + variance[:, None]).sqrt() * noise
-        axes = self.axes.double()
-        # One matrix, not a copy for each point.
-        moved = scaled @ axes[0].T if shared else torch.einsum("bij,bj->bi", axes[index], scaled)
+        axes, shared = self.axes.double(), len(self.axes) == 1
+        variances = self.variances.double()[torch.zeros_like(index) if shared else index]
+        scaled = (variances + variance[:, None]).sqrt() * noise
+        moved = scaled @ axes[0].T if shared else _turned(scaled, axes, index)
         return self.means.double()[index] + moved
+
+
+def _turned(points: Tensor, axes: Tensor, index: Tensor) -> Tensor:
+    """``U_k z`` of points z of components k: as products of as many matrices as there are."""
+    order = index.argsort(stable=True)
+    counts = index.bincount(minlength=len(axes)).tolist()
+    parts = zip(points[order].split(counts), axes, strict=True)
+    turned = torch.empty_like(points)
+    turned[order] = torch.cat([part @ own.T for part, own in parts])
+    return turned
 
 
 class NoisyMixture(nn.Module):

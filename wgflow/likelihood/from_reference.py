@@ -1,130 +1,101 @@
 """Samples and ``log Z`` of an energy that is a tilt of a distribution with exact draws.
 
-Along ``p_β ∝ q e^{-βv}`` from the reference q (β = 0, log Z = 0) to the model (β = 1), with
-``v = E + log q``. Moves are independence steps from q, accepted with
-``min(1, e^{-β(v(x') - v(x))})``: exact, and between modes. Where chains are is a draw of q, whose
-``log q`` relative to what s is relative to comes with it.
+With ``v = E + log q`` of draws of the reference q, independent of each other, ``mean e^{-v}`` is Z
+without bias, and draws resampled by their weights ``e^{-v}`` are points of the model but for a
+share of ``w/n``, with n draws and the largest weight w of mean one (sampling importance
+resampling, Rubin 1988). A draw of weight w is taken more than once where a sample has fewer
+draws to be chosen from than w. ``log q`` is relative to what s is relative to, so that q need not
+be evaluated where it is that.
 """
 
-import itertools
+import math
 
 import torch
 from torch import Tensor
 
-from wgflow._check import check_nonnegative, check_positive
+from wgflow._check import check_positive
 from wgflow._progress import watched
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.energies.base import Relative
-from wgflow.likelihood.annealing import LogZ, joined
-from wgflow.samplers.base import log_uniform_like
+from wgflow.likelihood.annealing import LogZ
 from wgflow.samplers.particles import systematic_indices
 
-CHAINS = 4096
-"""Annealed chains, each way."""
-
-TEMPERATURES = 30
-"""Values of β after 0."""
-
-POOL = 4
-"""Draws of the reference for every sample, from which samples are resampled."""
+LEAST = 256
+"""Samples that a pool of draws is for, at least."""
 
 ROUNDS = 50
-"""Independence steps of a sample after that."""
+"""Draws for each sample."""
 
 CHUNK = 8192
 """Points at a time."""
+
+NUMBERS = 2**24
+"""Coordinates in a pool, about."""
 
 
 def draw(
     tilt: Relative, like: Tensor, count: int, *, rounds: int = ROUNDS, generator: Rng = None
 ) -> Points:
-    """``count`` points of ``e^{-E}/Z``: draws of q, resampled by their weights, and moved.
+    """``count`` points of ``e^{-E}/Z``: draws of q, resampled by their weights.
 
     Args:
         tilt: s, with the draws of q.
         like: a tensor of the shape, dtype and device of one point, (1, *event).
         count: number of points.
-        rounds: independence steps of each.
+        rounds: draws for each.
         generator: source of randomness.
 
     Raises:
         ValueError: when a number is out of its range.
     """
-    return _draw(tilt, like, count, rounds, generator)[0]
-
-
-def _draw(
-    tilt: Relative, like: Tensor, count: int, rounds: int, generator: Rng
-) -> tuple[Points, Values]:
-    """Points and their v."""
-    check_positive(count=count)
-    check_nonnegative(rounds=rounds)
+    check_positive(count=count, rounds=rounds)
+    most = max(LEAST, NUMBERS // (rounds * like[0].numel()))
     parts = []
-    for start in watched(range(0, count, CHUNK), "Sampling"):
-        size = min(CHUNK, count - start)
-        pool, v = drawn(tilt, like, POOL * max(size, 256), generator)
-        index = systematic_indices(-v, max(size, 256), generator=generator)
+    for start in watched(range(0, count, most), "Sampling"):
+        size = min(most, count - start)
+        pool, v = drawn(tilt, like, rounds * max(size, LEAST), generator)
+        index = systematic_indices(-v, max(size, LEAST), generator=generator)
         order = torch.randperm(len(index), generator=generator, device=index.device)[:size]
-        kept = index[order.to(index.device)]
-        x, v = pool[kept], v[kept]
-        for _ in range(rounds):
-            x, v = jumped(tilt, x, v, 1.0, generator)
-        parts.append((x, v))
-    points, values = zip(*parts, strict=True)
-    return torch.cat(points), torch.cat(values)
+        parts.append(pool[index[order]])
+    return torch.cat(parts)
 
 
-def log_z_from_reference(
-    tilt: Relative,
-    like: Tensor,
-    *,
-    chains: int = CHAINS,
-    temperatures: int = TEMPERATURES,
-    generator: Rng = None,
-) -> LogZ:
-    """``log Z``, annealed both ways between the reference and the model, with its sandwich.
+def log_z_from_reference(v: Values, *, generator: Rng = None) -> LogZ:
+    """``log Z``: the logarithm of ``mean e^{-v}`` over draws of q, and its standard error.
+
+    Below it in the mean is that of one half of the draws, and above ``-log mean e^v`` of as many
+    points of the model, resampled from the other half.
 
     Args:
-        tilt: s, with the draws of q.
-        like: a tensor of the shape, dtype and device of one point, (1, *event).
-        chains: each way.
-        temperatures: equal steps of β.
+        v: of independent draws of q, (draws,).
         generator: source of randomness.
 
     Raises:
-        ValueError: when a number is out of its range, or a work is not finite.
+        ValueError: there are fewer than 4 draws, or a v is not finite.
     """
-    check_positive(chains=chains, temperatures=temperatures)
-    betas = torch.linspace(0, 1, temperatures + 1).tolist()
-    forward = work(tilt, *drawn(tilt, like, chains, generator), betas, generator)
-    model = _draw(tilt, like, chains, ROUNDS, generator)
-    return joined(forward, -work(tilt, *model, betas[::-1], generator))
-
-
-def work(tilt: Relative, x: Points, v: Values, betas: list[float], generator: Rng) -> Values:
-    """``-Σ (β' - β) v(x_β)`` of chains that follow β, (chains,), float64."""
-    total = torch.zeros_like(v, dtype=torch.float64)
-    for here, there in watched(list(itertools.pairwise(betas)), "Annealing for log Z"):
-        total -= (there - here) * v.double()
-        x, v = jumped(tilt, x, v, there, generator)
-    return total
-
-
-def jumped(
-    tilt: Relative, x: Points, v: Values, beta: float, generator: Rng
-) -> tuple[Points, Values]:
-    """One independence step of each chain from q, under ``q e^{-βv}``: x and v there."""
-    y, there = drawn(tilt, x[:1], len(x), generator)
-    accepted = log_uniform_like(v, generator=generator) < beta * (v - there)
-    mask = accepted.reshape(-1, *[1] * (x.ndim - 1))
-    return torch.where(mask, y, x), torch.where(accepted, there, v)
+    draws = len(v)
+    if draws < 4:
+        raise ValueError(f"`v` must be of 4 draws or more: got {draws}.")
+    if not v.isfinite().all():
+        raise ValueError("Energies of draws of the reference must be finite: got others.")
+    log_w, half = -v.double(), draws // 2
+    value = float(log_w.logsumexp(0)) - math.log(draws)
+    error = float((log_w - value).exp().std()) / math.sqrt(draws)
+    lower = float(log_w[:half].logsumexp(0)) - math.log(half)
+    model = log_w[half:][systematic_indices(log_w[half:], draws - half, generator=generator)]
+    upper = math.log(len(model)) - float((-model).logsumexp(0))
+    return LogZ(value, error, lower, upper)
 
 
 def drawn(tilt: Relative, like: Tensor, count: int, generator: Rng) -> tuple[Points, Values]:
-    """``count`` draws of q, and v there."""
-    x, log_q = tilt.reference(like, count, generator=generator)
-    return x, values(tilt, x) + log_q
+    """``count`` draws of q, and v there, in chunks."""
+    parts = []
+    for start in watched(range(0, count, CHUNK), "Drawing from the reference"):
+        x, log_q = tilt.reference(like, min(CHUNK, count - start), generator=generator)
+        parts.append((x, values(tilt, x) + log_q))
+    x, v = zip(*parts, strict=True)
+    return torch.cat(x), torch.cat(v)
 
 
 @torch.no_grad()

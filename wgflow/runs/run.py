@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wgflow._check import check_choice
+from wgflow._check import check_choice, check_nonnegative
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.config import DTYPES, MIXED, Config
@@ -32,6 +32,7 @@ from wgflow.likelihood.from_particles import ROUNDS, log_z_from_particles
 from wgflow.likelihood.quadrature import standardised_log_z
 from wgflow.metrics.alarms import why_unknown
 from wgflow.montecarlo import tilted
+from wgflow.montecarlo.tilted import Reach
 from wgflow.runs.sampled import SampledTarget
 from wgflow.samplers.langevin import MALA
 from wgflow.samplers.particles import Particles
@@ -106,7 +107,8 @@ class Run:
             start: ``population``, see `wgflow.samplers.population.draw`, ``noise``, see
                 `Flow.sample`, or ``reference``, see `wgflow.montecarlo.tilted.draw`; None
                 for the reference where the energy has one, else for noise where there is a flow.
-            rounds: moves of a point from the population or the reference.
+            rounds: moves of a point from the population; draws of the reference for each point,
+                where `reach` may ask for more.
             generator: source of randomness.
             options: of the flow, see `MatchedPath` and `HeatFlow`.
 
@@ -114,12 +116,15 @@ class Run:
             ValueError: there are no particles or no flow, or a number is out of its range.
         """
         check_choice("start", start or STARTS[0], STARTS)
+        check_nonnegative(rounds=rounds)
         size = 3 * self.like(1).nbytes + 8  # parts, all of them, in units of the data; their order
         check_memory({f"{count} points": count * size})
         if start == "reference" or (start is None and self.tilt is not None and not options):
             like = self.like(1)
             energy = self.require_tilted()
-            u = tilted.draw(energy, like, count, rounds=rounds, generator=generator)
+            needed = self.reach.rounds
+            most = None if needed is None else max(rounds, needed)
+            u = tilted.draw(energy, like, count, rounds=most, generator=generator)
             return self.unstandardise(u)
         if start == "noise" or (start is None and self.flow is not None):
             flow = self.require_flow().configured(**options)
@@ -202,9 +207,10 @@ class Run:
         """``log Z`` of the energy with its standard error: the same in all units.
 
         In one and two dimensions by quadrature, with the difference between two grids as error.
-        Elsewhere by annealing both ways: between the reference and the model, if the energy has
-        one; along the flow, if that bounds log Z, which takes minutes to hours; otherwise between
-        the held-out particles and a Gaussian of the training ones' moments.
+        Elsewhere, if the energy has a reference, by draws of both, see
+        `wgflow.montecarlo.tilted.log_z`; or by annealing both ways: along the flow, if that bounds
+        log Z, which takes minutes to hours; otherwise between the held-out particles and a
+        Gaussian of the training ones' moments.
 
         Raises:
             ValueError: the scheme kept no particles, and there is no flow that bounds log Z.
@@ -215,7 +221,7 @@ class Run:
             return LogZ(value, error, value, value)
         generator = torch.Generator().manual_seed(self.config.seed)
         if self.tilted is not None:
-            return tilted.log_z(self.tilted, self.like(1), generator=generator)
+            return tilted.log_z(self.tilted, self.like(1), self.reach, generator=generator)
         held_out = self.held_out or self.particles
         if self.flow is not None:
             found = self.flow.log_z(self.like(1), held_out, generator=generator)
@@ -308,6 +314,12 @@ class Run:
         """The energy of standardised points, if it has a reference."""
         plain = full_batch(self.energy.energy)
         return plain if isinstance(plain, Tilted) else None
+
+    @cached_property
+    def reach(self) -> Reach:
+        """How far the reference is from the density. Raises ValueError where there is none."""
+        generator = torch.Generator().manual_seed(self.config.seed)
+        return tilted.reach(self.require_tilted(), self.like(1), generator=generator)
 
     @property
     def tilt(self) -> Relative | None:
