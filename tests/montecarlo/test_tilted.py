@@ -7,9 +7,11 @@ import torch
 from tilts import seeded, tilted
 
 from wgflow.data.targets import Gaussian
+from wgflow.energies.base import energy_and_grad
 from wgflow.energies.joint_space import JointSpace
 from wgflow.likelihood import from_reference
-from wgflow.montecarlo.tilted import FEWEST, MOST, Reference, draw, log_z, reach
+from wgflow.montecarlo.bridge import chains_at
+from wgflow.montecarlo.tilted import FEWEST, MOST, Reference, _problem, draw, log_z, reach
 
 CENTER, WIDTH, SHIFT = 1.0, 0.05, 0.7
 LIKE = torch.empty(1, 3, dtype=torch.float64)
@@ -23,6 +25,8 @@ class Narrow:
 
     def __call__(self, x):
         return -self.p.log_prob(x) - SHIFT
+
+    is_from_reference = False
 
     def relative(self):
         """Relative to a level b."""
@@ -95,6 +99,20 @@ def test_their_log_z_is_exact():
     found = log_z(energy, LIKE, reach(energy, LIKE, generator=seeded(2)), generator=seeded(1))
     assert abs(found.value - SHIFT) < 4 * found.error
     assert found.error < 0.1
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_a_population_sees_both_energies_and_their_gradients(others):
+    energy, like = tilted(2, others=others), torch.empty(1, 2, dtype=torch.float64)
+    problem = _problem(energy, like)
+    assert problem.relative is not others
+    x = problem.start.sample(60, generator=seeded(1))
+    chains = chains_at(problem, x)
+    for found, function in (
+        ((chains.start, chains.start_grad), energy.reference_energy),
+        ((chains.target, chains.target_grad), energy),
+    ):
+        torch.testing.assert_close(found, energy_and_grad(function, x))
 
 
 def test_few_points_are_of_a_population_and_many_come_in_parts(monkeypatch):

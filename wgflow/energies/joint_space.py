@@ -43,6 +43,11 @@ class JointSpace(nn.Module):
         """The same with the energy relative to its start."""
         return JointSpace(self.energy.relative(), self.event_shape, self.power)
 
+    @property
+    def is_from_reference(self) -> bool:
+        """Whether the energy is relative to what is drawn."""
+        return full_batch(self.energy).is_from_reference
+
     def log_reference(self, z: Tensor) -> Values:
         """That of the energy, in z."""
         return full_batch(self.energy).log_reference(self.point(z), self.level(z[:, -1]))

@@ -270,6 +270,11 @@ class RelativeEnergy(nn.Module):
         super().__init__()
         self.energy, self.levels = energy, energy.levels
 
+    @property
+    def is_from_reference(self) -> bool:
+        """Whether q is b."""
+        return self.energy.draws is None
+
     def forward(self, x: Points, level: Values | None = None) -> Values:
         """``s(x, λ)``; without a level that of the lowest."""
         return self.energy.residual(x, self.energy.at(x, level))
@@ -285,9 +290,9 @@ class RelativeEnergy(nn.Module):
     def log_reference(self, x: Points, level: Values | None = None) -> Values:
         """``log q/b``, zero where they are one."""
         energy, level = self.energy, self.energy.at(x, level)
-        if energy.draws is None:
+        if self.is_from_reference:
             return x.new_zeros(len(x))
-        return energy.mixture(x, level) - energy.draws(x, level)
+        return energy.mixture(x, level) - energy.source(x, level)
 
     def relative(self) -> "RelativeEnergy":
         """Itself."""

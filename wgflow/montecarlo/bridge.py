@@ -12,7 +12,7 @@ from torch import Tensor
 from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points, Values, sum_event
 from wgflow.montecarlo.base import Problem
-from wgflow.montecarlo.evaluation import counted, evaluated
+from wgflow.montecarlo.evaluation import both
 from wgflow.samplers.base import log_uniform_like, metropolis
 from wgflow.samplers.particles import HALVINGS, effective_fraction
 
@@ -83,7 +83,7 @@ class Moves(NamedTuple):
 
 def chains_at(problem: Problem, x: Points) -> Chains:
     """Chains at x: two energies and their gradients."""
-    return Chains(x, *evaluated(problem.start, x), *counted(problem.energy, x))
+    return Chains(x, *both(problem, x))
 
 
 def moved(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wgflow._tensor import Points, Values
 from wgflow.energies.base import Energy, energy_and_grad
-from wgflow.montecarlo.base import Counted
+from wgflow.montecarlo.base import Counted, Problem
 from wgflow.targets.checks import culprit
 
 NUMBERS = 2**22
@@ -16,6 +16,19 @@ NUMBERS = 2**22
 
 PROBE = 64
 """Points of which is seen how many numbers an energy keeps for each."""
+
+
+def both(problem: Problem, x: Points) -> tuple[Values, Points, Values, Points]:
+    """``E_0(x)``, ``∇E_0(x)``, ``V(x)`` and ``∇V(x)``.
+
+    Raises:
+        ValueError: as of `evaluated`.
+    """
+    start, start_grad = evaluated(problem.start, x)
+    value, grad = counted(problem.energy, x)
+    if problem.relative:
+        value, grad = start + value, start_grad + grad
+    return start, start_grad, value, grad
 
 
 def counted(energy: Counted, x: Points) -> tuple[Values, Points]:

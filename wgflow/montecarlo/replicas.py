@@ -15,7 +15,7 @@ from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points
 from wgflow.montecarlo.base import Problem
 from wgflow.montecarlo.bridge import tamed
-from wgflow.montecarlo.evaluation import counted, evaluated
+from wgflow.montecarlo.evaluation import both
 from wgflow.samplers.base import log_uniform_like
 
 
@@ -71,9 +71,7 @@ def placed(problem: Problem, x: Tensor) -> Walkers:
     Raises:
         ValueError: V is not a number somewhere, minus infinity, or finite without a gradient.
     """
-    flat = x.detach().reshape(-1, x.shape[-1])
-    base, base_grad = evaluated(problem.start, flat)
-    value, value_grad = counted(problem.energy, flat)
+    base, base_grad, value, value_grad = both(problem, x.detach().reshape(-1, x.shape[-1]))
     grads = [grad.reshape(x.shape) for grad in (base_grad, value_grad)]
     return Walkers(x, base.reshape(x.shape[:2]), value.reshape(x.shape[:2]), *grads)
 

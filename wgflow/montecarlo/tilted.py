@@ -123,9 +123,10 @@ def log_z(energy: Tilted, like: Tensor, known: Reach, *, generator: Rng = None) 
 
 
 def _problem(energy: Tilted, like: Tensor) -> Problem:
-    event = like.shape[1:]
-    own = Counted(lambda x: energy(x.view(-1, *event)))
-    return Problem(own, Reference(energy, like), like[:0].flatten(1))
+    event, tilt = like.shape[1:], energy.relative()
+    own = tilt if tilt.is_from_reference else energy
+    at = Counted(lambda x: own(x.view(-1, *event)))
+    return Problem(at, Reference(energy, like), like[:0].flatten(1), tilt.is_from_reference)
 
 
 class Reference(Target):
