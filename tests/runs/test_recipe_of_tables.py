@@ -15,6 +15,8 @@ import torch
 import wgflow
 from wgflow.data.targets import Gaussian, GaussianMixture
 from wgflow.flows import HeatFlow
+from wgflow.likelihood.from_reference import ROUNDS
+from wgflow.runs.evaluate import ANNEALED, affordable
 from wgflow.runs.remarks import remark
 from wgflow.training.learner import load_data
 
@@ -195,3 +197,16 @@ def test_few_rows_of_few_columns_are_no_worse_than_their_gaussian(d, tmp_path):
     covariance = torch.cov(rows.T).reshape(d, d)
     gaussian = Gaussian(rows.mean(0), covariance).log_prob(x)
     assert float(run.log_prob(x.float()).mean()) > float(gaussian.mean()) - 0.05
+
+
+def test_samples_that_a_population_anneals_for_are_fewer(run):
+    again = wgflow.load(run.path)
+    assert again.reach.rounds == ROUNDS
+    assert affordable(again, 5000) == 5000
+    assert again.normaliser == again.reach.log_z
+    again.__dict__["reach"] = again.reach._replace(rounds=None)
+    assert affordable(again, 5000) == ANNEALED
+    x = again.sample(600, generator=seeded(2)).double()
+    mean, exact = x.mean(0), truth().sample(100_000, generator=seeded(3)).double()
+    # Particles with one ancestor are close to independent after all moves.
+    assert ((mean - exact.mean(0)).abs() < 4 * exact.std(0) * math.sqrt(2 / 600) + 0.05).all()
