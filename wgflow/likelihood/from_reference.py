@@ -21,7 +21,7 @@ from wgflow.energies.base import Relative
 from wgflow.likelihood.annealing import LogZ
 from wgflow.samplers.particles import systematic_indices
 
-LEAST = 256
+LEAST = 64
 """Samples that a pool of draws is for, at least."""
 
 ROUNDS = 50
