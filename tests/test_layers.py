@@ -20,12 +20,12 @@ ROOMS = {
     "moments",
     "energies": "precision microbatch gradient base radial confined transformed conditional "
     "noise_levels network own_module layers frequency principal pairs mlp trunk unet noise_unet "
-    "mixture blur noise_mlp joint_space inherit",
+    "mixture blur residual noise_mlp joint_space inherit",
     "samplers": "base langevin diffusion kinetic independence particles descent population "
     "flow_map levels",
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference",
     "targets": "symmetry base distributions particles regression catalogue external checks",
-    "montecarlo": "base journey evaluation bridge both_ways annealed tilted density informed "
+    "montecarlo": "base journey evaluation bridge both_ways annealed density informed "
     "independence near_proximal replicas ladder tally diagnostics parallel_tempering",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition restriction conditional",

@@ -34,5 +34,6 @@ def tilted(dim=1, *, size=0.4, spec=SPEC, others=False):
     base = NoisyMixture(families(dim))
     energy = NoiseMLP(spec, base, gaussian, draws, generator=seeded(1)).double()
     with torch.no_grad():
-        energy.head.copy_(size * torch.randn(spec.width, generator=seeded(2), dtype=torch.float64))
+        head = torch.randn(spec.width, generator=seeded(2), dtype=torch.float64)
+        energy.residual.head.copy_(size * head)
     return energy

@@ -103,7 +103,8 @@ def test_features_are_of_single_columns_at_first_and_as_many_of_each():
     spec = NoiseMLPSpec(lowest=1e-3, start="gaussian", features=4000)
     energy = spec.build(moments(3)._replace(points=5000), generator=seeded()).double()
     # What a phase gains where one coordinate of x does, and noise is none.
-    slopes = energy.axes / energy.variances.sqrt() @ energy.frequencies.detach()
+    s = energy.residual
+    slopes = s.axes / s.variances.sqrt() @ s.frequencies.detach()
     assert slopes.shape == (3, 4002)
     seen = slopes.abs() > 1e-5
     assert torch.equal(seen.sum(0), torch.ones(4002, dtype=torch.int64))
@@ -115,6 +116,23 @@ def test_features_are_of_single_columns_at_first_and_as_many_of_each():
 def test_more_columns_than_features_have_one_each():
     spec = NoiseMLPSpec(start="gaussian", features=4, width=8)
     energy = spec.build(DataMoments((7,), torch.eye(7, dtype=torch.float64)))
-    assert energy.frequencies.shape == (7, 7)
+    assert energy.residual.frequencies.shape == (7, 7)
     weights = [p.numel() for p in energy.parameters() if p.ndim > 1]
     assert sum(weights) == spec.weights(7)
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_a_density_is_cut_at_a_multiple_of_the_reference_and_nowhere_else(others):
+    energy = tilted(1, size=8.0, others=others)
+    x = torch.linspace(-6, 6, 500, dtype=torch.float64)[:, None]
+    tilt = energy.relative()
+    with torch.no_grad():
+        before, log_q = energy(x), -energy.source(x, energy.at(x, None))
+        ratio = -before - log_q
+        ceiling = float(ratio.quantile(0.7))
+        tilt.bound(ceiling)
+        after = energy(x)
+        assert torch.allclose(-after - log_q, ratio.clamp(max=ceiling))
+        assert torch.allclose(-tilt(x) - tilt.log_reference(x), ratio.clamp(max=ceiling))
+        tilt.bound(math.inf)
+        assert torch.equal(energy(x), before)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from tilts import seeded, tilted
 
+from wgflow.data.targets import Gaussian
 from wgflow.likelihood import from_reference
-from wgflow.likelihood.from_reference import draw, drawn, log_z_from_reference
+from wgflow.likelihood.from_reference import ceiling_of, draw, drawn, log_z_from_reference, reach
 
 LIKE = torch.empty(1, 1, dtype=torch.float64)
 
@@ -87,3 +88,62 @@ def test_a_sample_is_one_of_the_draws():
     copies = torch.isin(pool[:, 0], x[:, 0])
     expected = 256 * (-v).softmax(0)
     assert copies[expected >= 1].all()
+
+
+def test_weights_are_cut_at_a_multiple_of_the_mean_of_what_is_left():
+    log_w = 3 * torch.randn(100_000, generator=seeded(), dtype=torch.float64)
+    top = ceiling_of(log_w, 50.0)
+    left = log_w.clamp(max=top).exp()
+    assert float(left.max() / left.mean()) == pytest.approx(50, rel=1e-4)
+    assert float(log_w.max()) > top
+
+
+def test_weights_without_any_beyond_it_are_not_cut():
+    log_w = torch.rand(1000, generator=seeded())
+    assert ceiling_of(log_w, 50.0) > float(log_w.max())
+    assert ceiling_of(log_w, 50.0) == pytest.approx(math.log(50 * float(log_w.exp().mean())))
+
+
+def test_one_weight_that_is_almost_all_is_cut_to_its_share():
+    log_w = torch.zeros(1000)
+    log_w[7] = 80.0
+    w = 50 * 999 / (1000 - 50)  # w = 50 (999 + w)/1000
+    assert ceiling_of(log_w, 50.0) == pytest.approx(math.log(w), abs=1e-4)
+
+
+class Weighted:
+    """Weights w on a share 1/w of ``q = N(0, 1)``, and hardly any elsewhere."""
+
+    is_from_reference = True
+    q = Gaussian(torch.zeros(1), torch.eye(1))
+
+    def __init__(self, weight):
+        self.limit = math.sqrt(2) * torch.erfinv(torch.tensor(1 - 2 / weight)).item()
+
+    def __call__(self, x):
+        return torch.where(x[:, 0] > self.limit, 0.0, 50.0).to(x)
+
+    def reference(self, like, count, *, generator=None):
+        x = self.q.sample(count, dtype=like.dtype, generator=generator)
+        return x, self.log_reference(x)
+
+    def log_reference(self, x):
+        return torch.zeros_like(x[:, 0])
+
+    def bound(self, ceiling):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("weight", "rounds"), [(20, 50), (60, 100), (150, 200), (390, 400), (3000, 400)]
+)
+def test_draws_are_as_many_as_weights_need(weight, rounds):
+    """Each weight is w or 0: copies are a share of ``1 - R/w``."""
+    tilt = Weighted(weight)
+    known = reach(tilt, LIKE, generator=seeded(1))
+    assert known.rounds == rounds
+    x = draw(tilt, LIKE, 500, rounds=rounds, generator=seeded(0))
+    copies = max(0.0, 1 - rounds / weight)
+    assert abs(len(x.unique(dim=0)) / 500 - 1 + copies) < 0.1
+    assert abs(known.log_z.value + math.log(weight)) < 4 * known.log_z.error
+    assert known.log_z.error < 0.05 * max(1, (weight / 400) ** 0.5)

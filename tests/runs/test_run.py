@@ -390,23 +390,6 @@ def test_a_run_that_rolled_back_resumes_bit_for_bit(tmp_path, monkeypatch):
     assert lines(whole.path, folder.EVENTS) == lines(resumed.path, folder.EVENTS)
 
 
-@pytest.mark.parametrize(
-    ("fresh", "ess", "steps"), [(True, 0.09, 12), (True, 0.11, 40), (False, 0.09, 40)]
-)
-def test_a_likelihood_that_few_draws_carry_is_no_improvement(
-    tmp_path, monkeypatch, fresh, ess, steps
-):
-    """Where particles are draws of a reference; those that follow the energy may leave it."""
-    nll = itertools.count(0, -1)
-    monkeypatch.setattr(
-        "wgflow.training.runner.validator",
-        lambda *args: lambda *args: {"nll": float(next(nll)), "reference_ess": ess},
-    )
-    monkeypatch.setattr(NearProximal, "keeps_population", not fresh)
-    run = fit(training(patience=3, steps=40), tmp_path / "r")
-    assert run.steps == steps
-
-
 def test_patience_stops_early_and_keeps_what_it_has(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "wgflow.training.runner.validator", lambda *args: lambda *args: {"nll": 1.0}

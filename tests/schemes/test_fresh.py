@@ -66,11 +66,11 @@ def test_at_the_data_the_gradient_vanishes():
     z = torch.cat([carry.batch, carry.particles.x])  # where E = a·φ with features φ
     basis = torch.func.jacrev(
         lambda a: torch.func.functional_call(
-            JointSpace(energy, (1,)), {"energy.head": a}, (z[::40],)
+            JointSpace(energy, (1,)), {"energy.residual.head": a}, (z[::40],)
         )
-    )(energy.head.detach())
+    )(energy.residual.head.detach())
     error = basis.detach().std(0) * math.sqrt(2 / 40_000)
-    assert float((energy.head.grad / error).abs().max()) < 4.5
+    assert float((energy.residual.head.grad / error).abs().max()) < 4.5
 
 
 def test_the_density_of_the_reference_is_never_evaluated(monkeypatch):

@@ -94,7 +94,7 @@ def test_a_loss_that_is_not_finite_loses(spirals):
     prepared = trial.Prepared.of(configured(spirals, "energy.start=coarse").settled())
     contender = Contender(prepared)
     assert contender.learned(0) < 3
-    contender.learner.energy.head.data.fill_(math.nan)
+    contender.learner.energy.residual.head.data.fill_(math.nan)
     assert contender.learned(1) == math.inf
 
 

@@ -1,5 +1,6 @@
 """Validation: on points of its own, so that the test points say nothing to learning."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +10,10 @@ from small_runs import CONFIG, Killed, assert_same, killer, lines
 from tilts import seeded, tilted as tilted_energy
 
 from wgflow.data.dataset import Dataset
+from wgflow.likelihood.from_reference import drawn
 from wgflow.likelihood.quadrature import Grid, log_z
 from wgflow.runs.fit import fit, resume
+from wgflow.training import validation
 from wgflow.training.validation import tilted
 
 RNG = np.random.default_rng(1)
@@ -74,3 +77,32 @@ def test_of_a_tilted_energy_it_is_by_quadrature_too(others):
     assert 0.1 < found["reference_ess"] < 1
     error = (1 / found["reference_ess"] - 1) ** 0.5 / 128  # of 16,384 draws
     assert abs(found["nll"] - float(expected)) < 4 * error
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_no_weight_of_what_is_kept_is_beyond_the_heaviest(others, monkeypatch):
+    heaviest = 30.0
+    monkeypatch.setattr(validation, "HEAVIEST", heaviest)
+    energy = tilted_energy(1, size=8.0, others=others)
+    x = torch.randn(300, 1, generator=seeded(4), dtype=torch.float64)
+    zero, one = (torch.tensor([value], dtype=torch.float64) for value in (0.0, 1.0))
+    dataset = Dataset("line", x, x, zero, one, validation=x)
+    like = torch.empty(1, 1, dtype=torch.float64)
+    _, v = drawn(energy.relative(), like, 50_000, seeded(3))
+    assert ratio(v) > 2 * heaviest
+    validate = tilted(dataset, energy, torch.device("cpu"))
+    found = validate(energy, energy, None)
+    with torch.no_grad():
+        value = log_z(energy, Grid.box([-15.0], [15.0], 20_000))
+        expected = float(energy(x).mean() + value)
+    error = (heaviest / 16_384) ** 0.5
+    assert abs(float(energy.ceiling) - math.log(heaviest) - float(value)) < 4 * error
+    assert abs(found["nll"] - expected) < 4 * error
+    _, v = drawn(energy.relative(), like, 50_000, seeded(3))
+    assert ratio(v) < 1.2 * heaviest
+    assert validate(energy, energy, None) == found  # of the energy without the cut, again
+
+
+def ratio(v):
+    """The largest weight over their mean."""
+    return float((-v.double()).softmax(0).max()) * len(v)

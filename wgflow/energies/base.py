@@ -54,6 +54,10 @@ class Relative(HasReference, Protocol):
         """``log q/b``, (batch,), at any points."""
         ...
 
+    def bound(self, ceiling: float) -> None:
+        """Cut the density where the logarithm of a weight is beyond it, if it is finite."""
+        ...
+
 
 @runtime_checkable
 class Tilted(HasReference, Protocol):
@@ -65,10 +69,6 @@ class Tilted(HasReference, Protocol):
 
     def relative(self) -> Relative:
         """s, with the parameters of E."""
-        ...
-
-    def reference_energy(self, x: Points) -> Values:
-        """``-log q``, (batch,), with its gradients."""
         ...
 
 

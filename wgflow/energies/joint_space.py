@@ -52,9 +52,9 @@ class JointSpace(nn.Module):
         """That of the energy, in z."""
         return full_batch(self.energy).log_reference(self.point(z), self.level(z[:, -1]))
 
-    def reference_energy(self, z: Tensor) -> Values:
-        """``-log q`` of x at its level, for t in [0, 1]."""
-        return full_batch(self.energy).reference_energy(self.point(z), self.level(z[:, -1]))
+    def bound(self, ceiling: float) -> None:
+        """That of the energy."""
+        full_batch(self.energy).bound(ceiling)
 
     def point(self, z: Tensor) -> Tensor:
         """x, (batch, *event)."""

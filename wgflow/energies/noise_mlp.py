@@ -1,13 +1,11 @@
 """A noise-conditional perceptron: the energy of vectors along the heat flow."""
 
-import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wgflow._check import check_choice, check_nonnegative, check_positive
 from wgflow._random import Rng
@@ -17,16 +15,13 @@ from wgflow.data.mixtures import Gaussians, Stacks
 from wgflow.data.moments import LARGEST, DataMoments
 from wgflow.energies.blur import USUAL_LEVEL, lowest_of
 from wgflow.energies.frequency import USUAL, frequency_of
-from wgflow.energies.layers import linear
 from wgflow.energies.mixture import NoisyMixture
 from wgflow.energies.network import Network
 from wgflow.energies.noise_levels import NoiseLevels
+from wgflow.energies.residual import WAVES, Residual
 
 STARTS = ("stack", "coarse", "trial", "gaussian")
 """Names of what an energy may start from."""
-
-WAVES = 8
-"""Frequencies that a level is embedded in, from a tenth to one per unit of log σ."""
 
 
 @dataclass(frozen=True)
@@ -146,33 +141,26 @@ class NoiseMLPSpec(Network):
 
 
 class NoiseMLP(nn.Module):
-    """``E(x, λ) = -log b_λ(x) + s(u, λ)`` with ``u = (C + σ²I)^{-1/2} (x - m)``, λ = log σ².
+    """``E(x, λ) = -log b_λ(x) + s(x, λ)`` with λ = log σ².
 
     b is a mixture of Gaussians, so that ``b_λ = b * N(0, σ²I)`` is one too: the energy starts with
     its normaliser at every level, and its distribution is sampled exactly. Draws are of q_λ, the
     same or another mixture, nearer to the data and too rich for a perceptron to correct. The
-    residual s is a perceptron with skip connections on coordinates of unit variance, learned
-    Fourier features and those of the level; it is zero at first, and grows at most linearly, so
-    that Z is finite.
+    residual s is a `wgflow.energies.residual.Residual`.
 
-    A feature is of one column of x at first, ``cos(b x_j)`` where noise is small, b ~ N(0, σ²):
-    columns of tables have edges, gaps and peaks of their own, which phases across all columns,
-    ``cos(b·x)``, tell only many at a time (periodic embeddings of numbers, Gorishniy, Rubachev
-    and Babenko 2022).
+    The density is cut at a multiple of q, infinite while it learns: see `RelativeEnergy.bound`.
 
     Without a level this is the energy of the lowest.
 
     Args:
         spec: its sizes and noise levels.
         mixture: b.
-        gaussian: m and C, as a mixture of one.
+        gaussian: of the moments of the data, as a mixture of one.
         draws: q; None for b.
         generator: source of the initial weights.
     """
 
-    mean: Tensor
-    axes: Tensor
-    variances: Tensor
+    ceiling: Tensor
 
     def __init__(
         self,
@@ -185,39 +173,25 @@ class NoiseMLP(nn.Module):
     ) -> None:
         super().__init__()
         self.levels, self.mixture, self.draws = spec.noise_levels, mixture, draws
-        variances, axes = torch.linalg.eigh(gaussian.covariances[0])
-        self.register_buffer("mean", gaussian.means[0])
-        self.register_buffer("axes", axes)
-        self.register_buffer("variances", variances)
-        dim = len(self.mean)
-        count, spread = spec.frequencies(dim), spec.frequency or USUAL
-        along = torch.eye(dim).repeat(1, count // dim) * torch.randn(count, generator=generator)
-        # The axes turn u: this turns it back, where noise is small.
-        turned = (variances.clamp(min=0).sqrt()[:, None] * axes.T).float()
-        self.frequencies = nn.Parameter(spread * (turned @ along))
-        sizes = [dim + 2 * count + 2 * WAVES, *[spec.width] * spec.depth]
-        self.layers = nn.ModuleList(linear(a, b, generator) for a, b in itertools.pairwise(sizes))
-        self.head = nn.Parameter(torch.zeros(spec.width))
+        count, hidden = spec.frequencies(len(gaussian.means[0])), [spec.width] * spec.depth
+        self.residual = Residual(
+            gaussian, count, spec.frequency or USUAL, hidden, generator=generator
+        )
+        self.register_buffer("ceiling", torch.tensor(math.inf))
 
     def forward(self, x: Points, level: Values | None = None) -> Values:
         """``E(x, λ)``; without a level that of the lowest."""
         level = self.at(x, level)
-        return self.mixture(x, level) + self.residual(x, level)
+        return self.mixture(x, level) + self.tilt(x, level)
 
-    def residual(self, x: Points, level: Values) -> Values:
-        """``s(u, λ)``."""
-        centered = x.flatten(1) - self.mean.to(x.dtype)
-        spread = self.variances.to(x.dtype) + level.exp()[:, None]
-        u = centered @ self.axes.to(x.dtype) / spread.sqrt()
-        phase = u @ self.frequencies
-        turns = torch.linspace(0.1, 1.0, WAVES, dtype=x.dtype, device=x.device)
-        angle = level[:, None] / 2 * turns
-        h = torch.cat([u, phase.cos(), phase.sin(), angle.cos(), angle.sin()], 1)
-        first, *others = self.layers
-        h = F.silu(first(h))
-        for layer in others:
-            h = h + F.silu(layer(h))
-        return h @ self.head
+    def tilt(self, x: Points, level: Values) -> Values:
+        """``max(s, -c - log q/b)`` with the ceiling c: the density is at most ``e^c q/Z``."""
+        s = self.residual(x, level)
+        if self.draws is None:
+            return torch.maximum(s, -self.ceiling)
+        if self.ceiling.isinf():  # while it learns, q is only drawn from
+            return s
+        return torch.maximum(s, self.draws(x, level) - self.mixture(x, level) - self.ceiling)
 
     def reference(
         self, like: Tensor, count: int, level: Values | None = None, *, generator: Rng = None
@@ -225,7 +199,7 @@ class NoiseMLP(nn.Module):
         """``count`` draws of q_λ shaped like the points of ``like``, and their log-density."""
         x = self.drawn(like, count, level, generator=generator)
         with torch.no_grad():
-            return x, -self.reference_energy(x, level)
+            return x, -self.source(x, self.at(x, level))
 
     def drawn(
         self, like: Tensor, count: int, level: Values | None = None, *, generator: Rng = None
@@ -238,10 +212,6 @@ class NoiseMLP(nn.Module):
     def source(self) -> NoisyMixture:
         """q."""
         return self.draws or self.mixture
-
-    def reference_energy(self, x: Points, level: Values | None = None) -> Values:
-        """``-log q_λ``."""
-        return self.source(x, self.at(x, level))
 
     def relative(self) -> "RelativeEnergy":
         """The energy relative to its start b, ``s``."""
@@ -277,7 +247,7 @@ class RelativeEnergy(nn.Module):
 
     def forward(self, x: Points, level: Values | None = None) -> Values:
         """``s(x, λ)``; without a level that of the lowest."""
-        return self.energy.residual(x, self.energy.at(x, level))
+        return self.energy.tilt(x, self.energy.at(x, level))
 
     def reference(
         self, like: Tensor, count: int, level: Values | None = None, *, generator: Rng = None
@@ -285,6 +255,10 @@ class RelativeEnergy(nn.Module):
         """``count`` draws of q, and the logarithm of their density relative to b."""
         x = self.energy.drawn(like, count, level, generator=generator)
         return x, self.log_reference(x, level)
+
+    def bound(self, ceiling: float) -> None:
+        """Cut the density, so that no weight ``e^{-s} b/q`` is beyond ``e^ceiling``."""
+        self.energy.ceiling.fill_(ceiling)
 
     @torch.no_grad()
     def log_reference(self, x: Points, level: Values | None = None) -> Values:

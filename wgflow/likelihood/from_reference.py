@@ -9,6 +9,7 @@ be evaluated where it is that.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,10 +26,22 @@ LEAST = 64
 """Samples that a pool of draws is for, at least."""
 
 ROUNDS = 50
-"""Draws for each sample."""
+"""Draws for each sample, at least."""
+
+MOST = 8 * ROUNDS
+"""And at most: no weight of a learned energy is beyond it."""
+
+COPIES = 0.02
+"""Share of copies among samples from which draws are too few."""
+
+KNOWN = 4096 * ROUNDS
+"""Draws that tell it, and log Z."""
 
 CHUNK = 8192
 """Points at a time."""
+
+SETTLED = 1e-6
+"""Nats between the last two cuts."""
 
 NUMBERS = 2**24
 """Coordinates in a pool, about."""
@@ -61,6 +74,33 @@ def draw(
     return torch.cat(parts)
 
 
+class Reach(NamedTuple):
+    """How far a reference q is from the model.
+
+    Attributes:
+        rounds: draws of q for each sample that leave hardly a copy.
+        log_z: from the weights of draws of q.
+    """
+
+    rounds: int
+    log_z: LogZ
+
+
+def reach(tilt: Relative, like: Tensor, *, generator: Rng = None) -> Reach:
+    """How many draws of q a sample needs, and what they say of ``log Z``.
+
+    `ROUNDS`, or as many doublings of it as are needed, `MOST` at most. With weights w of mean one
+    a draw is expected ``w/R`` times among samples from R draws each, so that ``E[max(w - R, 0)]``
+    is the share of copies.
+    """
+    _, v = drawn(tilt, like, KNOWN, generator)
+    w = (-v).double().softmax(0) * len(v)
+    rounds = ROUNDS
+    while rounds < MOST and float((w - rounds).clamp(min=0).mean()) > COPIES:
+        rounds *= 2
+    return Reach(rounds, log_z_from_reference(v, generator=generator))
+
+
 def log_z_from_reference(v: Values, *, generator: Rng = None) -> LogZ:
     """``log Z``: the logarithm of ``mean e^{-v}`` over draws of q, and its standard error.
 
@@ -86,6 +126,25 @@ def log_z_from_reference(v: Values, *, generator: Rng = None) -> LogZ:
     model = log_w[half:][systematic_indices(log_w[half:], draws - half, generator=generator)]
     upper = math.log(len(model)) - float((-model).logsumexp(0))
     return LogZ(value, error, lower, upper)
+
+
+def ceiling_of(log_w: Values, most: float) -> float:
+    """Where to cut log-weights of draws, so that none is ``most`` times the mean of what is left.
+
+    The largest c with ``e^c ≤ most · mean min(w, e^c)``: each cut lowers the mean, and so the next
+    cut, until there is none.
+
+    Args:
+        log_w: logarithms of weights, (draws,), finite.
+        most: above 1.
+    """
+    log_w = log_w.double()
+    gap, top = math.log(most) - math.log(len(log_w)), math.inf
+    while True:
+        lower = gap + float(log_w.clamp(max=top).logsumexp(0))
+        if lower > top - SETTLED:
+            return lower
+        top = lower
 
 
 def drawn(tilt: Relative, like: Tensor, count: int, generator: Rng) -> tuple[Points, Values]:

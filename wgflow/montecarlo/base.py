@@ -42,18 +42,15 @@ class Problem(NamedTuple):
     """What to sample, from where, and how.
 
     Attributes:
-        energy: V of points (batch, d), or ``V - E_0``.
+        energy: V of points (batch, d).
         start: a distribution with exact draws and its ``log_z``, wide enough to cover π; ``E_0``
             is its energy.
         like: an empty tensor of the dtype and device of the points, (0, d).
-        relative: whether the energy is ``V - E_0``: of a tilt of the start, whose own energy is
-            then evaluated once at a point, not twice.
     """
 
     energy: Counted
     start: Target
     like: Tensor
-    relative: bool = False
 
 
 class Stage(NamedTuple):

@@ -24,11 +24,7 @@ def both(problem: Problem, x: Points) -> tuple[Values, Points, Values, Points]:
     Raises:
         ValueError: as of `evaluated`.
     """
-    start, start_grad = evaluated(problem.start, x)
-    value, grad = counted(problem.energy, x)
-    if problem.relative:
-        value, grad = start + value, start_grad + grad
-    return start, start_grad, value, grad
+    return *evaluated(problem.start, x), *counted(problem.energy, x)
 
 
 def counted(energy: Counted, x: Points) -> tuple[Values, Points]:

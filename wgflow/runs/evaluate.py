@@ -33,9 +33,6 @@ POINTS = 5_000
 IMAGES = 500
 """Points drawn for the scores, of convolutional energies."""
 
-ANNEALED = 2_000
-"""Points drawn for the scores, where a population has to anneal for them."""
-
 LONGEST = 600.0
 """Seconds that annealing for log Z may take, each way, where nobody asked for it."""
 
@@ -131,11 +128,8 @@ def normaliser_of(run: Run, wanted: bool | None) -> LogZ | None:
 
 
 def affordable(run: Run, points: int) -> int:
-    """How many points to draw: fewer than ``points`` where each of them is expensive."""
-    if run.config.energy.is_expensive:
-        return min(points, IMAGES)
-    anneals = run.tilted is not None and run.reach.rounds is None
-    return min(points, ANNEALED) if anneals else points
+    """How many points to draw: fewer than ``points`` where the energy is expensive."""
+    return min(points, IMAGES) if run.config.energy.is_expensive else points
 
 
 def plane(dataset: Dataset) -> Grid | None:

@@ -84,7 +84,7 @@ def _weighed(
 
 def _log_q(energy: NoiseMLP, u: Points) -> Values:
     with torch.no_grad():
-        return -energy(u.to(energy.mean.dtype)).double()
+        return -energy(u.to(energy.residual.mean.dtype)).double()
 
 
 def _noisy(family: Family, variance: float) -> Gaussians:
@@ -103,9 +103,9 @@ def _clean(mixture: Gaussians, variance: float) -> Gaussians:
 def _with(energy: NoiseMLP, mixture: Gaussians) -> NoiseMLP:
     """The energy of a mixture alone."""
     changed = copy.deepcopy(energy)
-    changed.mixture = NoisyMixture([mixture]).to(energy.mean.dtype)
+    changed.mixture = NoisyMixture([mixture]).to(energy.residual.mean.dtype)
     changed.draws = energy.draws and copy.deepcopy(changed.mixture)
-    changed.head.data.zero_()
+    changed.residual.head.data.zero_()
     return changed
 
 

@@ -27,12 +27,12 @@ from wgflow.energies.microbatch import full_batch
 from wgflow.energies.noise_levels import At
 from wgflow.energies.precision import halved
 from wgflow.flows import Flow, flow_of
+from wgflow.likelihood import from_reference
 from wgflow.likelihood.annealing import LogZ
 from wgflow.likelihood.from_particles import ROUNDS, log_z_from_particles
+from wgflow.likelihood.from_reference import Reach
 from wgflow.likelihood.quadrature import standardised_log_z
 from wgflow.metrics.alarms import why_unknown
-from wgflow.montecarlo import tilted
-from wgflow.montecarlo.tilted import Reach
 from wgflow.runs.sampled import SampledTarget
 from wgflow.samplers.langevin import MALA
 from wgflow.samplers.particles import Particles
@@ -105,7 +105,7 @@ class Run:
         Args:
             count: number of points.
             start: ``population``, see `wgflow.samplers.population.draw`, ``noise``, see
-                `Flow.sample`, or ``reference``, see `wgflow.montecarlo.tilted.draw`; None
+                `Flow.sample`, or ``reference``, see `wgflow.likelihood.from_reference.draw`; None
                 for the reference where the energy has one, else for noise where there is a flow.
             rounds: moves of a point from the population; draws of the reference for each point,
                 where `reach` may ask for more.
@@ -121,10 +121,8 @@ class Run:
         check_memory({f"{count} points": count * size})
         if start == "reference" or (start is None and self.tilt is not None and not options):
             like = self.like(1)
-            energy = self.require_tilted()
-            needed = self.reach.rounds
-            most = None if needed is None else max(rounds, needed)
-            u = tilted.draw(energy, like, count, rounds=most, generator=generator)
+            tilt, most = self.require_tilted().relative(), max(rounds, self.reach.rounds)
+            u = from_reference.draw(tilt, like, count, rounds=most, generator=generator)
             return self.unstandardise(u)
         if start == "noise" or (start is None and self.flow is not None):
             flow = self.require_flow().configured(**options)
@@ -207,9 +205,9 @@ class Run:
         """``log Z`` of the energy with its standard error: the same in all units.
 
         In one and two dimensions by quadrature, with the difference between two grids as error.
-        Elsewhere, if the energy has a reference, by draws of both, see
-        `wgflow.montecarlo.tilted.log_z`; or by annealing both ways: along the flow, if that bounds
-        log Z, which takes minutes to hours; otherwise between the held-out particles and a
+        Elsewhere, if the energy has a reference, by draws of that, see
+        `wgflow.likelihood.from_reference`; or by annealing both ways: along the flow, if that
+        bounds log Z, which takes minutes to hours; otherwise between the held-out particles and a
         Gaussian of the training ones' moments.
 
         Raises:
@@ -221,7 +219,7 @@ class Run:
             return LogZ(value, error, value, value)
         generator = torch.Generator().manual_seed(self.config.seed)
         if self.tilted is not None:
-            return tilted.log_z(self.tilted, self.like(1), self.reach, generator=generator)
+            return self.reach.log_z
         held_out = self.held_out or self.particles
         if self.flow is not None:
             found = self.flow.log_z(self.like(1), held_out, generator=generator)
@@ -319,7 +317,8 @@ class Run:
     def reach(self) -> Reach:
         """How far the reference is from the density. Raises ValueError where there is none."""
         generator = torch.Generator().manual_seed(self.config.seed)
-        return tilted.reach(self.require_tilted(), self.like(1), generator=generator)
+        tilt = self.require_tilted().relative()
+        return from_reference.reach(tilt, self.like(1), generator=generator)
 
     @property
     def tilt(self) -> Relative | None:

@@ -25,7 +25,7 @@ from wgflow.training.loop import Step
 from wgflow.training.progress import Progress, read_state
 from wgflow.training.recorder import Clock, Recorder, Silence, update_environment
 from wgflow.training.signals import Asked, stopping
-from wgflow.training.validation import Validator, is_trusted, least_gain, validator
+from wgflow.training.validation import Validator, least_gain, validator
 
 ROLLBACKS = 3
 """How often a run goes back to its last good state, each time at half the learning rate."""
@@ -191,7 +191,7 @@ class Runner:
         trouble = risen(Limits(), progress.step, value, progress.best, dim)
         if trouble is not None:
             return progress, trouble
-        if value < progress.best and is_trusted(self.scheme, found):
+        if value < progress.best:
             least = least_gain(self.learner.dataset, self.learner.energy)
             if progress.start - value > least:
                 self.learner.keep()

@@ -7,8 +7,6 @@ with a known target, the exact ``kl`` as well, which decides nothing.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +14,7 @@ from torch import nn
 from wgflow.data.dataset import Dataset
 from wgflow.data.mixtures import EVIDENCE
 from wgflow.energies.base import Tilted
+from wgflow.likelihood.from_reference import ceiling_of
 from wgflow.likelihood.quadrature import tabulate
 from wgflow.samplers.particles import Particles, effective_fraction, react
 from wgflow.schemes import Scheme
@@ -24,12 +23,12 @@ from wgflow.training.held import POINTS, Validator, held, held_points
 
 DRAWS = 16_384  # of a reference
 
-FEWEST = 0.1
-"""Effective share of draws of a reference, below which log Z from their weights is not believed of
-an energy that learns from such draws.
+HEAVIEST = 400.0
+"""Weight of a draw of its reference that an energy may give one, with a mean weight of one.
 
-Where it is less, a few draws carry the estimate: what the reference hardly ever visits may hold
-most of the mass unseen, and then log Z is too small and the likelihood of any point too large.
+Where the density is more, hardly a draw is, and a learner from draws does not see what it does
+there. Cut so, 200,000 draws give log Z to ``√(HEAVIEST/n)``, .05, whatever was learned, and
+resampled they are samples.
 """
 
 
@@ -68,6 +67,8 @@ def tilted(dataset: Dataset, energy: Tilted, device: torch.device) -> Validator:
     """``mean E + log mean e^{-s}`` of the running average, over draws of its reference.
 
     The draws are the same at every validation, so that differences between two have little noise.
+    The density is cut where it is more than `HEAVIEST` times that of the reference: what is
+    validated, and kept, is the energy with its cut.
     """
     points, jacobian = held_points(dataset, device)
     generator = torch.Generator(device).manual_seed(0)
@@ -80,23 +81,17 @@ def tilted(dataset: Dataset, energy: Tilted, device: torch.device) -> Validator:
     ) -> dict[str, float]:
         assert isinstance(average, Tilted), "the average is a copy of the energy"
         tilt = average.relative()
+        tilt.bound(math.inf)
         log_weight = -tabulate(tilt, draws) - log_q
+        ceiling = ceiling_of(log_weight, HEAVIEST)
+        tilt.bound(ceiling)
+        log_weight = log_weight.clamp(max=ceiling)
         log_z = log_weight.logsumexp(0) - math.log(len(draws))
         value = base + tabulate(tilt, points).mean() + log_z
         found = {"nll": float(value) + jacobian}
         return found | {"reference_ess": float(effective_fraction(log_weight))}
 
     return validate
-
-
-def is_trusted(scheme: Scheme[Any], found: Mapping[str, float]) -> bool:
-    """Whether an energy may be kept for its validation: see `FEWEST`.
-
-    It may, however far it is from its reference, where its own particles follow it, or where it
-    learns without any.
-    """
-    follows = scheme.keeps_population or not scheme.is_weighted
-    return follows or found.get("reference_ess", 1.0) >= FEWEST
 
 
 def least_gain(dataset: Dataset, energy: nn.Module) -> float:

@@ -1,8 +1,10 @@
 """Energies that start from what another run learned."""
 
+import math
+
 import torch
 
-from wgflow.energies.base import Rescaled
+from wgflow.energies.base import Rescaled, Tilted
 from wgflow.energies.inherit import inherit
 from wgflow.training.learner import Learner
 
@@ -18,3 +20,5 @@ def initialise(learner: Learner, energy: Rescaled) -> None:
         )
     for module in (learner.energy, learner.average.module):
         inherit(module, energy.energy)
+        if isinstance(module, Tilted):
+            module.relative().bound(math.inf)  # until it is validated
