@@ -16,6 +16,7 @@ import wgflow
 from wgflow.data.targets import Gaussian, GaussianMixture
 from wgflow.flows import HeatFlow
 from wgflow.likelihood.from_reference import ROUNDS
+from wgflow.runs.evaluate import affordable
 from wgflow.runs.remarks import remark
 from wgflow.training.learner import Learner, load_data
 from wgflow.training.validation import HEAVIEST
@@ -200,10 +201,14 @@ def test_few_rows_of_few_columns_are_no_worse_than_their_gaussian(d, tmp_path):
     assert float(run.log_prob(x.float()).mean()) > float(gaussian.mean()) - 0.05
 
 
-def test_log_z_and_draws_for_a_sample_are_found_once(run):
+def test_log_z_and_draws_for_a_sample_are_found_once_and_tell_how_many_are_affordable(run):
     again = wgflow.load(run.path)
     assert again.reach.rounds == ROUNDS
     assert again.normaliser is again.reach.log_z
+    for rounds, points in ((50, 8000), (100, 5000), (400, 2000)):
+        again.__dict__["reach"] = again.reach._replace(rounds=rounds)
+        assert affordable(again, 8000) == points
+    assert affordable(again, 1000) == 1000
 
 
 def test_what_is_kept_is_cut_and_what_learns_is_not(table, run):

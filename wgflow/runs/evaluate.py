@@ -33,6 +33,9 @@ POINTS = 5_000
 IMAGES = 500
 """Points drawn for the scores, of convolutional energies."""
 
+DRAWS, FEW = 500_000, 2_000
+"""Draws of a reference that samples for scores take, about, and how many samples at least."""
+
 LONGEST = 600.0
 """Seconds that annealing for log Z may take, each way, where nobody asked for it."""
 
@@ -128,8 +131,12 @@ def normaliser_of(run: Run, wanted: bool | None) -> LogZ | None:
 
 
 def affordable(run: Run, points: int) -> int:
-    """How many points to draw: fewer than ``points`` where the energy is expensive."""
-    return min(points, IMAGES) if run.config.energy.is_expensive else points
+    """How many points to draw: fewer than ``points`` where each of them is expensive."""
+    if run.config.energy.is_expensive:
+        return min(points, IMAGES)
+    if run.tilted is None:
+        return points
+    return min(points, max(FEW, DRAWS // run.reach.rounds))
 
 
 def plane(dataset: Dataset) -> Grid | None:
