@@ -114,7 +114,6 @@ def test_one_weight_that_is_almost_all_is_cut_to_its_share():
 class Weighted:
     """Weights w on a share 1/w of ``q = N(0, 1)``, and hardly any elsewhere."""
 
-    is_from_reference = True
     q = Gaussian(torch.zeros(1), torch.eye(1))
 
     def __init__(self, weight):

@@ -41,11 +41,6 @@ class Relative(HasReference, Protocol):
     Its `reference` gives draws of q and ``log q/b`` there: zeros where q is b.
     """
 
-    @property
-    def is_from_reference(self) -> bool:
-        """Whether q is b."""
-        ...
-
     def __call__(self, x: Points) -> Values:
         """``s(x)``, (batch,)."""
         ...

@@ -43,18 +43,9 @@ class JointSpace(nn.Module):
         """The same with the energy relative to its start."""
         return JointSpace(self.energy.relative(), self.event_shape, self.power)
 
-    @property
-    def is_from_reference(self) -> bool:
-        """Whether the energy is relative to what is drawn."""
-        return full_batch(self.energy).is_from_reference
-
     def log_reference(self, z: Tensor) -> Values:
         """That of the energy, in z."""
         return full_batch(self.energy).log_reference(self.point(z), self.level(z[:, -1]))
-
-    def bound(self, ceiling: float) -> None:
-        """That of the energy."""
-        full_batch(self.energy).bound(ceiling)
 
     def point(self, z: Tensor) -> Tensor:
         """x, (batch, *event)."""

@@ -225,12 +225,10 @@ class NoiseMLP(nn.Module):
 
 
 class RelativeEnergy(nn.Module):
-    """``s = E + log b``: the energy of the density relative to the start b.
+    """``s = E + log b``: the energy of the density relative to the start b, with E's parameters.
 
-    Its parameters are those of E.
-
-    Differences of energies at a point, their gradients, and weights of draws of q are those of E.
-    Where q is b it is never evaluated, only sampled.
+    Differences of energies at a point, and weights of draws of q, are those of E. Where q is b it
+    is never evaluated, only sampled.
 
     Args:
         energy: with a reference.
@@ -239,11 +237,6 @@ class RelativeEnergy(nn.Module):
     def __init__(self, energy: NoiseMLP) -> None:
         super().__init__()
         self.energy, self.levels = energy, energy.levels
-
-    @property
-    def is_from_reference(self) -> bool:
-        """Whether q is b."""
-        return self.energy.draws is None
 
     def forward(self, x: Points, level: Values | None = None) -> Values:
         """``s(x, λ)``; without a level that of the lowest."""
@@ -264,7 +257,7 @@ class RelativeEnergy(nn.Module):
     def log_reference(self, x: Points, level: Values | None = None) -> Values:
         """``log q/b``, zero where they are one."""
         energy, level = self.energy, self.energy.at(x, level)
-        if self.is_from_reference:
+        if energy.draws is None:
             return x.new_zeros(len(x))
         return energy.mixture(x, level) - energy.source(x, level)
 
