@@ -16,6 +16,7 @@ from wgflow.data.mixtures import (
     _around,
     _chosen,
     _weights,
+    open_minded,
     stacked,
     stacks,
 )
@@ -206,3 +207,19 @@ def test_copies_have_kernels_of_their_own():
     assert max(widths) > 4 * min(widths)  # BANDWIDTHS differ by more than a factor of two
     gap = law.log_prob(test) - log_density(found, test)
     assert float(gap.mean()) < 0.5  # 300 of 900 unseen rows are copies: log 1.5 = .41 for the rest
+
+
+def test_a_row_unlike_any_other_is_as_likely_as_the_rule_of_succession_says():
+    """Two columns that are one but for a millionth, and a row in which they are not."""
+    x = torch.randn(1000, 1, generator=seeded(0), dtype=torch.float64)
+    x = torch.cat([x, x + 1e-6 * torch.randn(1000, 1, generator=seeded(1))], 1)
+    narrow = stacked(x, None)
+    found = open_minded(narrow, len(x))
+    assert float(sum(f.weights.sum() for f in found)) == pytest.approx(1)
+    odd = torch.tensor([[0.5, -0.5]], dtype=torch.float64)
+    assert float(log_density(narrow, odd)) < -1000
+    expected = -math.log(1001) - math.log(2 * math.pi) - 0.25
+    assert float(log_density(found, odd)) == pytest.approx(expected)
+    loss = log_density(narrow, x) - log_density(found, x)
+    assert float(loss.max()) <= -math.log1p(-1 / 1001) + 1e-12
+    assert open_minded([], 10) == []

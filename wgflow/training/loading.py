@@ -11,7 +11,7 @@ from wgflow.data import dataset as data
 from wgflow.data.batches import Batches
 from wgflow.data.dataset import Dataset
 from wgflow.data.lazy import PointSource
-from wgflow.data.mixtures import Stacks, stacked, stacks
+from wgflow.data.mixtures import Stacks, open_minded, stacked, stacks
 from wgflow.data.moments import DataMoments, center_of, covariance_of, extent_of, leading
 from wgflow.energies.network import Network
 
@@ -69,7 +69,7 @@ def moments_of(network: Network, dataset: Dataset, u: PointSource, data: Data) -
     extent = None
     if network.needs_extent and isinstance(covariance, Tensor):
         extent = extent_of(u, covariance, center, flips=flips, noise=data.smoothing)
-    families, coarse = map(tuple, found)
+    families, coarse = (tuple(open_minded(each, len(u))) for each in found)
     return DataMoments(dataset.event_shape, covariance, center, families, coarse, extent, len(u))
 
 
