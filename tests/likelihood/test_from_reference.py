@@ -111,6 +111,11 @@ def test_one_weight_that_is_almost_all_is_cut_to_its_share():
     assert ceiling_of(log_w, 50.0) == pytest.approx(math.log(w), abs=1e-4)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_of_an_energy_that_diverged_are_cut_nowhere(value):
+    assert not math.isfinite(ceiling_of(torch.tensor([value, 0.0]), 50.0))
+
+
 class Weighted:
     """Weights w on a share 1/w of ``q = N(0, 1)``, and hardly any elsewhere."""
 

@@ -135,14 +135,14 @@ def ceiling_of(log_w: Values, most: float) -> float:
     cut, until there is none.
 
     Args:
-        log_w: logarithms of weights, (draws,), finite.
+        log_w: logarithms of weights, (draws,); NaN is found where one is NaN.
         most: above 1.
     """
     log_w = log_w.double()
     gap, top = math.log(most) - math.log(len(log_w)), math.inf
     while True:
         lower = gap + float(log_w.clamp(max=top).logsumexp(0))
-        if lower > top - SETTLED:
+        if not lower < top - SETTLED:  # or not a number
             return lower
         top = lower
 
