@@ -29,7 +29,7 @@ ROUNDS = 50
 """Draws for each sample, at least."""
 
 MOST = 8 * ROUNDS
-"""And at most: no weight of a learned energy is beyond it."""
+"""And at most: learned energies are cut so that no weight is beyond it."""
 
 COPIES = 0.02
 """Share of copies among samples from which draws are too few."""

@@ -14,7 +14,7 @@ from torch import nn
 from wgflow.data.dataset import Dataset
 from wgflow.data.mixtures import EVIDENCE
 from wgflow.energies.base import Tilted
-from wgflow.likelihood.from_reference import ceiling_of
+from wgflow.likelihood.from_reference import MOST, ceiling_of
 from wgflow.likelihood.quadrature import tabulate
 from wgflow.samplers.particles import Particles, effective_fraction, react
 from wgflow.schemes import Scheme
@@ -23,7 +23,7 @@ from wgflow.training.held import POINTS, Validator, held, held_points
 
 DRAWS = 16_384  # of a reference
 
-HEAVIEST = 400.0
+HEAVIEST = float(MOST)
 """Weight of a draw of its reference that an energy may give one, with a mean weight of one.
 
 Where the density is more, hardly a draw is, and a learner from draws does not see what it does
