@@ -18,6 +18,7 @@ from wgflow.samplers import (
     ULA,
     CrankNicolson,
     Independence,
+    Info,
     Underdamped,
     advance,
     iterate,
@@ -642,6 +643,18 @@ def test_refresh_keeps_the_chains_under_another_energy(name):
     _assert_cached(quadratic(3.0), other)
     back = refresh(problem.target, other)
     assert all(torch.equal(a, b) for a, b in zip(back, state, strict=True))
+
+
+def test_a_ratio_is_computed_once_and_when_it_is_asked_for():
+    asked = []
+    ratio = normal(3, seed=1)
+    info = Info(lambda: asked.append(ratio) or ratio)
+    assert not asked
+    assert info.log_weight is info.log_ratio is ratio
+    assert torch.equal(info.acceptance, ratio.clamp(max=0).exp())
+    assert len(asked) == 1
+    weight = normal(3, seed=2)
+    assert Info(ratio, weight).log_weight is weight
 
 
 # Errors ----------------------------------------------------------------------------------------

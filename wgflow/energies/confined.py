@@ -56,7 +56,7 @@ class Confined(WithGradient, nn.Module):
 
     def forward(self, x: Points) -> Values:
         """``E(x) + V(|W(x-m)|)``."""
-        u = rows(x - self.center.to(x.dtype))
+        u = rows(self._centered(x))
         if self.whitener is not None:
             u = u @ self.whitener.to(x.dtype).T
         return self.energy(x) + self._potential(u.square().sum(1))
@@ -65,7 +65,7 @@ class Confined(WithGradient, nn.Module):
         """With ``∇E(x) + V'(r)/r WᵀW(x-m)``, if the free part knows its gradient."""
         if (free := own_gradient(self.energy, x)) is None:
             return None
-        u = slope = rows(x - self.center.to(x.dtype))
+        u = slope = rows(self._centered(x))
         if self.whitener is not None:
             whitener = self.whitener.to(x.dtype)
             u = u @ whitener.T
@@ -95,6 +95,10 @@ class Confined(WithGradient, nn.Module):
             u = torch.linalg.solve_triangular(w, u.T.double(), upper=False).T.to(u)
             log_q = log_q + float(w.diagonal().log().sum())
         return self.center.to(like.dtype) + u.reshape(count, *like.shape[1:]), log_q
+
+    def _centered(self, x: Points) -> Points:
+        """``x - m``; a scalar m has the dtype of x by itself, and few chains wait for a cast."""
+        return x - (self.center.to(x.dtype) if self.center.ndim else self.center)
 
     def _potential(self, squared: Values) -> Values:
         """``V(r)`` of ``r²``; its gradient is zero, not undefined, at r = 0."""

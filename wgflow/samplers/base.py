@@ -1,9 +1,10 @@
 """The contract of samplers, and the one sampling loop."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from itertools import islice
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,21 +16,39 @@ from wgflow.energies.base import Energy, energy_and_grad
 S = TypeVar("S")
 
 
-class Info(NamedTuple):
+class Info:
     """What one step did to each chain.
 
-    Attributes:
-        log_ratio: logarithm of the Metropolis-Hastings ratio of the move, made or not, (batch,).
-        log_weight: what to add to the chain's log-weight so that weighted averages stay exact;
-            zero for a kernel that leaves ``exp(-E)`` invariant, (batch,).
+    Ratios that nobody asks for are not computed: chains that only sample need none.
+
+    Args:
+        log_ratio: logarithm of the Metropolis-Hastings ratio of the move, made or not, (batch,);
+            or a function that gives it.
+        log_weight: what to add to the chain's log-weight so that weighted averages stay exact,
+            (batch,): zero for a kernel that leaves ``exp(-E)`` invariant; None for the log-ratio,
+            of a kernel that makes every move.
         exchangeable: chains whose new positions are exchangeable among them, given which chains
             these are and where they came from, (batch,), bool; None for none. Their weights say
             nothing about their positions any more and may be replaced by the mean.
     """
 
-    log_ratio: Tensor
-    log_weight: Tensor
-    exchangeable: Tensor | None = None
+    def __init__(
+        self,
+        log_ratio: Tensor | Callable[[], Tensor],
+        log_weight: Tensor | None = None,
+        exchangeable: Tensor | None = None,
+    ) -> None:
+        self._ratio, self._weight, self.exchangeable = log_ratio, log_weight, exchangeable
+
+    @cached_property
+    def log_ratio(self) -> Tensor:
+        """Logarithm of the Metropolis-Hastings ratio, (batch,)."""
+        return self._ratio if isinstance(self._ratio, Tensor) else self._ratio()
+
+    @property
+    def log_weight(self) -> Tensor:
+        """What to add to the log-weights, (batch,)."""
+        return self.log_ratio if self._weight is None else self._weight
 
     @property
     def acceptance(self) -> Tensor:

@@ -58,7 +58,8 @@ class Independence(Sampler[Any]):
         log_uniform = log_uniform_like(value, generator=generator)
         proposal = state.jumped(y, value, grad, generator)
         state, info = metropolis(state, proposal, there - here, log_uniform)
-        return state, info._replace(exchangeable=exchangeable(log_uniform + here, there))
+        shuffled = exchangeable(log_uniform + here, there)
+        return state, Info(info.log_ratio, info.log_weight, shuffled)
 
     def time(self, state: Any) -> float:
         """0: a jump moves along no path."""

@@ -83,7 +83,7 @@ class Underdamped(Kinetic):
         moved = _leapfrog(energy, state, 1)
         work = _hamiltonian(state) - _hamiltonian(moved)
         moved = _refresh_momentum(moved, keep, generator)
-        return moved, Info(work, work)
+        return moved, Info(work)
 
     def time(self, state: KineticState) -> float:
         """``η²/2 · (1+c)/(1-c)`` with ``c = e^{-γη}``: η²/2 at high friction, η/γ at low.

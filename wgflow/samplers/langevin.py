@@ -1,6 +1,8 @@
 """Overdamped Langevin: the transport along the flow of a known energy, ``dX = -∇E dt + √2 dW``."""
 
+import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -71,8 +73,8 @@ class ULA(Overdamped):
         self, energy: Energy, state: LangevinState, *, generator: Rng = None
     ) -> tuple[LangevinState, Info]:
         """One Euler-Maruyama step of every chain; nothing is rejected."""
-        proposal, log_ratio = _propose(energy, state, 2 * state.step_size, generator)
-        return proposal, Info(log_ratio, log_ratio)
+        proposal, noise = _propose(energy, state, state.step_size, generator)
+        return proposal, Info(partial(_log_ratio, state, proposal, noise, state.step_size))
 
     def time(self, state: LangevinState) -> float:
         """ε."""
@@ -108,7 +110,7 @@ class MALA(Overdamped):
         self, energy: Energy, state: LangevinState, *, generator: Rng = None
     ) -> tuple[LangevinState, Info]:
         """Accept each proposal with ``min(1, e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x))``."""
-        state, info = _adjusted(energy, state, 2 * state.step_size, generator)
+        state, info = _adjusted(energy, state, state.step_size, generator)
         return adapt(state, info, self.target, self.adaptation), info
 
     def time(self, state: LangevinState) -> float:
@@ -158,8 +160,8 @@ class CrankNicolson(Overdamped):
         self, energy: Energy, state: LangevinState, *, generator: Rng = None
     ) -> tuple[LangevinState, Info]:
         """Accept each proposal with ``min(1, e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x))``."""
-        variance = 2 * state.step_size - (state.step_size / self.width) ** 2
-        state, info = _adjusted(energy, state, variance, generator)
+        half = state.step_size - (state.step_size / self.width) ** 2 / 2
+        state, info = _adjusted(energy, state, half, generator)
         if self.adaptation:
             state = adapt(state, info, self.target, self.adaptation)
             state = state._replace(step_size=state.step_size.clamp(max=self.width**2))
@@ -172,25 +174,32 @@ class CrankNicolson(Overdamped):
 
 
 def _adjusted(
-    energy: Energy, state: LangevinState, variance: Tensor, generator: Rng
+    energy: Energy, state: LangevinState, half: Tensor, generator: Rng
 ) -> tuple[LangevinState, Info]:
-    proposal, log_ratio = _propose(energy, state, variance, generator)
+    proposal, noise = _propose(energy, state, half, generator)
+    log_ratio = _log_ratio(state, proposal, noise, half)
     log_uniform = log_uniform_like(log_ratio, generator=generator)
     return metropolis(state, proposal, log_ratio, log_uniform)
 
 
 def _propose(
-    energy: Energy, state: LangevinState, variance: Tensor, generator: Rng
+    energy: Energy, state: LangevinState, half: Tensor, generator: Rng
 ) -> tuple[LangevinState, Tensor]:
-    """``y = x - ε∇E(x) + √v ξ`` and ``log [e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x)]``.
-
-    With ``g = ∇E(x) + ∇E(y)`` and ``c = ε/√v`` the latter is ``E(x) - E(y) + c g·(ξ - c g/2)``.
-    """
-    x, step, deviation = state.x, state.step_size, variance.sqrt()
-    noise = noise_like(x, generator=generator)
-    y = torch.addcmul(x, state.grad, step, value=-1).addcmul_(noise, deviation)
+    """``y = x - ε∇E(x) + √v ξ`` and ξ, with half of the variance v."""
+    noise = noise_like(state.x, generator=generator)
+    y = torch.addcmul(state.x, state.grad, state.step_size, value=-1)
+    y = y.addcmul_(noise, half.sqrt(), value=math.sqrt(2))
     value, grad = energy_and_grad(energy, y)
-    both, share = state.grad + grad, step / deviation
-    work = dot_event(noise.addcmul_(both, share, value=-0.5), both)
-    log_ratio = torch.addcmul(state.energy - value, work, share)
-    return LangevinState(y, value, grad, step), log_ratio
+    return LangevinState(y, value, grad, state.step_size), noise
+
+
+def _log_ratio(
+    state: LangevinState, proposal: LangevinState, noise: Tensor, half: Tensor
+) -> Tensor:
+    """``log [e^{-E(y)} q(x|y) / e^{-E(x)} q(y|x)]``.
+
+    With ``g = ∇E(x) + ∇E(y)`` and ``c = ε/√v`` it is ``E(x) - E(y) + c g·(ξ - c g/2)``.
+    """
+    both, share = state.grad + proposal.grad, state.step_size / (2 * half).sqrt()
+    work = dot_event(torch.addcmul(noise, both, share, value=-0.5), both)
+    return torch.addcmul(state.energy - proposal.energy, work, share)
