@@ -13,8 +13,8 @@ from wgflow.data.dataset import Dataset
 from wgflow.data.targets import Gaussian, GaussianMixture
 from wgflow.energies.base import Rescaled
 from wgflow.likelihood.annealing import LogZ
-from wgflow.metrics.alarms import alarms
-from wgflow.metrics.regions import Clusters
+from wgflow.metrics.alarms import ERRORS, SHARE, alarms
+from wgflow.metrics.regions import Clusters, largest_difference
 from wgflow.runs import trust
 from wgflow.runs.evaluate import evaluate
 from wgflow.runs.run import Run
@@ -22,6 +22,7 @@ from wgflow.runs.trust import (
     defended,
     density_shares,
     gaussian_nll,
+    halves,
     over_mixture,
     repeats,
     trust_scores,
@@ -105,6 +106,29 @@ def test_particles_and_samples_without_the_shares_of_the_data_are_seen(run):
     x = draw(2000, 6, *WRONG)
     log_weight = mixture(*WRONG)(x) - mixture(*WEIGHTS)(x)
     assert rung(replace(run, held_out=particles(run, x, log_weight.float()))) == []
+
+
+def unrelated(n, generator):
+    """Flags, counts and numbers, of which none tells of another: exact points are no cluster."""
+    flags = torch.rand(n, 3, generator=generator) < torch.tensor([0.5, 0.15, 0.6])
+    counts = torch.poisson(torch.full((n, 1), 20.0), generator=generator)
+    return torch.cat([flags.double(), counts, torch.randn(n, 4, generator=generator)], 1)
+
+
+def off_by_chance(split, seed):
+    """Whether exact points ring as samples, with clusters and shares of the rows of a split."""
+    generator = seeded(seed)
+    u, x = unrelated(100, generator), unrelated(2000, generator)
+    seen, others = split((u - u.mean(0)) / u.std(0))
+    clusters = Clusters(seen)
+    shares = clusters.shares((x - u.mean(0)) / u.std(0)), clusters.shares(others)
+    off = largest_difference(*shares)
+    return abs(off.value) > max(SHARE, ERRORS * off.error)
+
+
+def test_clusters_of_few_rows_have_their_shares_of_others():
+    assert not any(off_by_chance(halves, seed) for seed in range(12))
+    assert any(off_by_chance(lambda u: (u, u), seed) for seed in range(12))
 
 
 def test_rows_that_share_one_value_are_seen(run):
