@@ -136,6 +136,8 @@ def settings(scheme: str, case: str) -> list[str]:
     """Words of the command line."""
     holder = HOLDERS.get(scheme, PARTICLES)
     small = {"size": 512, "held_out": 256} | ({"held_out_every": 10} if holder else {})
+    if scheme == "across-levels":
+        small["draws"] = 2048
     changes = (small if holder else {}) | CASES[case]
     recipe = "tables" if scheme == "across-levels" else "plane"
     if case in TIMES:

@@ -41,7 +41,8 @@ TURNS = 5
 
 SMALL = [
     *("training.steps=60", "training.warmup=10"),
-    *("scheme.scheme.dynamics.size=512", "scheme.scheme.dynamics.held_out=256"),
+    *("scheme.scheme.dynamics.size=512", "scheme.scheme.dynamics.draws=2048"),
+    "scheme.scheme.dynamics.held_out=256",
 ]
 """A short run."""
 

@@ -1,5 +1,6 @@
 """Validation: on points of its own, so that the test points say nothing to learning."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -101,6 +102,19 @@ def test_no_weight_of_what_is_kept_is_beyond_the_heaviest(others, monkeypatch):
     _, v = drawn(energy.relative(), like, 50_000, seeded(3))
     assert ratio(v) < 1.2 * heaviest
     assert validate(energy, energy, None) == found  # of the energy without the cut, again
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_the_energy_that_learns_has_the_same_cut_where_it_costs_nothing(others):
+    energy = tilted_energy(1, size=8.0, others=others)
+    average = copy.deepcopy(energy)
+    x = torch.randn(300, 1, generator=seeded(4), dtype=torch.float64)
+    zero, one = (torch.tensor([value], dtype=torch.float64) for value in (0.0, 1.0))
+    dataset = Dataset("line", x, x, zero, one, validation=x)
+    validate = tilted(dataset, energy, torch.device("cpu"))
+    validate(energy, average, None)
+    assert average.ceiling.isfinite()
+    assert torch.equal(energy.ceiling, torch.tensor(math.inf) if others else average.ceiling)
 
 
 def ratio(v):

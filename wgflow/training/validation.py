@@ -68,13 +68,16 @@ def tilted(dataset: Dataset, energy: Tilted, device: torch.device) -> Validator:
 
     The draws are the same at every validation, so that differences between two have little noise.
     The density is cut where it is more than `HEAVIEST` times that of the reference: what is
-    validated, and kept, is the energy with its cut.
+    validated, and kept, is the energy with its cut. That which learns is cut at the same place
+    until the next validation, if q is what it starts from, where this costs nothing: no draw that
+    it learns from has more weight than it is validated with.
     """
     points, jacobian = held_points(dataset, device)
     generator = torch.Generator(device).manual_seed(0)
     draws, log_q = energy.relative().reference(points[:1], DRAWS, generator=generator)
     with torch.no_grad():
         base = (tabulate(energy, points) - tabulate(energy.relative(), points)).mean()
+    learning = None if log_q.any() else energy.relative()
 
     def validate(
         energy: nn.Module, average: nn.Module, particles: Particles | None
@@ -85,6 +88,8 @@ def tilted(dataset: Dataset, energy: Tilted, device: torch.device) -> Validator:
         log_weight = -tabulate(tilt, draws) - log_q
         ceiling = ceiling_of(log_weight, HEAVIEST)
         tilt.bound(ceiling)
+        if learning is not None:
+            learning.bound(ceiling)
         log_weight = log_weight.clamp(max=ceiling)
         log_z = log_weight.logsumexp(0) - math.log(len(draws))
         value = base + tabulate(tilt, points).mean() + log_z
