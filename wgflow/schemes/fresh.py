@@ -124,7 +124,7 @@ class FromReference(Dynamics):
         if self.draws <= self.size:
             return p, metrics
         index = systematic_indices(p.log_weight, self.size, generator=generator)
-        log_weight = p.log_z.to(p.log_weight).expand(self.size)
+        log_weight = p.log_z.to(p.log_weight).repeat(self.size)
         return Particles(take(p.state, index), log_weight, torch.zeros_like(p.banked)), metrics
 
     def draw(
