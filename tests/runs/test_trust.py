@@ -131,6 +131,15 @@ def test_clusters_of_few_rows_have_their_shares_of_others():
     assert any(off_by_chance(lambda u: (u, u), seed) for seed in range(12))
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_the_fewest_rows_are_one_cluster(count):
+    u = unrelated(count, seeded(5))
+    seen, others = halves(u)
+    assert len(seen) == 2
+    assert torch.equal(torch.cat([seen, others]), u)
+    assert len(Clusters(seen)) == 1
+
+
 def test_rows_that_share_one_value_are_seen(run):
     train = run.dataset.train[:].clone()
     train[::4, 1] = 0.0

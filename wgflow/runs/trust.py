@@ -117,7 +117,7 @@ def halves(u: Tensor) -> tuple[Tensor, Tensor]:
 
     Few rows have clusters by chance, which hold more of them than of any others.
     """
-    half = min(len(u) // 2, ROWS)
+    half = min(max(2, len(u) // 2), ROWS)  # one row alone is no cluster
     return u[:half], u[half:]
 
 

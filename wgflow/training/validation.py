@@ -69,8 +69,8 @@ def tilted(dataset: Dataset, energy: Tilted, device: torch.device) -> Validator:
     The draws are the same at every validation, so that differences between two have little noise.
     The density is cut where it is more than `HEAVIEST` times that of the reference: what is
     validated, and kept, is the energy with its cut. That which learns is cut at the same place
-    until the next validation, if q is what it starts from, where this costs nothing: no draw that
-    it learns from has more weight than it is validated with.
+    until the next validation, if q is what it starts from, where this costs nothing: so few draws
+    do not have all the weight.
     """
     points, jacobian = held_points(dataset, device)
     generator = torch.Generator(device).manual_seed(0)
