@@ -24,8 +24,9 @@ ROOMS = {
     "samplers": "base langevin diffusion kinetic independence particles descent population "
     "flow_map levels",
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference",
-    "targets": "symmetry base distributions particles regression catalogue external checks",
-    "montecarlo": "base journey evaluation bridge both_ways annealed density informed "
+    "targets": "symmetry base distributions hierarchical particles regression catalogue external "
+    "checks",
+    "montecarlo": "base journey evaluation curvature bridge both_ways annealed density informed "
     "independence near_proximal replicas ladder tally diagnostics parallel_tempering",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition restriction conditional",

@@ -73,12 +73,12 @@ def test_a_box_has_its_volume():
         return torch.where((x.abs() < 1).all(1), 0 * x.sum(1), math.inf)
 
     start = Gaussian(torch.zeros(2), torch.eye(2))
-    found = [run(QUICK, problem(box, start), generator=seeded(s)) for s in range(6)]
+    found = [run(QUICK, problem(box, start), generator=seeded(s)) for s in range(16)]
     z = double([(f.log_z.value - math.log(4)) / f.log_z.error for f in found])
-    assert abs(float(z.mean())) * math.sqrt(6) < 4
+    assert abs(float(z.mean())) * math.sqrt(16) < 4
     bounds = double([[f.log_z.lower, f.log_z.upper] for f in found]).mean(0) - math.log(4)
     assert -0.1 < float(bounds[0]) < 0.05  # of a start with 47 % of its mass in the box
-    assert -0.05 < float(bounds[1]) < 0.1
+    assert -0.1 < float(bounds[1]) < 0.1
     x = torch.cat([f.x for f in found])
     assert float(x.abs().max()) < 1
     assert float(x.square().mean()) == pytest.approx(1 / 3, abs=0.03)

@@ -125,6 +125,15 @@ def test_hostile_energies_are_told_with_the_point(name):
             found()
 
 
+def test_where_a_gradient_overflows_there_is_no_mass():
+    """A scale of ``e^{-30}``: finite in single precision, as its slope is not."""
+    x = torch.tensor([[0.0, 1.0], [-30.0, 3e4], [-44.0, 3e4]])
+    value, grad = evaluated(lambda x: (x[:, 1] * (-x[:, 0]).exp()).square() / 2, x)
+    assert value.tolist()[0] == 0.5
+    assert value.tolist()[1:] == [math.inf, math.inf]
+    assert grad.tolist()[1:] == [[0.0, 0.0]] * 2
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_moves_onto_hostile_places_are_told_with_the_point(name):
     x = double([[0.5, 0.0], [2.0, 0.0], [3.0, 1.0]])

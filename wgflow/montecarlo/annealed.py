@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wgflow._check import check_fraction, check_positive
 from wgflow._random import Rng
-from wgflow._tensor import Values
+from wgflow._tensor import Points, Values
 from wgflow.montecarlo.base import Method, Problem, Sampled, Stage
 from wgflow.montecarlo.both_ways import ENOUGH, Schedule, at, both_ways, drawn, log_mean
 from wgflow.montecarlo.bridge import (
@@ -22,6 +22,7 @@ from wgflow.montecarlo.bridge import (
     moved,
     next_beta,
 )
+from wgflow.montecarlo.curvature import Curvature, curvature_of
 from wgflow.samplers.particles import effective_fraction, systematic_indices
 
 ACCEPTANCE = 0.6
@@ -65,7 +66,8 @@ class AnnealedSMC(Method[AnnealedState]):
     """Particles weighed, resampled and moved along ``E_β = (1-β)E_0 + βV``.
 
     Each β is the largest at which the change of weights keeps ``relative_ess`` of the particles,
-    exact moves follow, preconditioned by their mean curvature there. Where the energies of
+    exact moves follow, preconditioned by their mean curvature there and by how it depends on the
+    place. Where the energies of
     particles have not forgotten those before after all of ``rounds``, trajectories at the next β
     are a step longer: they then go far instead of to and fro. At last other chains are annealed
     along the same values with the same moves, down from the start and up from the result, for
@@ -85,7 +87,7 @@ class AnnealedSMC(Method[AnnealedState]):
         ValueError: when a hyper-parameter is out of its range.
     """
 
-    state_types: ClassVar[tuple[type, ...]] = (AnnealedState, Chains, Schedule, Moves)
+    state_types: ClassVar[tuple[type, ...]] = (AnnealedState, Chains, Schedule, Moves, Curvature)
 
     particles: int = 4096
     relative_ess: float = 0.97
@@ -134,18 +136,19 @@ class AnnealedSMC(Method[AnnealedState]):
         grad, parts = chains.grad(new), halves(len(weights))
         # Each half moves by the gradients of the other: by its own, particles would not be
         # independent of their kernel, and log Z biased by a tenth where d² is near their number.
-        factors = [factor_of(chains.x[h], grad[h], weights[h]) for h in parts[::-1]]
+        shapes = [_shape(chains.x[h], grad[h], weights[h]) for h in parts[::-1]]
         before, step, leapfrog = chains.energy(new), past[-1].step, state.leapfrog
         acceptance, made, rounds, known = state.acceptance, 0, 0, False
         while rounds < self.rounds and not known:
             rounds += 1
             for _ in range(max(1, self.moves // leapfrog)):
-                each = [Moves(step, factor, leapfrog) for factor in factors]
+                each = [shape._replace(step=step, leapfrog=leapfrog) for shape in shapes]
                 chains, acceptance = _moved(problem, chains, new, each, generator)
                 step = step * torch.exp(RATE * (acceptance - ACCEPTANCE))
                 made += 1
             known = forgotten(before, chains.energy(new))
-        schedule = Schedule([*betas, new], [*past, Moves(step, factors[0], leapfrog, made)])
+        last = shapes[0]._replace(step=step, leapfrog=leapfrog, made=made)
+        schedule = Schedule([*betas, new], [*past, last])
         if not known:
             leapfrog = max(leapfrog, min(leapfrog + 1, self.longest))
         elif rounds == 1:
@@ -191,6 +194,12 @@ def forgotten(before: Values, after: Values) -> bool:
     both = torch.stack([before, after]).double()
     both = both[:, both.isfinite().all(0)]
     return not float(torch.corrcoef(both)[0, 1]) > FORGOTTEN
+
+
+def _shape(x: Points, grad: Points, log_weight: Tensor) -> Moves:
+    """Moves that suit weighted points; their step is left to set."""
+    factor, curvature = curvature_of(x, grad, log_weight, factor_of(x, grad, log_weight))
+    return Moves(x.new_tensor(1.0), factor, curvature=curvature)
 
 
 def halves(count: int) -> tuple[slice, slice]:

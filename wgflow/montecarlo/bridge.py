@@ -12,6 +12,7 @@ from torch import Tensor
 from wgflow._random import Rng, noise_like
 from wgflow._tensor import Points, Values, sum_event
 from wgflow.montecarlo.base import Problem
+from wgflow.montecarlo.curvature import Curvature
 from wgflow.montecarlo.evaluation import both
 from wgflow.samplers.base import log_uniform_like, metropolis
 from wgflow.samplers.particles import HALVINGS, effective_fraction
@@ -19,8 +20,7 @@ from wgflow.samplers.particles import HALVINGS, effective_fraction
 SPREAD = 1.0
 """Half of the range of log step sizes, drawn anew for every move of every chain.
 
-Where the curvature differs between places, some steps fit each; independent of the place, they
-keep the move exact.
+Where the curvature differs between places, some steps fit each.
 """
 
 TAMED = 2.0
@@ -28,6 +28,9 @@ TAMED = 2.0
 
 A step of HMC is stable where it is below, so that only points far from the bulk are held back.
 """
+
+STEADY, UNEVEN = 4.0, 1.0
+"""Coordinates' worth of a usual force that each has besides; and log of what it changes a step."""
 
 OUTLYING = 10.0
 """Times the median, beyond which gradients count less for preconditioning."""
@@ -65,12 +68,14 @@ class Moves(NamedTuple):
         factor: L of `factor_of`, (d, d), or (d,) for a diagonal.
         leapfrog: leapfrog steps of a move.
         made: number of moves that were made.
+        curvature: how widths along the axes of L depend on x; None where they do not.
     """
 
     step: Tensor
     factor: Tensor
     leapfrog: int = 1
     made: int = 1
+    curvature: Curvature | None = None
 
     def whiten(self, grad: Points) -> Points:
         """``Lᵀg``."""
@@ -91,26 +96,52 @@ def moved(
 ) -> tuple[Chains, Values]:
     """One Hamiltonian move of every chain, exact for ``e^{-E_β}``; and acceptance probabilities.
 
-    Momenta are standard normal in whitened units, η differs from chain to chain by a factor up to
-    ``e^{±SPREAD}``, and forces are cut at `TAMED`: leapfrog steps of any force that depends on the
-    position alone are reversible and keep volumes, so acceptance by the energy makes them exact.
-    One step is a move of the Metropolis-adjusted Langevin algorithm with ``ε = η²/2``.
+    Momenta are standard normal in whitened units, and forces are cut at `TAMED`: leapfrog steps of
+    any force that depends on the position alone are reversible and keep volumes, so acceptance by
+    the energy makes them exact. Widths and η depend on where a chain stands, by `Curvature` and by
+    its force: they are drawn anew for every move, y from ``N(t(x), ·)`` and log η uniformly within
+    `SPREAD` of `log_step`, fixed during it, and the ratio of their densities at both ends is part
+    of that of acceptance (Gibbs self tuning: Bou-Rabee, Carpenter and Marsden 2024). One step is a
+    move of the Metropolis-adjusted Langevin algorithm with ``ε = η²/2``.
     """
+    widths, y, seen = chains.x.new_ones(()), None, moves.curvature
+    if seen is not None:
+        y = seen.drawn(chains.x, generator=generator)
+        widths = seen.widths(y)
+    full = widths * moves.whiten(chains.grad(beta))
     uniform = torch.rand(len(chains.x), 1, generator=generator, device=chains.x.device)
-    step = moves.step * torch.exp(SPREAD * (2 * uniform.to(chains.x) - 1))
+    log_eta = log_step(full) + SPREAD * (2 * uniform.to(chains.x) - 1)
+    step = moves.step * log_eta.exp()
     first = momentum = noise_like(chains.x, generator=generator)
-    here, force = chains, tamed(moves.whiten(chains.grad(beta)), step)
+    here, force = chains, tamed(full, step)
     for _ in range(moves.leapfrog):
         momentum = momentum - step / 2 * force
-        here = chains_at(problem, here.x + step * moves.colour(momentum))
-        force = tamed(moves.whiten(here.grad(beta)), step)
+        here = chains_at(problem, here.x + step * moves.colour(widths * momentum))
+        full = widths * moves.whiten(here.grad(beta))
+        force = tamed(full, step)
         momentum = momentum - step / 2 * force
     kinetic = sum_event(first**2 - momentum**2) / 2
     log_ratio = chains.energy(beta) - here.energy(beta) + kinetic
+    back = (log_eta - log_step(full)).abs()[:, 0] <= SPREAD
+    log_ratio = torch.where(back, log_ratio, -math.inf)
+    if seen is not None and y is not None:
+        log_ratio = log_ratio + seen.log_density(y, here.x) - seen.log_density(y, chains.x)
     chains, info = metropolis(
         chains, here, log_ratio, log_uniform_like(log_ratio, generator=generator)
     )
     return chains, info.acceptance
+
+
+def log_step(force: Points) -> Tensor:
+    """Logarithm of a step that suits a force in whitened units, over the usual one, (batch, 1).
+
+    ``√d/|w|``, as on a Gaussian of another width, with `STEADY` more coordinates of the usual
+    force, so that few do not decide, and by a factor of ``e^{±UNEVEN}`` at most: far from the
+    bulk, where forces are huge, usual steps come back.
+    """
+    d = force.shape[1] + STEADY
+    square = force.square().sum(1, keepdim=True) + STEADY
+    return ((d / square).log() / 2).clamp(-UNEVEN, UNEVEN)
 
 
 def tamed(force: Tensor, step: Tensor) -> Tensor:

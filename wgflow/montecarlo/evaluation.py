@@ -14,6 +14,9 @@ from wgflow.targets.checks import culprit
 NUMBERS = 2**22
 """That an energy keeps for its gradient at a time: of points, or of points times rows of data."""
 
+FARTHEST = 1e8
+"""Energy beyond which a gradient may overflow: ``e^{-E}`` is zero there in any precision."""
+
 PROBE = 64
 """Points of which is seen how many numbers an energy keeps for each."""
 
@@ -45,6 +48,8 @@ def counted(energy: Counted, x: Points) -> tuple[Values, Points]:
 def evaluated(energy: Energy, x: Points, kept: int = 0) -> tuple[Values, Points]:
     """``E(x)`` and ``∇E(x)``; the gradient is 0 where E is infinite.
 
+    Where E is beyond `FARTHEST` and the length of its gradient overflows, E counts as infinite.
+
     Args:
         energy: E.
         x: (batch, d).
@@ -58,6 +63,8 @@ def evaluated(energy: Energy, x: Points, kept: int = 0) -> tuple[Values, Points]
     parts = [_computed(energy, part) for part in x.split(at_once)]
     value, grad = (torch.cat(part) for part in zip(*parts, strict=True))
     _check("a number above -inf", ~value.isnan() & (value > -math.inf), value, x)
+    overflows = (value > FARTHEST) & ~grad.norm(dim=1).isfinite()
+    value = value.masked_fill(overflows, math.inf)
     outside = value == math.inf
     _check("differentiable", outside | grad.isfinite().all(1), value, x)
     return value, torch.where(outside[:, None], 0.0, grad)

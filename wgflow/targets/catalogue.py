@@ -16,6 +16,7 @@ from wgflow.data.targets import Funnel, Gaussian, Target, two_gaussians_50d
 from wgflow.data.toys import rings, twenty_five_gaussians
 from wgflow.targets.base import Modes, TargetEnergy
 from wgflow.targets.distributions import IsotropicMixture, Mustache, random_gaussian
+from wgflow.targets.hierarchical import HierarchicalNormal
 from wgflow.targets.particles import DoubleWell, LennardJones
 from wgflow.targets.regression import features_of, logistic_regression, scales
 from wgflow.targets.symmetry import ParticleSystem
@@ -145,6 +146,13 @@ def breast_cancer() -> TargetEnergy:
     return logistic_regression(features, labels)
 
 
+def eight_schools() -> TargetEnergy:
+    """Rubin's eight schools in centred coordinates: μ, log τ and the effects."""
+    mean = torch.tensor([0.0, 1.0, *[5.0] * 8], dtype=torch.float64)
+    std = torch.tensor([5.0, 3.0, *[10.0] * 8], dtype=torch.float64)
+    return _known(HierarchicalNormal(), Gaussian(mean, std.square().diag()))
+
+
 def german_credit(file: Path) -> TargetEnergy:
     """As published: columns over their deviations, not centred, with prior ``N(0, 10² I)``.
 
@@ -184,6 +192,9 @@ ENTRIES: dict[str, Entry] = {
     "lj13": Entry("Lennard-Jones cluster, 13 particles", lambda *_: lennard_jones(), 39),
     "breast-cancer": Entry(
         "logistic regression, 569 rows of scikit-learn", lambda *_: breast_cancer(), 31
+    ),
+    "eight-schools": Entry(
+        "hierarchical model of eight effects (Rubin 1981), centred", lambda *_: eight_schools(), 10
     ),
     "german-credit": Entry(
         "logistic regression, 1000 rows of UCI",
