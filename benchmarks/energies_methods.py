@@ -128,6 +128,8 @@ STEPS = {
     "lj13": 1e-4,
     "breast-cancer": 2e-3,
     "german-credit": 2e-4,
+    "funnel": 1e-2,
+    "eight-schools": 0.1,
 }
 """ε of Langevin steps ``x - ε∇V + √(2ε) z`` in libraries that leave it to their users: about a
 fifth of the smallest variance."""
