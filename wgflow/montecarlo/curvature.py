@@ -110,7 +110,8 @@ def curvature_of(
         return factor, None
     turn = _axes(force, u @ right[0], w)
     turned = _slopes(force @ turn, u, w)
-    if float(turned[1][:MOST].square().sum()) > BETTER * float(size[:MOST].square().sum()):
+    gain = float(turned[1][:MOST].square().sum()) / float(size[:MOST].square().sum())
+    if gain > BETTER and float(turned[1][0]) > noise:
         factor, (left, size, right) = (factor.double() @ turn).to(factor), turned
     k, rms = int((size[:MOST] > noise).sum()), math.sqrt(d)
     q = torch.linalg.solve_triangular(root.mT, right[:k].mT, upper=True) * (size[:k] / rms)

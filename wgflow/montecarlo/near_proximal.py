@@ -28,7 +28,7 @@ from wgflow.samplers.particles import effective_fraction, systematic_indices
 CLOSE = 0.8
 """Effective fraction of weights ``π/ρ_k`` from which on ``ρ_k`` is close to π."""
 
-FAR = 0.01
+FAR = 0.03
 """First β of the way from ``ρ_k`` below which particles stay where they are without it."""
 
 SHORTER = 0.5
