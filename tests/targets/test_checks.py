@@ -38,6 +38,14 @@ def student(nu):
     return lambda x: (nu + x.shape[1]) / 2 * torch.log1p(x.square().sum(1) / nu)
 
 
+def steep(x):
+    """With widths to ``e^{-5|v|}``: slopes of large energies overflow in single precision."""
+    v, rest = x[:, 0], x[:, 1:]
+    log_precision = 5 * torch.nn.functional.softplus(-v)
+    narrow = (rest * log_precision.exp()[:, None]).square().sum(1) / 2
+    return v.square() / 18 + narrow - rest.shape[1] * log_precision
+
+
 FAIR = {
     "box": (box, 2),
     "half line": (truncated, 1),
@@ -51,6 +59,7 @@ FAIR = {
     "stiff": (lambda x: 1e6 * x[:, 0] ** 2 + 1e-6 * x[:, 1] ** 2, 2),
     "constant added": (lambda x: x.square().sum(1) + 1e5, 2),
     "no mode at the start": (lambda x: (x - 50).square().sum(1), 3),
+    "steep funnel": (steep, 3),
 }
 
 

@@ -90,8 +90,7 @@ def curvature_of(
         factor: L, see `wgflow.montecarlo.bridge.factor_of`.
 
     Returns:
-        factor: L, or L R with a rotation R to the axes along which the squared gradient changes
-            with x, where these depend on it more.
+        factor: L, or L R with a rotation R to axes along which the gradient changes more with x.
         curvature: None where no slope stands out of noise, or there are too many coordinates.
     """
     w = log_weight.double().softmax(0)

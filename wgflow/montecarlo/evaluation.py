@@ -9,13 +9,10 @@ from torch import Tensor
 from wgflow._tensor import Points, Values
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.montecarlo.base import Counted, Problem
-from wgflow.targets.checks import culprit
+from wgflow.targets.checks import FARTHEST, culprit
 
 NUMBERS = 2**22
 """That an energy keeps for its gradient at a time: of points, or of points times rows of data."""
-
-FARTHEST = 1e8
-"""Energy beyond which a gradient may overflow: ``e^{-E}`` is zero there in any precision."""
 
 PROBE = 64
 """Points of which is seen how many numbers an energy keeps for each."""

@@ -14,6 +14,8 @@ from wgflow.targets.base import TargetEnergy
 DRAWS = 64  # of the start, at each of the scales
 SCALES = (0.3, 1.0, 2.0)
 RAYS = 32  # in random directions, and at most twice as many along axes
+FARTHEST = 1e8
+"""Energy beyond which a gradient may overflow: ``e^{-V}`` is zero there in any precision."""
 DOUBLINGS, LAST = 20, 8  # of the radius along a ray, and those that must show where V goes
 
 
@@ -143,6 +145,9 @@ def _check_gradient(probe: _Probe, generator: Rng) -> None:
     target, _, x, values = probe
     inside = values.isfinite()
     grad = _gradient(target, x)
+    overflows = (values > FARTHEST) & ~grad.isfinite().all(1)
+    probe = probe._replace(values=values.masked_fill(overflows, math.inf))
+    inside = inside & ~overflows
     if (bad := inside & ~grad.isfinite().all(1)).any():
         _refuse(target, "be differentiable", "has a gradient that is not finite", x[bad][0])
     flat = values[inside]
