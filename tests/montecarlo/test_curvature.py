@@ -13,6 +13,7 @@ from wgflow.montecarlo.base import Counted, Problem, run
 from wgflow.montecarlo.bridge import Moves, chains_at, factor_of, log_step, moved
 from wgflow.montecarlo.curvature import NOISE, Curvature, curvature_of
 from wgflow.montecarlo.evaluation import evaluated
+from wgflow.storage.checkpoint import load, save
 from wgflow.targets.catalogue import named
 
 DIM = 4
@@ -147,3 +148,22 @@ def test_the_neck_of_a_posterior_is_reached():
     log_tau = found.x[:, 1]
     assert abs(float(log_tau.mean() - exact.mean())) < 0.25
     assert float(log_tau.std()) > 0.72 * float(exact.std())
+
+
+def test_a_kept_state_knows_the_curvature(tmp_path):
+    method, p = AnnealedSMC(particles=500, relative_ess=0.7), problem(FUNNEL)
+
+    def whole(kept):
+        g = seeded(0)
+        state = method.init(p, generator=g)
+        while method.progress(state) < 1:
+            if kept:
+                save(tmp_path / "state", state)
+                state = load(tmp_path / "state", method.state_types)
+            state = method.step(p, state, generator=g)
+        return state, method.result(p, state, generator=g)
+
+    (state, plain), (_, again) = whole(False), whole(True)
+    assert any(moves.curvature is not None for moves in state.schedule.moves)
+    assert torch.equal(plain.x, again.x)
+    assert plain.log_z == again.log_z
