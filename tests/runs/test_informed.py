@@ -56,6 +56,7 @@ def test_draws_are_those_of_the_density(run):
     share = float((x[:, 0] > 0).double().mean())
     assert abs(share - 0.7) < 0.03
     assert (x.mean(0) - double([0.8, 0.7])).abs().max() < 0.15
+    assert float(x.abs().max()) < 8  # no mass far away, which points of V do not see
 
 
 def test_it_is_what_the_folder_has(run):

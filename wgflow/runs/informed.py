@@ -20,13 +20,16 @@ from wgflow.storage import checkpoint, folder
 from wgflow.targets.base import TargetEnergy
 from wgflow.training.progress import read_state
 
+TRIES = 3
+"""Fits, each with draws of the one before, which find the mass that it has where π has none."""
+
 
 def inform(run: Run, target: TargetEnergy) -> Run:
     """Replace what a run learned by a mixture that is fitted to V too, if that is nearer to it.
 
-    By the divergence of `wgflow.montecarlo.informed`, on validation points. The checkpoint of the
-    run is written anew, and what it was is kept until the scores are recorded: a run that is
-    killed in between begins from that again.
+    By the divergence of `wgflow.montecarlo.informed`, on validation points and draws of either.
+    The checkpoint of the run is written anew, and what it was is kept until the scores are
+    recorded: a run that is killed in between begins from that again.
 
     Returns:
         The run, as it is of an energy without a mixture, without a value of log Z or validation
@@ -41,15 +44,21 @@ def inform(run: Run, target: TargetEnergy) -> Run:
         return run
     variance = energy.levels.lowest**2
     generator = torch.Generator().manual_seed(run.config.seed)
-    train, unseen = (
-        _weighed(run, target, x, log_z, generator) for x in (run.dataset.train[:], held)
-    )
-    mixture = informed([_noisy(f, variance) for f in energy.source.parts], train)
-    if mixture is None:
-        return run
-    nearer = _with(energy, _clean(mixture, variance))
+    unseen = _weighed(run, energy, target, held, log_z, generator)
     old = divergence(_log_q(energy, unseen.x) - run.normaliser.value, unseen)
-    if not float(divergence(_log_q(nearer, unseen.x), unseen)) < float(old):
+    parts, drawn_from = [_noisy(f, variance) for f in energy.source.parts], energy
+    for _ in range(TRIES):
+        seen = _weighed(run, drawn_from, target, run.dataset.train[:], log_z, generator)
+        mixture = informed(parts, seen)
+        if mixture is None:
+            return run
+        nearer = _with(energy, _clean(mixture, variance))
+        # By draws of its own: others would not see mass that it has far away.
+        own = _weighed(run, nearer, target, held, log_z, generator)
+        if float(divergence(_log_q(nearer, own.x), own)) < float(old):
+            break
+        drawn_from = nearer
+    else:
         return run
     _write(run, nearer)
     return load(run.path)
@@ -65,18 +74,21 @@ def _as_learned(run: Run) -> Run:
 
 
 def _weighed(
-    run: Run, target: TargetEnergy, x: Points, log_z: float, generator: torch.Generator
+    run: Run,
+    energy: NoiseMLP,
+    target: TargetEnergy,
+    x: Points,
+    log_z: float,
+    generator: torch.Generator,
 ) -> Weighed:
-    """Points of π and as many draws of the run's mixture, in standardised units, float64."""
-    energy = run.energy.energy
-    assert isinstance(energy, NoiseMLP)
+    """Points of π and as many draws of a mixture of the run, in standardised units, float64."""
     like = torch.empty(len(x), x.shape[1], dtype=run.dtype)
     level = energy.at(like, None)
     with torch.no_grad():
         drawn = energy.source.sample(like, level, generator=generator)
         u = torch.cat([run.standardise(x.to(run.dtype)), drawn])
         x = run.unstandardise(u)
-        volume = run.energy(x).double() - energy(u).double()
+        volume = run.energy(x).double() - run.energy.energy(u).double()
         log_base = -energy.source(u, energy.at(u, None)).double()
     value, _ = counted(Counted(target.reduced), x.double())
     return Weighed(u.double(), volume - value - log_z, log_base)
