@@ -15,8 +15,10 @@ from wgflow.targets.catalogue import ENTRIES, named
 from wgflow.targets.distributions import IsotropicMixture, Mustache, random_gaussian
 
 CORRELATED = torch.tensor([[1.0, 0.9], [0.9, 1.0]], dtype=F64)
-KNOWN = ["gaussian", "funnel", "rings", "mustache", "gmm", "25-gaussians", "two-modes"]
-KNOWN += ["eight-schools"]
+KNOWN = [
+    *("gaussian", "funnel", "rings", "mustache", "gmm", "25-gaussians", "two-modes"),
+    "eight-schools",
+]
 
 
 @pytest.mark.parametrize(

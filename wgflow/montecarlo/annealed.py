@@ -67,10 +67,10 @@ class AnnealedSMC(Method[AnnealedState]):
 
     Each β is the largest at which the change of weights keeps ``relative_ess`` of the particles,
     exact moves follow, preconditioned by their mean curvature there and by how it depends on the
-    place. Where the energies of
-    particles have not forgotten those before after all of ``rounds``, trajectories at the next β
-    are a step longer: they then go far instead of to and fro. At last other chains are annealed
-    along the same values with the same moves, down from the start and up from the result, for
+    place. Where the energies of particles have not forgotten those before after all of ``rounds``,
+    trajectories at the next β are a step longer: they then go far instead of to and fro. At last
+    other chains are annealed along the same values with the same moves, down from the start and up
+    from the result, for
     ``log Z`` and its bounds.
 
     Args:

@@ -136,8 +136,8 @@ def log_step(force: Points) -> Tensor:
     """Logarithm of a step that suits a force in whitened units, over the usual one, (batch, 1).
 
     ``√d/|w|``, as on a Gaussian of another width, with `STEADY` more coordinates of the usual
-    force, so that few do not decide, and by a factor of ``e^{±UNEVEN}`` at most: far from the
-    bulk, where forces are huge, usual steps come back.
+    force, so that few do not decide, and by a factor of ``e^{±UNEVEN}`` at most: steps that
+    forces far from the bulk would ask for are so short that points never came back.
     """
     d = force.shape[1] + STEADY
     square = force.square().sum(1, keepdim=True) + STEADY
