@@ -25,7 +25,7 @@ ROOMS = {
     "flow_map levels",
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference",
     "targets": "symmetry base distributions hierarchical particles regression catalogue external "
-    "checks",
+    "failures checks",
     "montecarlo": "base journey evaluation curvature bridge both_ways annealed density informed "
     "independence near_proximal replicas ladder tally diagnostics parallel_tempering",
     "flows": "base path heat log_z heat_flow",

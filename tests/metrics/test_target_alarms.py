@@ -24,6 +24,12 @@ BAD = {
         "fair",
     ),
     "chains": ({"target_rhat": 1.3}, "split R-hat is 1.30", "poor"),
+    "excluded": (
+        {"target_excluded": 0.03},
+        "At 3 % of its evaluations the given energy was not a number, raised an error, or had no "
+        "finite gradient: it counts as infinite there",
+        "fair",
+    ),
     "samples": ({"target_ess": 0.04}, "worth 4 % of their number", "fair"),
     "proposal": ({"proposal_ess": 0.02}, "worth 2 % of their number as proposals", "fair"),
     "target_bounds": ({"target_log_z_upper": 4.0}, "are 3 nats apart", "fair"),
@@ -49,6 +55,12 @@ def test_samples_far_out_of_the_start_are_not_to_be_believed():
     ((name, sentence, grade),) = target_alarms(GOOD | {"target_reach": 12.0})
     assert (name, grade) == ("start", "poor")
     assert "reach 12.0 standard deviations" in sentence
+
+
+def test_an_energy_that_mostly_has_no_value_is_not_to_be_believed():
+    ((name, _, grade),) = target_alarms(GOOD | {"target_excluded": 0.7})
+    assert (name, grade) == ("excluded", "poor")
+    assert list(target_alarms(GOOD | {"target_excluded": 0.009})) == []
 
 
 def test_bounds_cross_by_chance_or_beyond_it():

@@ -40,11 +40,11 @@ def square(x):
 @pytest.mark.parametrize("kept", [0, 4])
 def test_evaluations_in_parts_are_those_at_once(kept, monkeypatch):
     x = LAW.sample(23, dtype=F64, generator=seeded(0))
-    whole, seen = evaluated(LAW, x), Seen(LAW)
+    whole, seen = evaluated(LAW, x), Counted(Seen(LAW), kept=kept or 2)
     monkeypatch.setattr(evaluation, "NUMBERS", 8)
-    for part, expected in zip(evaluated(seen, x, kept), whole, strict=True):
+    for part, expected in zip(counted(seen, x), whole, strict=True):
         torch.testing.assert_close(part, expected)
-    assert max(seen.sizes) == (2 if kept else 4)
+    assert max(seen.energy.sizes) == (2 if kept else 4)
 
 
 def test_an_energy_of_many_rows_gets_few_points_at_a_time():
@@ -89,59 +89,110 @@ def hole(value):
     return lambda x: torch.where(x[:, 0] > 1, value, x.square().sum(1))
 
 
-def exploding(x):
-    """Raises an error of its own where a coordinate is above one."""
-    if (x[:, 0] > 1).any():
-        raise KeyError("off\nthe map")
-    return x.square().sum(1)
+def raising(error):
+    """An energy that raises an error where a coordinate is above one."""
 
+    def energy(x):
+        if (x[:, 0] > 1).any():
+            raise error
+        return x.square().sum(1)
+
+    return energy
+
+
+def unscaled(x):
+    """A normal of scale ``1 - x``, as PyTorch's distributions have it."""
+    return -torch.distributions.Normal(0.0, 1 - x[:, 0]).log_prob(x[:, 1])
+
+
+def singular(x):
+    """A factorisation of a matrix that is negative where a coordinate is above one."""
+    return torch.linalg.cholesky((1 - x[:, :1, None]) * torch.eye(2, dtype=x.dtype)).sum((1, 2))
+
+
+X = double([[0.5, 0.0], [2.0, 0.0], [-1.0, 1.0], [3.0, 1.0]])
 
 HOSTILE = {
     "raising": (
-        exploding,
+        raising(KeyError("off\nthe map")),
         r"computable at every point: got KeyError: 'off\\nthe map' at x = \(2, 0\)",
-    ),
-    "not a number": (
-        hole(math.nan),
-        r"a number above -inf at every point: got nan at x = \(2, 0\)",
     ),
     "bottomless": (
         hole(-math.inf),
         r"a number above -inf at every point: got -inf at x = \(2, 0\)",
     ),
-    "kink": (
-        lambda x: (x[:, 0] - 2).abs().sqrt(),
-        r"differentiable at every point: got 0 at x = \(2, 0\) without a finite gradient",
-    ),
 }
+WITHOUT = {
+    "not a number": hole(math.nan),
+    "kink": lambda x: (x[:, 0] - 2).clamp(min=0).sqrt() + (3 - x[:, 0]).abs().sqrt(),
+    "distribution": unscaled,
+    "overflow": raising(OverflowError("math range error")),
+    "factorisation": singular,
+}
+"""No value, or no finite gradient, at the second and the last point."""
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_energies_are_told_with_the_point(name):
     energy, match = HOSTILE[name]
-    x = double([[0.5, 0.0], [2.0, 0.0], [3.0, 1.0]])
-    for found in (lambda: evaluated(energy, x), lambda: counted(Counted(energy), x)):
+    for found in (lambda: evaluated(energy, X), lambda: counted(Counted(energy), X)):
         with pytest.raises(ValueError, match=f"`energy` must be {match}"):
             found()
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_given_energies_are_infinite_where_they_have_no_value(name):
+    """And as they are elsewhere, with their gradients, however the batch is cut."""
+    energy = Counted(WITHOUT[name])
+    value, grad = counted(energy, X)
+    for _ in range(2):
+        value, grad = counted(energy, X)
+    assert (energy.evaluations, energy.excluded) == (12, 6)
+    assert value[1::2].tolist() == [math.inf] * 2
+    assert grad[1::2].tolist() == [[0.0, 0.0]] * 2
+    for part, expected in zip((value, grad), evaluated(WITHOUT[name], X[::2]), strict=True):
+        torch.testing.assert_close(part[::2], expected)
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_other_energies_must_have_a_value_everywhere(name):
+    with pytest.raises(ValueError, match=r"`energy` must be .* at x = \(2, 0\)"):
+        evaluated(WITHOUT[name], X)
+
+
+def test_an_energy_that_raises_everywhere_is_no_energy():
+    for error in (ValueError("closed"), OverflowError("closed")):
+        with pytest.raises(ValueError, match=rf"got {type(error).__name__}: closed at x = \(2"):
+            counted(Counted(raising(error), kept=2), X[1::2])
 
 
 def test_where_a_gradient_overflows_there_is_no_mass():
     """A scale of ``e^{-30}``: finite in single precision, as its slope is not."""
     x = torch.tensor([[0.0, 1.0], [-30.0, 3e4], [-44.0, 3e4]])
-    value, grad = evaluated(lambda x: (x[:, 1] * (-x[:, 0]).exp()).square() / 2, x)
-    assert value.tolist()[0] == 0.5
-    assert value.tolist()[1:] == [math.inf, math.inf]
-    assert grad.tolist()[1:] == [[0.0, 0.0]] * 2
+
+    def energy(x):
+        return (x[:, 1] * (-x[:, 0]).exp()).square() / 2
+
+    given = Counted(energy)
+    for value, grad in (evaluated(energy, x), counted(given, x)):
+        assert value.tolist()[0] == 0.5
+        assert value.tolist()[1:] == [math.inf, math.inf]
+        assert grad.tolist()[1:] == [[0.0, 0.0]] * 2
+    assert given.excluded == 0
+
+
+def still(energy):
+    """Points after moves that hardly move."""
+    problem = Problem(Counted(energy), LAW, X[:0])
+    zeros = (torch.zeros(s, dtype=F64) for s in (len(X), X.shape, len(X), X.shape))
+    moves = Moves(double(1e-9), double([0.0, 0.0]))
+    return moved(problem, Chains(X, *zeros), 0.5, moves, generator=seeded(0))
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_moves_onto_hostile_places_are_told_with_the_point(name):
-    x = double([[0.5, 0.0], [2.0, 0.0], [3.0, 1.0]])
-    problem = Problem(Counted(HOSTILE[name][0]), LAW, x[:0])
-    zeros = (torch.zeros(s, dtype=F64) for s in (3, (3, 2), 3, (3, 2)))
-    still = Moves(double(1e-9), double([0.0, 0.0]))
     with pytest.raises(ValueError, match=r"at x = \(2, 0\)"):
-        moved(problem, Chains(x, *zeros), 0.5, still, generator=seeded(0))
+        still(HOSTILE[name][0])
 
 
 def test_only_the_first_coordinates_of_a_point_are_told():

@@ -1,5 +1,6 @@
 """From a given energy to a run: its folder, its scores, stops and ends, and what it refuses."""
 
+import math
 import os
 import signal
 
@@ -10,6 +11,7 @@ from problems import F64, double, seeded
 from wgflow._progress import BEGINNING
 from wgflow.data.targets import Gaussian, GaussianMixture
 from wgflow.errors import Interrupted
+from wgflow.metrics.target_alarms import target_alarms
 from wgflow.runs import given, sampled, stepping
 from wgflow.runs.evaluate import evaluate
 from wgflow.runs.given import fit_energy, resume_energy
@@ -33,9 +35,9 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
-def begin(path, energy=TARGET, *, method="annealed-smc", **options):
+def begin(path, energy=TARGET, *, dim=None, method="annealed-smc", **options):
     chosen = {"seed": 3, "settings": SETTINGS} | OPTIONS | options
-    return fit_energy(energy, None, path, method=method, **chosen)
+    return fit_energy(energy, dim, path, method=method, **chosen)
 
 
 def after(count, act):
@@ -198,6 +200,33 @@ def test_killed_between_checkpoints_it_samples_the_same(method, tmp_path, monkey
     assert torch.equal(a.samples, b.samples)
     assert (a.normaliser, a.ess, a.evaluations) == (b.normaliser, b.ess, b.evaluations)
     assert_same_journey(a.journey, b.journey)
+
+
+def broken(x):
+    """A normal about (4, 0) that has no value, one way or another, beyond its mean."""
+    scale = torch.where(x[:, 0] < 4, 1.0, -1.0)
+    strict = bool((x.sum(1) > 14).any())
+    raising = torch.distributions.Normal(0.0, scale, validate_args=strict)
+    law = Gaussian(double([4.0, 0.0]), torch.eye(2))
+    return law(x) + 0 * raising.log_prob(x[:, 1]) + 0 * scale.log()
+
+
+def test_places_without_a_value_have_no_mass_and_are_counted(tmp_path, monkeypatch):
+    chosen = {"dim": 2, "scale": 2.5, "particles": 1024}
+    monkeypatch.setattr(given, "fit", die)
+    with pytest.raises(Killed):
+        begin(tmp_path / "whole", broken, **chosen)
+    monkeypatch.setattr(stepping, "EVERY", 0.0)
+    with pytest.raises(Killed):
+        begin(tmp_path / "killed", broken, **chosen, sampling=after(3, die))
+    with pytest.raises(Killed):
+        resume_energy(tmp_path / "killed", broken)
+    found, again = sampled.read(tmp_path / "whole"), sampled.read(tmp_path / "killed")
+    assert found.samples[:, 0].max() < 4
+    assert abs(found.normaliser.value - math.log(math.pi)) < 4 * found.normaliser.error < 0.8
+    assert 0.01 < found.scores["target_excluded"] < 0.5
+    assert again.scores == found.scores
+    assert [name for name, *_ in target_alarms(found.table)] == ["excluded"]
 
 
 def test_listeners_hear_of_the_beginning_and_of_every_step(tmp_path, monkeypatch):

@@ -11,8 +11,9 @@ from wgflow.data.targets import Gaussian
 from wgflow.data.toys import Checkerboard
 from wgflow.targets.base import TargetEnergy
 from wgflow.targets.catalogue import ENTRIES, named
-from wgflow.targets.checks import check_target, culprit
+from wgflow.targets.checks import check_target
 from wgflow.targets.external import wrapped
+from wgflow.targets.failures import culprit
 from wgflow.targets.symmetry import ParticleSystem
 
 BY_NAME = [name for name, entry in ENTRIES.items() if not entry.file]
@@ -173,6 +174,25 @@ def test_the_named_point_is_where_it_happens(energy):
         check_target(target(energy), generator=seeded(0))
     first = float(re.findall(r"\((-?[\d.]+),", str(caught.value))[0])
     assert first > 1
+
+
+def normal_of_scale(x):
+    """A normal whose scale underflows to 0 at few draws, where PyTorch raises an error."""
+    scale = (1.5e3 * x[:, 0] + 8e3).clamp(max=0).exp()
+    return -torch.distributions.Normal(0.0, scale).log_prob(x[:, 1]) + x[:, 0] ** 2
+
+
+def nan_at_few(x):
+    return x.square().sum(1) + torch.where(x[:, 0] > 6, math.nan, 0.0)
+
+
+def kink_at_few(x):
+    return x.square().sum(1) + (x[:, 0] - 6).clamp(min=0).sqrt()
+
+
+@pytest.mark.parametrize("energy", [normal_of_scale, nan_at_few, kink_at_few])
+def test_few_draws_may_have_no_value(energy):
+    check_target(target(energy), generator=seeded(0))
 
 
 def test_an_error_of_a_batch_alone_is_told_at_its_first_point():

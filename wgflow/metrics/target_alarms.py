@@ -27,6 +27,9 @@ CROSSED, WIDE = 9.0, 1.0
 ERRORS, CROSSING = 4.0, 0.25
 """Errors of log Z, and nats, by which its bounds may cross by chance."""
 
+EXCLUDED, MOSTLY = 0.01, 0.5
+"""Share of the evaluations without a value that is worth a word, and that leaves no trust."""
+
 Said = tuple[str, str, str]
 """Name, sentence and grade of an alarm."""
 
@@ -44,6 +47,14 @@ def target_alarms(scores: Mapping[str, float]) -> Iterator[Said]:
             "what lies farther out may be missing, from log Z and its bounds too; repeat with a "
             "wider start (the option scale).",
             "fair" if reach <= FAR_OUT else "poor",
+        )
+    if (lacking := scores.get("target_excluded", 0.0)) > EXCLUDED:
+        yield (
+            "excluded",
+            f"At {100 * lacking:.2g} % of its evaluations the given energy was not a number, "
+            "raised an error, or had no finite gradient: it counts as infinite there, so that "
+            "mass there is missing.",
+            "fair" if lacking <= MOSTLY else "poor",
         )
     if scores.get("target_rhat", 1.0) > RHAT:
         rhat = scores["target_rhat"]

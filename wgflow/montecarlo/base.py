@@ -1,5 +1,6 @@
 """The contract of methods that sample a given energy V, ``π ∝ e^{-V}``, and bound its log Z."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
@@ -12,6 +13,7 @@ from wgflow._tensor import Points, Values
 from wgflow.data.targets import Target
 from wgflow.energies.base import Energy
 from wgflow.likelihood.annealing import LogZ
+from wgflow.targets.failures import values_at
 
 S = TypeVar("S")
 
@@ -20,22 +22,33 @@ S = TypeVar("S")
 class Counted:
     """An energy that counts at how many points it was evaluated, with a gradient or without.
 
-    The one mutable thing of a method: a count of work, on which no result depends.
+    The one mutable thing of a method: counts, on which no result depends. Where V raises an error
+    of `wgflow.targets.failures.NUMERICAL`, or is not a number, it is infinite.
 
     Attributes:
         energy: V.
         evaluations: points so far.
+        excluded: how many of them have no value, or below
+            `wgflow.montecarlo.evaluation.FARTHEST` no finite gradient.
         kept: numbers that a gradient of V keeps for each point; 0 until that was seen.
     """
 
     energy: Energy
     evaluations: int = field(default=0)
+    excluded: int = field(default=0)
     kept: int = field(default=0)
 
     def __call__(self, x: Points) -> Values:
-        """``V(x)``."""
+        """``V(x)``.
+
+        Raises:
+            Exception: as of `wgflow.targets.failures.values_at`.
+        """
         self.evaluations += len(x)
-        return self.energy(x)
+        value = values_at(self.energy, x)
+        lacking = value.isnan()
+        self.excluded += int(lacking.sum())
+        return value.masked_fill(lacking, math.inf)
 
 
 class Problem(NamedTuple):

@@ -9,7 +9,8 @@ from torch import Tensor
 from wgflow._tensor import Points, Values
 from wgflow.energies.base import Energy, energy_and_grad
 from wgflow.montecarlo.base import Counted, Problem
-from wgflow.targets.checks import FARTHEST, culprit
+from wgflow.targets.checks import FARTHEST
+from wgflow.targets.failures import culprit
 
 NUMBERS = 2**22
 """That an energy keeps for its gradient at a time: of points, or of points times rows of data."""
@@ -28,43 +29,61 @@ def both(problem: Problem, x: Points) -> tuple[Values, Points, Values, Points]:
 
 
 def counted(energy: Counted, x: Points) -> tuple[Values, Points]:
-    """`evaluated`, for an energy of unknown needs: of memory, seen once of a few points.
+    """``V(x)`` and ``∇V(x)`` of a given energy; the gradient is 0 where V is infinite.
 
-    An energy that compares each point with all rows of a table keeps as many numbers a point, so
-    that it is given fewer points at a time. The few are evaluated apart, so that a result does not
+    V counts as infinite where it has no value or no finite gradient: with a scale of ``e^{-50}``
+    one or the other is lost, and there is no mass. An energy that compares each point with all
+    rows of a table keeps as many numbers a point, so that it is given fewer points at a time. Of
+    how many is seen once of a few points, which are evaluated apart, so that a result does not
     depend on when that was seen, and are not counted.
 
     Raises:
-        ValueError: as of `evaluated`.
+        ValueError: V raises an error that is not of numbers, or is minus infinity somewhere.
     """
     if not energy.kept and len(x):
-        energy.kept = max(x.shape[1], _kept(energy.energy, x[:PROBE]))
-    return evaluated(energy, x, energy.kept)
+        energy.kept = max(x.shape[1], _kept(Counted(energy.energy), x[:PROBE]))
+    value, grad = _in_parts(energy, x, energy.kept)
+    steep = _steep(value, grad)
+    energy.excluded += int((steep & (value <= FARTHEST)).sum())
+    return _bounded(value.masked_fill(steep, math.inf), grad, x)
 
 
-def evaluated(energy: Energy, x: Points, kept: int = 0) -> tuple[Values, Points]:
-    """``E(x)`` and ``∇E(x)``; the gradient is 0 where E is infinite.
+def evaluated(energy: Energy, x: Points) -> tuple[Values, Points]:
+    """``E(x)`` and ``∇E(x)`` of another energy; the gradient is 0 where E is infinite.
 
     Where E is beyond `FARTHEST` and the length of its gradient overflows, E counts as infinite.
 
     Args:
         energy: E.
         x: (batch, d).
-        kept: numbers that are held for each point on the way, at least d.
 
     Raises:
         ValueError: E raises an error, is not a number somewhere, minus infinity, or finite without
             a gradient.
     """
+    value, grad = _in_parts(energy, x, x.shape[1])
+    steep = _steep(value, grad)
+    _check("differentiable", ~steep | (value > FARTHEST), value, x)
+    return _bounded(value.masked_fill(steep, math.inf), grad, x)
+
+
+def _in_parts(energy: Energy, x: Points, kept: int) -> tuple[Values, Points]:
+    """``E(x)`` and ``∇E(x)`` of an energy that keeps so many numbers for each point."""
     at_once = max(1, NUMBERS // max(kept, x.shape[1]))
     parts = [_computed(energy, part) for part in x.split(at_once)]
     value, grad = (torch.cat(part) for part in zip(*parts, strict=True))
+    return value, grad
+
+
+def _steep(value: Values, grad: Points) -> Tensor:
+    """Where an energy is finite and the length of its gradient is not, (batch,)."""
+    return value.isfinite() & ~grad.norm(dim=1).isfinite()
+
+
+def _bounded(value: Values, grad: Points, x: Points) -> tuple[Values, Points]:
+    """Both, with a gradient of 0 where the energy is infinite."""
     _check("a number above -inf", ~value.isnan() & (value > -math.inf), value, x)
-    overflows = (value > FARTHEST) & ~grad.norm(dim=1).isfinite()
-    value = value.masked_fill(overflows, math.inf)
-    outside = value == math.inf
-    _check("differentiable", outside | grad.isfinite().all(1), value, x)
-    return value, torch.where(outside[:, None], 0.0, grad)
+    return value, torch.where((value == math.inf)[:, None], 0.0, grad)
 
 
 def _kept(energy: Energy, x: Points) -> int:

@@ -79,6 +79,9 @@ SCORES = {
     "target_reach": Score(
         "Reach of samples", "in standard deviations of the start, of one in a thousand", "none"
     ),
+    "target_excluded": Score(
+        "Evaluations without a value", "share of them: NaN, an error or no finite gradient", "none"
+    ),
     "target_rhat": Score("Split R̂", "of chains, the largest of coordinates; 1 is best", "one"),
     "target_mode_error": Score("Mode error of samples", "largest error of a share", "zero"),
     "target_energy_distance": Score("Energy distance", "of samples of the given energy"),

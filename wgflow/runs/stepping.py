@@ -84,13 +84,15 @@ def _restored(
         kept = checkpoint.load(file, (*method.state_types, Journey, Frame))
         generator.set_state(kept["generator"])
         problem.energy.evaluations = kept["evaluations"]
+        problem.energy.excluded = kept.get("excluded", 0)
         journey = checked(kept.get("journey", Journey()), problem.like.shape[1])
         return Way(kept["state"], journey)
 
 
 def _save(where: Path, way: Way, problem: Problem, generator: torch.Generator) -> None:
-    evaluations = problem.energy.evaluations
-    tree = way._asdict() | {"generator": generator.get_state(), "evaluations": evaluations}
+    energy = problem.energy
+    counts = {"evaluations": energy.evaluations, "excluded": energy.excluded}
+    tree = way._asdict() | {"generator": generator.get_state()} | counts
     checkpoint.save(where / sampled.STATE, tree)
 
 
@@ -101,7 +103,7 @@ def _write(
     found: Sampled,
     generator: torch.Generator,
 ) -> None:
-    evaluations = problem.energy.evaluations
+    evaluations, excluded = problem.energy.evaluations, problem.energy.excluded
     # Neighbours in order may be copies of one particle; learning splits points by order.
     order = torch.randperm(len(found.x), generator=generator)
     x = target.lift(found.x[order])
@@ -110,5 +112,6 @@ def _write(
     write_points(where / sampled.SAMPLES, x)
     write_points(where / sampled.FREE, target.project(x))
     scores = judged(target, x, found, generator=generator)
+    scores |= {"target_excluded": excluded / evaluations} if excluded else {}
     sampled.write(where, sampled.asked_for(where), sampled.record_of(found, evaluations, scores))
     (where / sampled.STATE).unlink(missing_ok=True)

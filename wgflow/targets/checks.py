@@ -1,7 +1,6 @@
 """Checks of a given energy before any work: each error is one sentence that names a point."""
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 import torch
@@ -10,9 +9,12 @@ from torch import Tensor
 from wgflow._random import Rng
 from wgflow._tensor import Points, Values
 from wgflow.targets.base import TargetEnergy
+from wgflow.targets.failures import culprit, values_at
 
 DRAWS = 64  # of the start, at each of the scales
 SCALES = (0.3, 1.0, 2.0)
+FEW = 0.1
+"""Share of the draws at which V may have no value or no gradient, as where a scale underflows."""
 RAYS = 32  # in random directions, and at most twice as many along axes
 FARTHEST = 1e8
 """Energy beyond which a gradient may overflow: ``e^{-V}`` is zero there in any precision."""
@@ -34,7 +36,8 @@ def check_target(
     """Raise ValueError unless the energy is one that methods can sample.
 
     It is evaluated at draws of its start and along rays from them. ``+inf`` is a value, of
-    points outside the support, whose gradient does not matter.
+    points outside the support, whose gradient does not matter. A `FEW` of the draws may have no
+    value, as where a scale underflows, or no gradient: V counts as infinite there.
 
     Args:
         target: the energy, its start and the symmetries that it claims.
@@ -42,11 +45,12 @@ def check_target(
         generator: source of randomness.
 
     Raises:
-        ValueError: V raises an error, has another shape or dtype than one number a point, is NaN
-            or ``-inf`` somewhere or infinite everywhere; depends on the other points of a batch
-            or changes between calls; has no gradient by autograd, or one that is not finite or
-            not its own; lacks a symmetry; or along a ray falls without bound or stays level, so
-            that ``e^{-V}`` has no finite integral.
+        ValueError: V has another shape or dtype than one number a point, is ``-inf`` somewhere or
+            infinite everywhere; raises an error that is not of numbers somewhere, or any, or is
+            NaN, at more than a few draws; depends on the other points of a batch or changes
+            between calls; has no gradient by autograd, at more than a few draws one that is not
+            finite, or one that is not its own; lacks a symmetry; or along a ray falls without
+            bound or stays level, so that ``e^{-V}`` has no finite integral.
     """
     _check_dims(target)
     draws = target.start.sample(DRAWS * len(SCALES), dtype=dtype, generator=generator)
@@ -54,8 +58,7 @@ def check_target(
     scales = torch.tensor(SCALES, dtype=dtype).repeat_interleave(DRAWS)
     u = mean + scales[:, None] * (draws - mean)
     x = target.lift(u)
-    probe = _Probe(target, u, x, _values(target, x))
-    _check_numbers(probe)
+    probe = _numbers(_Probe(target, u, x, _values(target, x)))
     _check_alone(probe)
     _check_gradient(probe, generator)
     _check_symmetries(probe, generator)
@@ -79,54 +82,43 @@ def _values(target: TargetEnergy, x: Points) -> Values:
     """V(x), one number a point in its dtype, of which nothing else is known."""
     given = x.clone()
     try:
-        values = target.energy(given)
+        found = values_at(target.energy, given)
     except Exception as error:
         hint = f" of {x.dtype}, its data by `.to(x)`" if "dtype" in str(error) else ""
         at, error = culprit(target.energy, x, error)
         _refuse(target, f"be computable{hint}", f"raises {_said(error)}", at)
-    if not isinstance(values, Tensor):
-        _refuse(target, "return a tensor", f"returns {type(values).__name__}", x[0])
-    if values.shape != (len(x),):
-        shapes = f"{tuple(values.shape)} for {len(x)} points, the first"
+    if not isinstance(found, Tensor):
+        _refuse(target, "return a tensor", f"returns {type(found).__name__}", x[0])
+    if found.shape != (len(x),):
+        shapes = f"{tuple(found.shape)} for {len(x)} points, the first"
         _refuse(target, f"return shape ({len(x)},)", f"returns {shapes}", x[0])
-    if values.dtype != x.dtype:
-        _refuse(target, f"keep the dtype {x.dtype}", f"returns {values.dtype}", x[0])
+    if found.dtype != x.dtype:
+        _refuse(target, f"keep the dtype {x.dtype}", f"returns {found.dtype}", x[0])
     if not torch.equal(given, x):
         _refuse(target, "leave x as it is", "writes into it", x[0])
-    return values.detach()
+    return found.detach()
 
 
-def culprit(
-    function: Callable[[Points], object], x: Points, error: Exception
-) -> tuple[Tensor, Exception]:
-    """A point at which a function raises an error even alone, (d,), and that error.
-
-    Args:
-        function: of points.
-        x: (batch, d), at which it raised an error.
-        error: that one; it and the first point are the answer where only the batch raises it.
-    """
-    if len(x) == 1:
-        return x[0], error
-    for half in x.tensor_split(2):
-        try:
-            function(half)
-        except Exception as own:
-            return culprit(function, half, own)
-    return x[0], error
-
-
-def _check_numbers(probe: _Probe) -> None:
+def _numbers(probe: _Probe) -> _Probe:
+    """The same, infinite at the few points where V has no value."""
     target, _, x, values = probe
-    if (nan := values.isnan()).any():
-        rule = "be a number everywhere (inf outside the support)"
-        _refuse(target, rule, "is NaN", x[nan][0])
     if (bottomless := values == -math.inf).any():
         _refuse(target, "be bounded below", "is -inf", x[bottomless][0])
+    nan = values.isnan()
+    if nan.double().mean() > FEW:
+        point = x[nan][0]
+        try:
+            target.energy(point[None])
+        except Exception as error:
+            _refuse(target, "be computable", f"raises {_said(error)}", point)
+        rule = "be a number everywhere (inf outside the support)"
+        _refuse(target, rule, "is NaN", point)
+    values = values.masked_fill(nan, math.inf)
     if not values.isfinite().any():
         said = f"is infinite at all {len(x)} draws, as"
         rule = "be finite where its start is, by `mean` and `scale`"
         _refuse(target, rule, said, x[0])
+    return probe._replace(values=values)
 
 
 def _check_alone(probe: _Probe) -> None:
@@ -134,7 +126,8 @@ def _check_alone(probe: _Probe) -> None:
     target, _, x, values = probe
     if len(other := _differ(values, _values(target, x))):
         _refuse(target, "be a function of x", "changes between calls", x[other[0]])
-    few = torch.arange(0, len(x), len(x) // 8)
+    there = values.isfinite().nonzero()[:, 0]
+    few = there[:: max(1, len(there) // 8)]
     alone = torch.cat([_values(target, x[i : i + 1]) for i in few.tolist()])
     if len(other := _differ(values[few], alone)):
         said = "changes with the other points of a batch"
@@ -143,13 +136,14 @@ def _check_alone(probe: _Probe) -> None:
 
 def _check_gradient(probe: _Probe, generator: Rng) -> None:
     target, _, x, values = probe
-    inside = values.isfinite()
-    grad = _gradient(target, x)
-    overflows = (values > FARTHEST) & ~grad.isfinite().all(1)
-    probe = probe._replace(values=values.masked_fill(overflows, math.inf))
-    inside = inside & ~overflows
-    if (bad := inside & ~grad.isfinite().all(1)).any():
+    grad = torch.zeros_like(x)
+    grad[values.isfinite()] = _gradient(target, x[values.isfinite()])
+    steep = ~grad.isfinite().all(1)
+    bad = steep & (values <= FARTHEST)
+    if bad.double().mean() > FEW:
         _refuse(target, "be differentiable", "has a gradient that is not finite", x[bad][0])
+    probe = probe._replace(values=values.masked_fill(steep, math.inf))
+    inside = probe.values.isfinite()
     flat = values[inside]
     if not grad[inside].any() and len(_differ(flat, flat[:1].expand_as(flat))):
         said = f"varies from {flat.min():.3g} to {flat.max():.3g} with a gradient of zero, as"
@@ -244,7 +238,8 @@ def _check_rays(probe: _Probe, generator: Rng) -> None:
 
 
 def _differ(a: Values, b: Values) -> Tensor:
-    """Where two values of V are not the same but for rounding, as indices."""
+    """Where two values of V are not the same but for rounding, as indices; none is infinite."""
+    a, b = (values.masked_fill(values.isnan(), math.inf) for values in (a, b))
     size = 1 + a.abs()
     tolerance = 4 * math.sqrt(torch.finfo(a.dtype).eps) * size
     same = (a == b) | ((a - b).abs() <= tolerance)
