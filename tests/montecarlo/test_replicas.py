@@ -186,19 +186,19 @@ def test_a_huge_gradient_moves_points_no_further_than_its_reach():
     assert float((moved.x[1:, :, 0] < 0).double().mean()) > 0.5
 
 
-@pytest.mark.parametrize("bad", [math.nan, -math.inf])
-def test_a_move_to_where_v_is_no_energy_is_an_error_that_names_the_point(bad):
+def test_a_move_to_where_v_has_no_bottom_is_an_error_that_names_the_point():
     def broken(x):
-        return torch.where(x[:, 0] > 0.5, bad, x.square().sum(1))
+        return torch.where(x[:, 0] > 0.5, -math.inf, x.square().sum(1))
 
     x = torch.full((4, 500, 2), 0.4, dtype=F64)
-    with pytest.raises(ValueError, match=rf"must be a number above -inf .* got {bad} at x = \("):
+    with pytest.raises(ValueError, match=r"must be a number above -inf .* got -inf at x = \("):
         hamiltonian(problem(broken), placed(problem(broken), x), ladder(), 1, generator=seeded(0))
 
 
-def test_no_move_is_accepted_outside_the_support():
+@pytest.mark.parametrize("outside", [math.inf, math.nan])
+def test_no_move_is_accepted_outside_the_support(outside):
     def walled(x):
-        return torch.where(x[:, 0] > 0.5, torch.inf, x.square().sum(1))
+        return torch.where(x[:, 0] > 0.5, outside, x.square().sum(1))
 
     x = torch.full((4, 500, 2), 0.4, dtype=F64)
     start = placed(problem(walled), x)
