@@ -130,6 +130,7 @@ STEPS = {
     "german-credit": 2e-4,
     "funnel": 1e-2,
     "eight-schools": 0.1,
+    "many-well": 1e-2,
 }
 """ε of Langevin steps ``x - ε∇V + √(2ε) z`` in libraries that leave it to their users: about a
 fifth of the smallest variance."""

@@ -9,15 +9,14 @@ from problems import F64, double, seeded, z_score
 from wgflow.data.mixtures import Gaussians
 from wgflow.data.targets import GaussianMixture
 from wgflow.likelihood.quadrature import Grid
-from wgflow.montecarlo.density import LearnedDensity
+from wgflow.montecarlo.density import Block, LearnedDensity
 
 WEIGHTS = double([0.12, 0.2, 0.18, 0.25, 0.25])
 MEANS = double([[-9.0, 0.0], [0.0, 0.0], [9.0, 4.0], [0.0, 9.0], [-9.0, 9.0]])
 OWN = double([[[1.0, 0.3], [0.3, 0.5]], [[0.2, 0.0], [0.0, 0.4]], [[0.6, -0.2], [-0.2, 0.3]]])
 SHARED = double([[[0.25, 0.1], [0.1, 0.3]]])
-DENSITY = LearnedDensity(
-    [Gaussians(WEIGHTS[:3], MEANS[:3], OWN), Gaussians(WEIGHTS[3:], MEANS[3:], SHARED)]
-)
+FAMILIES = [Gaussians(WEIGHTS[:3], MEANS[:3], OWN), Gaussians(WEIGHTS[3:], MEANS[3:], SHARED)]
+DENSITY = LearnedDensity([Block(torch.arange(2), FAMILIES)])
 EXACT = GaussianMixture(
     MEANS, covariances=torch.cat([OWN, SHARED.expand(2, 2, 2)]), weights=WEIGHTS
 )
@@ -26,7 +25,8 @@ EXACT = GaussianMixture(
 def line(weights):
     """Of the given weights on unit Gaussians far from each other, in one dimension."""
     means = 20.0 * torch.arange(len(weights), dtype=F64)[:, None]
-    return LearnedDensity([Gaussians(double(weights), means, torch.ones(1, 1, 1, dtype=F64))])
+    gaussians = Gaussians(double(weights), means, torch.ones(1, 1, 1, dtype=F64))
+    return LearnedDensity([Block(torch.arange(1), [gaussians])])
 
 
 def test_it_is_the_density_of_the_mixture():

@@ -17,7 +17,7 @@ from wgflow.targets.distributions import IsotropicMixture, Mustache, random_gaus
 CORRELATED = torch.tensor([[1.0, 0.9], [0.9, 1.0]], dtype=F64)
 KNOWN = [
     *("gaussian", "funnel", "rings", "mustache", "gmm", "25-gaussians", "two-modes"),
-    "eight-schools",
+    *("many-well", "eight-schools"),
 ]
 
 

@@ -76,6 +76,19 @@ class Stacks(NamedTuple):
         return [f._replace(weights=share * f.weights) for share, part in shares for f in part]
 
 
+class Judged(NamedTuple):
+    """A stacked mixture, and how likely rows are under it that estimates did not see.
+
+    Attributes:
+        families: of the stack, whose weights sum to one.
+        unseen: log-densities of these rows, (rows,), float64, in an order that is the same for
+            all columns of a table.
+    """
+
+    families: list[Gaussians]
+    unseen: Tensor
+
+
 class Estimates(NamedTuple):
     """Mixtures fitted to rows x, from a seed, and kernels of several widths."""
 
@@ -85,7 +98,7 @@ class Estimates(NamedTuple):
     kernels: list[Scored]
 
     @property
-    def stack(self) -> list[Gaussians]:
+    def stack(self) -> Judged:
         """Of all mixtures, and of the `WIDTHS` kernels that have most weight beside them.
 
         Where the likeliest kernels alone say nothing against a single Gaussian, it is that: of
@@ -95,13 +108,15 @@ class Estimates(NamedTuple):
         likeliest = max(self.kernels, key=lambda found: value(found.scores, plain))
         own, _ = self._stacked([likeliest])
         if own[0] == 1:
-            return self._weighted(own)
+            return Judged(self._weighted(own), torch.from_numpy(plain))
         _, weights = self._stacked(self.kernels)
         heaviest = sorted(range(len(weights)), key=lambda k: -weights[k])[:WIDTHS]
         kernels = [self.kernels[k] for k in sorted(heaviest)]
         own, weights = self._stacked(kernels)
         pairs = zip(kernels, weights, strict=True)
-        return [*self._weighted(own), *(_around(found.kernels, w) for found, w in pairs if w)]
+        families = [*self._weighted(own), *(_around(f.kernels, w) for f, w in pairs if w)]
+        scores = np.stack([found.scores for found in (*self.tried, *kernels)], 1)
+        return Judged(families, _mixed(scores, np.array([*own, *weights])))
 
     def _stacked(self, kernels: list[Scored]) -> tuple[list[float], list[float]]:
         """The weights of the mixtures, and of kernels beside them."""
@@ -110,10 +125,11 @@ class Estimates(NamedTuple):
         return weights[: len(self.tried)], weights[len(self.tried) :]
 
     @property
-    def coarse(self) -> list[Gaussians]:
+    def coarse(self) -> Judged:
         """Of those of at most `COARSE` components."""
         few = [found.scores for found in self.tried if found.size <= COARSE]
-        return self._weighted(_chosen(np.stack(few, 1)))
+        weights = _chosen(scores := np.stack(few, 1))
+        return Judged(self._weighted(weights), _mixed(scores, weights))
 
     def _weighted(self, weights: Iterable[float]) -> list[Gaussians]:
         pairs = zip(self.tried, weights, strict=False)
@@ -138,13 +154,26 @@ def stacked(
             seen or unseen together. None for independent rows.
         seed: of the subset of many rows, and of starts.
     """
-    return _estimates(train, validation, groups, seed).stack
+    return _estimates(train, validation, groups, seed).stack.families
+
+
+def judged(train: PointSource, groups: Tensor, *, coarse: bool = False, seed: int = 0) -> Judged:
+    """The stacked mixture of points, as `stacked`, and its log-densities at unseen ones.
+
+    Args:
+        train: points, (n, *event).
+        groups: (n,), of rows that are not independent.
+        coarse: whether it is of at most `COARSE` components, without kernels.
+        seed: as of `stacked`.
+    """
+    found = _estimates(train, None, groups, seed)
+    return found.coarse if coarse else found.stack
 
 
 def stacks(train: PointSource, validation: Tensor | None, *, seed: int = 0) -> Stacks:
     """The stacked mixture of all estimates, and that of few components; as `stacked`."""
     found = _estimates(train, validation, None, seed)
-    return Stacks(found.stack, found.coarse)
+    return Stacks(found.stack.families, found.coarse.families)
 
 
 def open_minded(families: list[Gaussians], rows: int) -> list[Gaussians]:
@@ -175,6 +204,12 @@ def _estimates(
         x = splits[0].seen
     tried = list(sized(splits, seed))
     return Estimates(x, seed, tried, kernels_of(x, splits, tried[0].prior))
+
+
+def _mixed(scores: np.ndarray, weights: np.ndarray) -> Tensor:
+    """The log-densities of rows under a mixture, of those under its parts."""
+    with np.errstate(divide="ignore"):
+        return torch.from_numpy(logsumexp(scores + np.log(weights), axis=1))
 
 
 def _chosen(scores: np.ndarray) -> np.ndarray:

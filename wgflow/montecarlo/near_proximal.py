@@ -17,11 +17,12 @@ from torch import Tensor
 
 from wgflow._check import check_nonnegative, check_positive
 from wgflow._random import Rng
-from wgflow.data.mixtures import Gaussians, stacked
+from wgflow.data.mixtures import Gaussians
 from wgflow.montecarlo.annealed import AnnealedSMC, AnnealedState
 from wgflow.montecarlo.base import Method, Problem, Sampled, Stage
+from wgflow.montecarlo.blocks import density_of
 from wgflow.montecarlo.bridge import log_weights, next_beta
-from wgflow.montecarlo.density import LearnedDensity
+from wgflow.montecarlo.density import Block, LearnedDensity
 from wgflow.montecarlo.independence import independent, log_z_of
 from wgflow.samplers.particles import effective_fraction, systematic_indices
 
@@ -49,7 +50,7 @@ class FlowState(NamedTuple):
 
     Attributes:
         annealed: the particles between ``ρ_k`` and π.
-        density: ``ρ_k``, as Gaussians; None for the start.
+        density: ``ρ_k``, by its blocks; None for the start.
         number: k.
         length: values of β on the way before; 0 for the first.
         refused: whether the density of these particles is too far from π to go on with.
@@ -58,7 +59,7 @@ class FlowState(NamedTuple):
     """
 
     annealed: AnnealedState
-    density: list[Gaussians] | None
+    density: list[Block] | None
     number: int
     length: int
     refused: bool = False
@@ -82,7 +83,10 @@ class NearProximalFlow(Method[FlowState]):
         ValueError: when a hyper-parameter is out of its range.
     """
 
-    state_types: ClassVar[tuple[type, ...]] = (FlowState, Gaussians, *AnnealedSMC.state_types)
+    state_types: ClassVar[tuple[type, ...]] = (
+        *(FlowState, Block, Gaussians),
+        *AnnealedSMC.state_types,
+    )
 
     particles: int = 8192
     steps: int = 3
@@ -111,7 +115,7 @@ class NearProximalFlow(Method[FlowState]):
         x = annealed.chains.x[index]
         # Copies and relatives stand side by side, and would judge a fit to each other.
         families = index * FAMILIES // self.particles
-        learned = stacked(x, None, groups=families, seed=number)
+        learned = density_of(x, families, seed=number)
         fresh = self._way(number + 1).init(started(problem, learned), generator=generator)
         if next_beta(fresh.chains, fresh.log_weight, 0.0, self.relative_ess, CLOSE) < FAR:
             return state._replace(refused=True)
@@ -159,7 +163,7 @@ class NearProximalFlow(Method[FlowState]):
         return AnnealedSMC(*common, CLOSE, LEARNED_AROUND)
 
 
-def started(problem: Problem, density: list[Gaussians] | None) -> Problem:
+def started(problem: Problem, density: list[Block] | None) -> Problem:
     """The problem from a learned density, if there is one."""
     return problem if density is None else problem._replace(start=LearnedDensity(density))
 

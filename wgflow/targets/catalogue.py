@@ -20,6 +20,7 @@ from wgflow.targets.hierarchical import HierarchicalNormal
 from wgflow.targets.particles import DoubleWell, LennardJones
 from wgflow.targets.regression import features_of, logistic_regression, scales
 from wgflow.targets.symmetry import ParticleSystem
+from wgflow.targets.wells import ManyWell
 
 SEED = 0
 """Of what is random in a target itself: it is the same in every run."""
@@ -126,6 +127,11 @@ def two_modes() -> TargetEnergy:
     return replace(_known(known, _isotropic(50, 6.0)), modes=Modes(known.means, known.weights))
 
 
+def many_well(dim: int) -> TargetEnergy:
+    """A double well and a normal coordinate, d/2 times."""
+    return _known(ManyWell(dim), _isotropic(dim, 2.0))
+
+
 def double_well() -> TargetEnergy:
     """DW-4: four particles in the plane."""
     system = ParticleSystem(4, 2, centre_free=True, exchangeable=True)
@@ -188,6 +194,11 @@ ENTRIES: dict[str, Entry] = {
         "Gaussians of deviation .1 on a 5 x 5 grid", lambda *_: grid_of_gaussians(), 2
     ),
     "two-modes": Entry("two Gaussians of masses 1/4 and 3/4", lambda *_: two_modes(), 50),
+    "many-well": Entry(
+        "d/2 double wells of masses .16 and .84, and as many normal coordinates",
+        lambda d, _: many_well(d),
+        *(32, 2),
+    ),
     "dw4": Entry("double well, four particles in the plane", lambda *_: double_well(), 8),
     "lj13": Entry("Lennard-Jones cluster, 13 particles", lambda *_: lennard_jones(), 39),
     "breast-cancer": Entry(
