@@ -56,8 +56,8 @@ def looking_independent(x: Points) -> list[Tensor]:
     features = torch.cat([u, u.square()], 1)
     correlation = features.T.corrcoef().abs().nan_to_num()
     d = x.shape[1]
-    linked = torch.stack([correlation[i::d, j::d].amax() for i in range(d) for j in range(d)])
-    count, labels = connected_components((linked.reshape(d, d) >= DEPENDENT).numpy())
+    linked = correlation.reshape(2, d, 2, d).amax((0, 2)) >= DEPENDENT
+    count, labels = connected_components(linked.numpy())
     blocks = [torch.from_numpy((labels == k).nonzero()[0]) for k in range(count)]
     shaped = (u**3).mean(0).abs().maximum(((u**4).mean(0) - 3).abs()) > SHAPED
     if sum(bool(shaped[columns].any()) for columns in blocks) < 2:
