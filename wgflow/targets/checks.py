@@ -58,7 +58,8 @@ def check_target(
     scales = torch.tensor(SCALES, dtype=dtype).repeat_interleave(DRAWS)
     u = mean + scales[:, None] * (draws - mean)
     x = target.lift(u)
-    probe = _numbers(_Probe(target, u, x, _values(target, x)))
+    probe = _Probe(target, u, x, _values(target, x))
+    _check_numbers(probe)
     _check_alone(probe)
     _check_gradient(probe, generator)
     _check_symmetries(probe, generator)
@@ -99,8 +100,7 @@ def _values(target: TargetEnergy, x: Points) -> Values:
     return found.detach()
 
 
-def _numbers(probe: _Probe) -> _Probe:
-    """The same, infinite at the few points where V has no value."""
+def _check_numbers(probe: _Probe) -> None:
     target, _, x, values = probe
     if (bottomless := values == -math.inf).any():
         _refuse(target, "be bounded below", "is -inf", x[bottomless][0])
@@ -113,12 +113,10 @@ def _numbers(probe: _Probe) -> _Probe:
             _refuse(target, "be computable", f"raises {_said(error)}", point)
         rule = "be a number everywhere (inf outside the support)"
         _refuse(target, rule, "is NaN", point)
-    values = values.masked_fill(nan, math.inf)
     if not values.isfinite().any():
         said = f"is infinite at all {len(x)} draws, as"
         rule = "be finite where its start is, by `mean` and `scale`"
         _refuse(target, rule, said, x[0])
-    return probe._replace(values=values)
 
 
 def _check_alone(probe: _Probe) -> None:
