@@ -96,6 +96,8 @@ def test_a_product_is_normalised_and_drawn_by_its_columns():
     for half in drawn.chunk(2):
         assert float((half[:, 1] > 0).double().mean()) == pytest.approx(0.7, abs=0.03)
         assert float((half[:, 2] > 0).double().mean()) == pytest.approx(0.5, abs=0.03)
+    first, second = ((half[:, 2] > 0).sum() for half in drawn.chunk(2))
+    assert abs(first - second) <= 3  # by strata; at random it would be about 30
     one, two = (drawn[:, 1] > 0).double(), (drawn[:, 2] > 0).double()
     assert abs(float(torch.stack([one, two]).corrcoef()[0, 1])) < 4 / 4000**0.5
 
