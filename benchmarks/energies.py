@@ -56,7 +56,7 @@ from wgflow.targets.catalogue import named
 TARGETS = (
     *("mustache", "gmm:20", "gmm:50", "gmm:100", "25-gaussians", "two-modes"),
     *("dw4", "lj13", "breast-cancer", "german-credit", "funnel:10", "eight-schools"),
-    "many-well",
+    *("many-well", "spike-and-slab"),
 )
 DRAWS = {"dw4": "dw4.npy", "lj13": "lj13.npy", "german-credit": "german_credit10k.npy"}
 TABLE = "german.data-numeric"

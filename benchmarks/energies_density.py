@@ -34,7 +34,7 @@ from wgflow.targets.catalogue import named
 
 TARGETS = (
     *("25-gaussians", "mustache", "funnel:2", "funnel:10", "gmm:20", "two-modes"),
-    *("dw4", "lj13", "breast-cancer"),
+    *("dw4", "lj13", "breast-cancer", "eight-schools", "many-well", "spike-and-slab"),
 )
 
 DRAWS = 10_000

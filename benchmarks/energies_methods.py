@@ -131,6 +131,7 @@ STEPS = {
     "funnel": 1e-2,
     "eight-schools": 0.1,
     "many-well": 1e-2,
+    "spike-and-slab": 2e-5,
 }
 """ε of Langevin steps ``x - ε∇V + √(2ε) z`` in libraries that leave it to their users: about a
 fifth of the smallest variance."""

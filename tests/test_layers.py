@@ -26,8 +26,9 @@ ROOMS = {
     "likelihood": "quadrature gaussian calibration annealing from_particles from_reference",
     "targets": "symmetry base distributions hierarchical wells particles regression catalogue "
     "external failures checks",
-    "montecarlo": "base journey evaluation curvature bridge both_ways annealed density blocks "
-    "informed independence near_proximal replicas ladder tally diagnostics parallel_tempering",
+    "montecarlo": "base journey evaluation curvature bridge both_ways annealed density minima "
+    "blocks informed independence near_proximal replicas ladder tally diagnostics "
+    "parallel_tempering",
     "flows": "base path heat log_z heat_flow",
     "tasks": "inpaint denoise interpolate ood condition restriction conditional",
     "metrics": "target_alarms data_alarms alarms pairwise samples chance isolated sampled regions "

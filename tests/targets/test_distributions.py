@@ -17,7 +17,7 @@ from wgflow.targets.distributions import IsotropicMixture, Mustache, random_gaus
 CORRELATED = torch.tensor([[1.0, 0.9], [0.9, 1.0]], dtype=F64)
 KNOWN = [
     *("gaussian", "funnel", "rings", "mustache", "gmm", "25-gaussians", "two-modes"),
-    *("many-well", "eight-schools"),
+    *("many-well", "eight-schools", "spike-and-slab"),
 ]
 
 
@@ -29,6 +29,7 @@ KNOWN = [
         ("25-gaussians", 2, [-3.0, -3.0], [3.0, 3.0], 300),
         ("gmm", 1, [-2.0], [2.0], 400),
         ("gmm", 2, [-2.0, -2.0], [2.0, 2.0], 400),
+        ("spike-and-slab", 1, [-8.0], [8.0], 20_000),
         ("gaussian", 2, [-30.0, -30.0], [30.0, 30.0], 500),
     ],
 )

@@ -30,6 +30,9 @@ ERRORS, CROSSING = 4.0, 0.25
 EXCLUDED, MOSTLY = 0.01, 0.5
 """Share of the evaluations without a value that is worth a word, and that leaves no trust."""
 
+MISSED = 0.1
+"""Share of the mass in modes without samples from which on log Z and samples are wrong."""
+
 Said = tuple[str, str, str]
 """Name, sentence and grade of an alarm."""
 
@@ -55,6 +58,14 @@ def target_alarms(scores: Mapping[str, float]) -> Iterator[Said]:
             "raised an error, or had no finite gradient: it counts as infinite there, so that "
             "mass there is missing.",
             "fair" if lacking <= MOSTLY else "poor",
+        )
+    if (share := scores.get("target_missed", 0.0)) > 0:
+        yield (
+            "missed",
+            f"Minima of the given energy below its samples have {100 * share:.2g} % of the mass "
+            "around them and hardly a sample: both samples and log Z lack it; repeat with the "
+            "method near-proximal, more particles, or a narrower start there (mean, scale).",
+            "fair" if share <= MISSED else "poor",
         )
     if scores.get("target_rhat", 1.0) > RHAT:
         rhat = scores["target_rhat"]

@@ -4,13 +4,16 @@ Where 16 coordinates are bimodal each, a law has 65,536 modes, more than there a
 no mixture of them all. A product of 16 mixtures of two has.
 """
 
+from collections.abc import Sequence
+
 import torch
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from wgflow._tensor import Points
-from wgflow.data.mixtures import Judged, judged
+from wgflow.data.mixtures import Gaussians, Judged, judged
 from wgflow.montecarlo.density import Block
+from wgflow.montecarlo.minima import Mode
 
 DEPENDENT = 0.3
 """Correlation, of coordinates or their squares, from which on they are in one block."""
@@ -44,6 +47,18 @@ def density_of(x: Points, groups: Tensor, *, seed: int = 0) -> list[Block]:
         return together
     pairs = zip(parts, alone, strict=True)
     return [Block(columns, found.families) for columns, found in pairs]
+
+
+def with_modes(blocks: list[Block], modes: Sequence[Mode]) -> list[Block]:
+    """The density with a Gaussian for each mode, of its share; a product stays as it is."""
+    if len(blocks) > 1 or not modes:
+        return blocks
+    ((columns, families),) = blocks
+    shares = torch.tensor([mode.share for mode in modes], dtype=torch.float64)
+    centers = torch.stack([mode.center for mode in modes]).double().cpu()
+    covariances = torch.stack([mode.covariance for mode in modes]).double().cpu()
+    others = [f._replace(weights=(1 - shares.sum()) * f.weights) for f in families]
+    return [Block(columns, [*others, Gaussians(shares, centers, covariances)])]
 
 
 def looking_independent(x: Points) -> list[Tensor]:

@@ -7,7 +7,8 @@ likelihood of the particles that arrive. What ``ρ_k`` was wrong about, the weig
 get the masses of π, whatever masses brought the particles there, and the nearer ``ρ_k`` is to π,
 the fewer values of β it takes. In the end one does. Draws of ``ρ_k`` then serve as independence
 moves of the particles of the first pass, the one that never was in a learned density: what lies
-where ``ρ_k`` has no draws, such as a tail, would be in none of the weights ``π/ρ_k``.
+where ``ρ_k`` has no draws, such as a tail, would be in none of the weights ``π/ρ_k``. A mode that
+particles went past, and that minimising V from them finds, is a Gaussian of ``ρ_{k+1}`` too.
 """
 
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ from wgflow._random import Rng
 from wgflow.data.mixtures import Gaussians
 from wgflow.montecarlo.annealed import AnnealedSMC, AnnealedState
 from wgflow.montecarlo.base import Method, Problem, Sampled, Stage
-from wgflow.montecarlo.blocks import density_of
+from wgflow.montecarlo.blocks import density_of, with_modes
 from wgflow.montecarlo.bridge import log_weights, next_beta
 from wgflow.montecarlo.density import Block, LearnedDensity
 from wgflow.montecarlo.independence import independent, log_z_of
+from wgflow.montecarlo.minima import missed
 from wgflow.samplers.particles import effective_fraction, systematic_indices
 
 CLOSE = 0.8
@@ -115,7 +117,9 @@ class NearProximalFlow(Method[FlowState]):
         x = annealed.chains.x[index]
         # Copies and relatives stand side by side, and would judge a fit to each other.
         families = index * FAMILIES // self.particles
-        learned = density_of(x, families, seed=number)
+        log_z = way.metrics(started(problem, density), annealed)["log_z"]
+        lost = missed(problem.energy, x, log_z, generator=generator)
+        learned = with_modes(density_of(x, families, seed=number), lost)
         fresh = self._way(number + 1).init(started(problem, learned), generator=generator)
         if next_beta(fresh.chains, fresh.log_weight, 0.0, self.relative_ess, CLOSE) < FAR:
             return state._replace(refused=True)

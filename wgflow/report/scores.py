@@ -82,6 +82,7 @@ SCORES = {
     "target_excluded": Score(
         "Evaluations without a value", "share of them: NaN, an error or no finite gradient", "none"
     ),
+    "target_missed": Score("Mass without samples", "share of it, around minima of V", "zero"),
     "target_rhat": Score("Split R̂", "of chains, the largest of coordinates; 1 is best", "one"),
     "target_mode_error": Score("Mode error of samples", "largest error of a share", "zero"),
     "target_energy_distance": Score("Energy distance", "of samples of the given energy"),

@@ -12,6 +12,7 @@ from wgflow.metrics.samples import occupancy_error
 from wgflow.montecarlo.base import Counted, Sampled
 from wgflow.montecarlo.diagnostics import split_rhat
 from wgflow.montecarlo.evaluation import counted
+from wgflow.montecarlo.minima import missed
 from wgflow.runs.run import Run
 from wgflow.samplers.particles import effective_fraction
 from wgflow.targets.base import TargetEnergy
@@ -29,7 +30,7 @@ PROPOSALS = 4096
 def judged(
     target: TargetEnergy, x: Tensor, found: Sampled, *, generator: Rng = None
 ) -> dict[str, float]:
-    """What is known of the samples: mode shares, and distances where exact draws are to be had.
+    """What is known of the samples: mode shares, distances to exact draws, mass that they lack.
 
     Args:
         target: the energy.
@@ -52,6 +53,11 @@ def judged(
         for name, scored in distances(x[:count], first, second, target.energy).items():
             scores |= {f"target_{name}": scored.score, f"target_{name}_floor": scored.floor}
         scores["target_log_z_true"] = target.known.log_z
+    lost = missed(
+        Counted(target.reduced), target.project(x), found.log_z.value, generator=generator
+    )
+    if lost:
+        scores["target_missed"] = sum(mode.share for mode in lost)
     if found.chains is not None:
         with contextlib.suppress(ValueError):  # of too few positions
             scores["target_rhat"] = float(split_rhat(found.chains).max())

@@ -12,7 +12,7 @@ import torch
 
 from wgflow._random import stream
 from wgflow.data.foreign import check_regular, reading
-from wgflow.data.targets import Funnel, Gaussian, Target, two_gaussians_50d
+from wgflow.data.targets import Funnel, Gaussian, GaussianMixture, Target, two_gaussians_50d
 from wgflow.data.toys import rings, twenty_five_gaussians
 from wgflow.targets.base import Modes, TargetEnergy
 from wgflow.targets.distributions import IsotropicMixture, Mustache, random_gaussian
@@ -127,6 +127,13 @@ def two_modes() -> TargetEnergy:
     return replace(_known(known, _isotropic(50, 6.0)), modes=Modes(known.means, known.weights))
 
 
+def spike_and_slab(dim: int) -> TargetEnergy:
+    """``N(0, I)/2 + N(0, .01² I)/2``: as likely a hundred times nearer to 0 as elsewhere."""
+    eye = torch.eye(dim, dtype=torch.float64)
+    known = GaussianMixture(torch.zeros(2, dim), covariances=torch.stack([eye, 1e-4 * eye]))
+    return _known(known, _isotropic(dim, 1.5))
+
+
 def many_well(dim: int) -> TargetEnergy:
     """A double well and a normal coordinate, d/2 times."""
     return _known(ManyWell(dim), _isotropic(dim, 2.0))
@@ -194,6 +201,11 @@ ENTRIES: dict[str, Entry] = {
         "Gaussians of deviation .1 on a 5 x 5 grid", lambda *_: grid_of_gaussians(), 2
     ),
     "two-modes": Entry("two Gaussians of masses 1/4 and 3/4", lambda *_: two_modes(), 50),
+    "spike-and-slab": Entry(
+        "two Gaussians around 0 of deviations 1 and .01, of mass 1/2 each",
+        lambda d, _: spike_and_slab(d),
+        *(10, 1),
+    ),
     "many-well": Entry(
         "d/2 double wells of masses .16 and .84, and as many normal coordinates",
         lambda d, _: many_well(d),
