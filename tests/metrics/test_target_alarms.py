@@ -30,6 +30,12 @@ BAD = {
         "finite gradient: it counts as infinite there",
         "fair",
     ),
+    "missed": (
+        {"target_missed": 0.04},
+        "Minima of the given energy below its samples have 4 % of the mass around them and hardly "
+        "a sample",
+        "fair",
+    ),
     "samples": ({"target_ess": 0.04}, "worth 4 % of their number", "fair"),
     "proposal": ({"proposal_ess": 0.02}, "worth 2 % of their number as proposals", "fair"),
     "target_bounds": ({"target_log_z_upper": 4.0}, "are 3 nats apart", "fair"),
@@ -61,6 +67,8 @@ def test_an_energy_that_mostly_has_no_value_is_not_to_be_believed():
     ((name, _, grade),) = target_alarms(GOOD | {"target_excluded": 0.7})
     assert (name, grade) == ("excluded", "poor")
     assert list(target_alarms(GOOD | {"target_excluded": 0.009})) == []
+    ((name, _, grade),) = target_alarms(GOOD | {"target_missed": 0.5})
+    assert (name, grade) == ("missed", "poor")
 
 
 def test_bounds_cross_by_chance_or_beyond_it():

@@ -366,3 +366,12 @@ def test_a_damaged_record_is_refused_in_one_sentence(text, tmp_path):
     (where / sampled.RECORD).write_text(text)
     with pytest.raises(ValueError, match=r"target\.json"):
         resume_energy(tmp_path)
+
+
+def test_mass_without_samples_is_a_score_that_rings(tmp_path):
+    """Annealing goes past a narrow mode inside a wide one; the default has it."""
+    shares = {}
+    for method in ("annealed-smc", "near-proximal"):
+        run = begin(tmp_path / method, "spike-and-slab", method=method)
+        shares[method] = run.target.table.get("target_missed", 0.0)
+    assert shares == {"annealed-smc": pytest.approx(0.5, abs=0.1), "near-proximal": 0.0}
