@@ -11,7 +11,7 @@ from wgflow.montecarlo.annealed import AnnealedSMC
 from wgflow.montecarlo.base import Counted, Problem
 from wgflow.montecarlo.blocks import density_of, with_modes
 from wgflow.montecarlo.density import LearnedDensity
-from wgflow.montecarlo.minima import Mode, missed
+from wgflow.montecarlo.minima import Mode, _around, missed
 from wgflow.montecarlo.near_proximal import NearProximalFlow
 from wgflow.targets.catalogue import named
 
@@ -39,6 +39,33 @@ def test_a_narrow_mode_in_a_wide_one_is_found_with_its_mass_and_shape(dim):
     assert mode.share == pytest.approx(0.5, abs=0.01)
     assert mode.center.abs().max() < 1e-3
     assert mode.covariance == pytest.approx(1e-6 * torch.eye(dim), abs=2e-8)
+
+
+@pytest.mark.parametrize("constant", [-9.0, 9.0])
+def test_a_constant_in_v_changes_nothing(constant):
+    energy, log_z = nested(3, 0.001), math.log(0.5)
+    x = normal(1000, 3)
+    (one,) = missed(Counted(energy), x, log_z, generator=seeded(1))
+    shifted = Counted(lambda x: energy(x) + constant)
+    (two,) = missed(shifted, x, log_z - constant, generator=seeded(1))
+    assert two.share == pytest.approx(one.share, abs=1e-6)
+    x[::2] *= 0.001
+    assert missed(shifted, x, -constant, generator=seeded(1)) == []
+
+
+def test_units_of_coordinates_do_not_matter():
+    units = double([1.0, 1000.0, 1e-4])
+    scaled = Counted(lambda x: nested(3, 0.001)(x / units))
+    log_z = math.log(0.5) + float(units.log().sum())
+    (mode,) = missed(scaled, normal(1000, 3) * units, log_z, generator=seeded(1))
+    assert mode.share == pytest.approx(0.5, abs=0.01)
+    assert (mode.center / units).abs().max() < 1e-4
+
+
+def test_a_minimum_that_is_not_about_gaussian_has_no_mass():
+    """A quartic one: of draws from the Gaussian with its Hessian hardly one counts."""
+    quartic = Counted(lambda x: (x**4).sum(1) + 1e-6 * x.square().sum(1))
+    assert _around(quartic, torch.zeros(3, dtype=F64), seeded(0)) is None
 
 
 def test_a_mode_where_particles_are_is_not_missed():
@@ -73,7 +100,7 @@ def test_the_mass_of_two_modes_without_particles_is_shared():
 
 
 def bottomless(x):
-    return x.norm(dim=1).log()
+    return x.square().sum(1).masked_fill(x.norm(dim=1) < 0.1, -math.inf)
 
 
 def linear(x):
