@@ -17,7 +17,7 @@ ROOMS = {
     "data": "download foreign memory images frames grids column reading columns lazy transforms "
     "gaussianise table_files tables arrays peek binary targets toys sources missing precision "
     "splits units batches incomplete determined dataset gaussian_mixture estimates mixtures "
-    "moments",
+    "mapped moments",
     "energies": "precision microbatch gradient base radial confined transformed conditional "
     "noise_levels network own_module layers frequency principal pairs mlp trunk unet noise_unet "
     "mixture blur residual noise_mlp joint_space inherit",

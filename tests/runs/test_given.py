@@ -375,3 +375,13 @@ def test_mass_without_samples_is_a_score_that_rings(tmp_path):
         run = begin(tmp_path / method, "spike-and-slab", method=method)
         shares[method] = run.target.table.get("target_missed", 0.0)
     assert shares == {"annealed-smc": pytest.approx(0.5, abs=0.1), "near-proximal": 0.0}
+
+
+def test_parts_of_different_widths_are_learned_without_maps(tmp_path):
+    """Unless maps are asked for."""
+    kinds = {}
+    for name, settings in {"default": (), "asked": ("data.transform=auto",)}.items():
+        chosen = [*SETTINGS, *settings]
+        run = begin(tmp_path / name, "spike-and-slab", method="near-proximal", settings=chosen)
+        kinds[name] = run.config.data.transform
+    assert kinds == {"default": None, "asked": "auto"}

@@ -11,6 +11,7 @@ import torch
 from wgflow._check import check_choice, check_positive
 from wgflow._random import stream
 from wgflow.config.recipes import configure
+from wgflow.data.mapped import likelier_unmapped
 from wgflow.data.targets import Gaussian
 from wgflow.energies.base import Energy
 from wgflow.montecarlo.annealed import AnnealedSMC
@@ -200,7 +201,7 @@ def _learned(
         run = resume_fit(path, listener=listener)
     else:
         points = str((where / sampled.FREE).resolve())
-        given = [*request.settings, f"seed={request.seed}"]
+        given = [*_unmapped(path, request), *request.settings, f"seed={request.seed}"]
         run = fit(configure(points, RECIPE, *given), path, listener=listener)
     if sampled.is_unfinished(path):
         run = inform(run, target)
@@ -209,6 +210,18 @@ def _learned(
             scores = proposal_scores(run, target, seed=request.seed)
         sampled.finish(where, scores)
     return replace(run, target=sampled.read(path))
+
+
+def _unmapped(path: Path, request: Request) -> list[str]:
+    """The setting of no maps of coordinates, where samples are likelier without and none is set.
+
+    Samples are plenty, so that a mixture tells what a table's rows leave to one Gaussian.
+    """
+    found = sampled.read(path)
+    asked = any(setting.startswith("data.transform") for setting in request.settings)
+    if asked or found is None or not likelier_unmapped(found.free, seed=request.seed):
+        return []
+    return ["data.transform=none"]
 
 
 def _target(
