@@ -213,13 +213,12 @@ def _learned(
 
 
 def _unmapped(path: Path, request: Request) -> list[str]:
-    """The setting of no maps of coordinates, where samples are likelier without and none is set.
+    """The setting of no maps of coordinates, where samples are likelier without.
 
     Samples are plenty, so that a mixture tells what a table's rows leave to one Gaussian.
     """
     found = sampled.read(path)
-    asked = any(setting.startswith("data.transform") for setting in request.settings)
-    if asked or found is None or not likelier_unmapped(found.free, seed=request.seed):
+    if found is None or not likelier_unmapped(found.free, seed=request.seed):
         return []
     return ["data.transform=none"]
 
