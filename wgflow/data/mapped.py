@@ -3,14 +3,11 @@
 import torch
 from torch import Tensor
 
-from wgflow.data.gaussianise import fitted
+from wgflow.data.gaussianise import GAIN, fitted
 from wgflow.data.mixtures import judged
 
 ROWS = 4096
 """Points at most that tell."""
-
-GAIN = 0.1
-"""Nats for each, beyond what chance brings on some hundred unseen ones."""
 
 
 def likelier_unmapped(x: Tensor, *, seed: int = 0) -> bool:
