@@ -62,6 +62,14 @@ def test_units_of_coordinates_do_not_matter():
     assert (mode.center / units).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("count", [1, 50])
+def test_particles_may_agree_in_a_coordinate(count):
+    x = normal(count, 3)
+    x[:, 1] = 0.5
+    (mode,) = missed(Counted(nested(3, 0.001)), x, math.log(0.5), generator=seeded(1))
+    assert mode.center.abs().max() < 1e-4
+
+
 def test_a_minimum_that_is_not_about_gaussian_has_no_mass():
     """A quartic one: of draws from the Gaussian with its Hessian hardly one counts."""
     quartic = Counted(lambda x: (x**4).sum(1) + 1e-6 * x.square().sum(1))

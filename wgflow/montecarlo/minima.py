@@ -130,7 +130,8 @@ def _minima(energy: Counted, x: Points, generator: Rng) -> list[Around]:
 
 def _descended(energy: Counted, x: Points) -> Points:
     """Where all points are when the sum of their energies is minimised, each scaled alike."""
-    scale = x.std(0).clamp_min(torch.finfo(x.dtype).tiny)
+    spread = x.std(0, correction=0)
+    scale = torch.where(spread > 0, spread, 1.0)
 
     def objective(u: np.ndarray) -> tuple[float, np.ndarray]:
         at = torch.from_numpy(u.reshape(x.shape)).to(x) * scale
