@@ -43,6 +43,9 @@ NEGLIGIBLE = 0.01
 HARDLY = 0.25
 """Share of the particles that there should be, below which they are hardly any."""
 
+EXPECTED = 40
+"""Particles that there should be, so that hardly any is no chance, though some are relatives."""
+
 BLOCKED = 1e30
 """In place of an infinite energy, so that a step is shortened."""
 
@@ -97,7 +100,7 @@ def missed(energy: Counted, x: Points, log_z: float, *, generator: Rng = None) -
         known = _minima(energy, x, generator)
     except ValueError:  # no particle was where V has no value
         return []
-    lost, over = [], math.log(NEGLIGIBLE)
+    lost, over = [], math.log(max(NEGLIGIBLE, EXPECTED / len(x)))
     for around in known:
         log_share = around.log_mass - float(np.logaddexp(log_z, around.log_mass))
         inside = float(around.holds(x).double().mean())
