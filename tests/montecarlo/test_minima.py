@@ -7,6 +7,7 @@ import torch
 from problems import F64, double, seeded
 
 from wgflow.data.targets import GaussianMixture
+from wgflow.montecarlo import evaluation
 from wgflow.montecarlo.annealed import AnnealedSMC
 from wgflow.montecarlo.base import Counted, Problem
 from wgflow.montecarlo.blocks import density_of, with_modes
@@ -124,6 +125,23 @@ def linear(x):
 @pytest.mark.parametrize("energy", [bottomless, linear])
 def test_energies_without_a_hessian_or_a_minimum_say_nothing(energy):
     assert missed(Counted(energy), normal(200, 2), 0.0, generator=seeded(1)) == []
+
+
+def test_an_energy_of_many_numbers_is_given_few_points_at_a_time(monkeypatch):
+    """As one that compares points with the rows of a table; the answer is the same."""
+    energy, largest = nested(3, 0.001), 0
+
+    def heavy(x):
+        nonlocal largest
+        largest = max(largest, len(x))
+        return energy(x)
+
+    whole = missed(Counted(energy), normal(1000, 3), math.log(0.5), generator=seeded(1))
+    monkeypatch.setattr(evaluation, "NUMBERS", 20)
+    light = Counted(heavy, kept=10)
+    (mode,) = missed(light, normal(1000, 3), math.log(0.5), generator=seeded(1))
+    assert largest == 2
+    assert mode.covariance == pytest.approx(whole[0].covariance, rel=1e-6, abs=1e-15)
 
 
 def test_walls_do_not_stop_descents():

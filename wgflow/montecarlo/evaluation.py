@@ -42,7 +42,7 @@ def counted(energy: Counted, x: Points) -> tuple[Values, Points]:
     """
     if not energy.kept and len(x):
         energy.kept = max(x.shape[1], _kept(Counted(energy.energy), x[:PROBE]))
-    value, grad = _in_parts(energy, x, energy.kept)
+    value, grad = _in_parts(energy, x, at_once(energy, x.shape[1]))
     steep = _steep(value, grad)
     energy.excluded += int((steep & (value <= FARTHEST)).sum())
     return _bounded(value.masked_fill(steep, math.inf), grad, x)
@@ -61,16 +61,20 @@ def evaluated(energy: Energy, x: Points) -> tuple[Values, Points]:
         ValueError: E raises an error, is not a number somewhere, minus infinity, or finite without
             a gradient.
     """
-    value, grad = _in_parts(energy, x, x.shape[1])
+    value, grad = _in_parts(energy, x, max(1, NUMBERS // x.shape[1]))
     steep = _steep(value, grad)
     _check("differentiable", ~steep | (value > FARTHEST), value, x)
     return _bounded(value.masked_fill(steep, math.inf), grad, x)
 
 
-def _in_parts(energy: Energy, x: Points, kept: int) -> tuple[Values, Points]:
-    """``E(x)`` and ``∇E(x)`` of an energy that keeps so many numbers for each point."""
-    at_once = max(1, NUMBERS // max(kept, x.shape[1]))
-    parts = [_computed(energy, part) for part in x.split(at_once)]
+def at_once(energy: Counted, dim: int) -> int:
+    """How many points a given energy may have at a time, by what it keeps of each."""
+    return max(1, NUMBERS // max(energy.kept, dim))
+
+
+def _in_parts(energy: Energy, x: Points, count: int) -> tuple[Values, Points]:
+    """``E(x)`` and ``∇E(x)`` of so many points at a time."""
+    parts = [_computed(energy, part) for part in x.split(count)]
     value, grad = (torch.cat(part) for part in zip(*parts, strict=True))
     return value, grad
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from wgflow._random import Rng
 from wgflow._tensor import Points
 from wgflow.montecarlo.base import Counted
-from wgflow.montecarlo.evaluation import counted
+from wgflow.montecarlo.evaluation import at_once, counted
 from wgflow.samplers.particles import effective_fraction
 
 DESCENTS = 64
@@ -161,20 +161,28 @@ def _around(energy: Counted, center: Tensor, generator: Rng) -> Around | None:
     z = z[z.square().sum(1) < radius]
     x = center + torch.linalg.solve_triangular(factor.mT, z.T, upper=True).T
     log_q = factor.diagonal().log().sum() - z.square().sum(1) / 2 - d / 2 * math.log(2 * math.pi)
-    log_w = -energy(x).detach() - log_q
+    value, _ = counted(energy, x)
+    log_w = -value - log_q
     if not float(effective_fraction(log_w)) > GAUSSIAN:
         return None
     return Around(center, hessian, radius, float(log_w.logsumexp(0)) - math.log(DRAWS))
 
 
 def _hessian(energy: Counted, x: Tensor) -> Tensor | None:
-    """``∇²V(x)``, (d, d), by a copy of x for each row; None without second derivatives."""
-    copies = x.expand(len(x), -1).clone().requires_grad_()
-    try:
-        with torch.enable_grad():
-            (grad,) = torch.autograd.grad(energy(copies).sum(), copies, create_graph=True)
-            (rows,) = torch.autograd.grad(grad.diagonal().sum(), copies)
-    except RuntimeError:
-        return None
-    hessian = (rows + rows.mT) / 2
+    """``∇²V(x)``, (d, d), by a copy of x for each row, as many at a time as memory asks for.
+
+    None without second derivatives.
+    """
+    d, rows = len(x), []
+    for part in torch.arange(d, device=x.device).split(at_once(energy, d)):
+        copies = x.expand(len(part), -1).clone().requires_grad_()
+        try:
+            with torch.enable_grad():
+                (grad,) = torch.autograd.grad(energy(copies).sum(), copies, create_graph=True)
+                (found,) = torch.autograd.grad(grad.gather(1, part[:, None]).sum(), copies)
+        except RuntimeError:
+            return None
+        rows.append(found)
+    hessian = torch.cat(rows)
+    hessian = (hessian + hessian.mT) / 2
     return hessian if bool(hessian.isfinite().all()) else None

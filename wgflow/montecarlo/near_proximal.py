@@ -110,14 +110,14 @@ class NearProximalFlow(Method[FlowState]):
         """The next β, or the next density, if particles have arrived."""
         annealed, density, number, *_, arrived, _ = state
         way = self._way(number)
+        source = started(problem, density)
         if way.progress(annealed) < 1:
-            source = started(problem, density)
             return state._replace(annealed=way.step(source, annealed, generator=generator))
         index = systematic_indices(annealed.log_weight, self.particles, generator=generator)
         x = annealed.chains.x[index]
         # Copies and relatives stand side by side, and would judge a fit to each other.
         families = index * FAMILIES // self.particles
-        log_z = way.metrics(started(problem, density), annealed)["log_z"]
+        log_z = source.start.log_z + annealed.log_ratio
         lost = missed(problem.energy, x, log_z, generator=generator)
         learned = with_modes(density_of(x, families, seed=number), lost)
         fresh = self._way(number + 1).init(started(problem, learned), generator=generator)
