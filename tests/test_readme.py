@@ -19,7 +19,10 @@ from wgflow.config import KINDS
 from wgflow.metrics.samples import DISTANCES
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "results").glob("*.md")]),
+]
 
 
 def name(page):
@@ -61,12 +64,12 @@ def parse(command):
 
 
 SMALLER = {
-    "energies.md": [("particles=4000\n", "particles=200, settings=['training.steps=1']\n")],
-    "distributed.md": [("launched(2, 1,", "launched(1, 1,")],
+    "docs/energies.md": [("particles=4000\n", "particles=200, settings=['training.steps=1']\n")],
+    "docs/distributed.md": [("launched(2, 1,", "launched(1, 1,")],
     "README.md": [("samples=500", "samples=500, likelihood=False")],
-    "start.md": [("samples=500", "samples=500, likelihood=False")],
-    "points.md": [("steps=20", "steps=2"), ("2000", "600")],
-    "results.md": [("run.sample(1000,", "run.sample(12,")],
+    "docs/start.md": [("samples=500", "samples=500, likelihood=False")],
+    "docs/points.md": [("steps=20", "steps=2"), ("2000", "600")],
+    "docs/results/images.md": [("run.sample(1000,", "run.sample(12,")],
 }
 """What is smaller in the tests than on a page."""
 
@@ -93,7 +96,7 @@ def test_python_on_the_pages_runs(page, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "page", module)
     with mock.patch.dict(KINDS), mock.patch.dict(DISTANCES):
         code = blocks(page, "python")
-        for shown, smaller in SMALLER.get(page.name, []):
+        for shown, smaller in SMALLER.get(name(page), []):
             assert any(shown in block for block in code), shown
             code = [block.replace(shown, smaller) for block in code]
         for block in code:

@@ -37,4 +37,4 @@ def test_every_extra_is_for_users_or_known_not_to_be():
 
 
 def pages():
-    return [*(ROOT / "docs").glob("*.md"), *(ROOT / "wgflow").rglob("*.py")]
+    return [*(ROOT / "docs").rglob("*.md"), *(ROOT / "wgflow").rglob("*.py")]
