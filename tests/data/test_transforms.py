@@ -17,10 +17,10 @@ COLUMNS = (
     Column("yeo-johnson", 1.0, 0.5, 0.0),
     Column("yeo-johnson", -3.0, 2.0, 0.4),
     Column("asinh", -3.0, 0.5),
-    Column("log", 0.0, 4.0),
-    Column("logit", 0.0, 1.0),
-    Column("logit", -1.0, 2.0),
-    Column("logit", 0.0, 100.0),
+    Column("log", 0.0, 4.0, 1e-4),
+    Column("logit", 0.0, 1.0, 1e-3),
+    Column("logit", -1.0, 2.0, 0.04),
+    Column("logit", 0.0, 100.0, 1e-6),
 )
 MAPS = Transform(COLUMNS)
 LOW = torch.tensor([-math.inf] * 4 + [0.0, 0.0, -1.0, 0.0]).double()
@@ -39,9 +39,9 @@ def images(count=200, spread=3.0):
 
 def test_inverse_undoes_the_maps():
     x = MAPS.inverse(images())
-    assert ((x > LOW) & (x < HIGH)).all()
-    assert (MAPS.inverse(MAPS.forward(x)) / x - 1).abs().max() < 1e-9
-    torch.testing.assert_close(MAPS.forward(x)[:, :5], images()[:, :5], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(MAPS.forward(x), images(), rtol=1e-9, atol=1e-7)
+    beyond = ((x < LOW) | (x > HIGH)).any(0)
+    assert beyond.tolist() == [False] * 4 + [False, True, True, False]
 
 
 def test_maps_increase_and_the_derivative_is_theirs():
@@ -56,26 +56,54 @@ def test_maps_increase_and_the_derivative_is_theirs():
 @pytest.mark.parametrize("power", [0.0, 0.3, 1.0, 1.7, 2.0])
 def test_yeo_johnson_is_that_of_scipy(power):
     x = np.linspace(-5, 5, 101)
-    found = Transform((Column("yeo-johnson", power=power),)).forward(torch.tensor(x)[:, None])
+    found = Transform((Column("yeo-johnson", shape=power),)).forward(torch.tensor(x)[:, None])
     np.testing.assert_allclose(found[:, 0].numpy(), stats.yeojohnson(x, power), atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_no_point_leaves_its_bounds_however_it_is_rounded(dtype):
     far = torch.tensor([-1e4, -100.0, 100.0, 1e4])[:, None].expand(4, 8)
-    x = MAPS.inverse(far.double(), dtype)[:, 4:]
+    x = MAPS.within(MAPS.inverse(far.double(), dtype))
     assert x.dtype == dtype
-    assert ((x.double() > LOW[4:]) & (x.double() <= HIGH[4:])).all()
-    bounded = x[:, 1:]
-    assert (bounded.double() < HIGH[5:]).all()
+    x = x.double()[:, 4:]
+    assert ((x > LOW[4:]) & (x <= HIGH[4:])).all()
+    assert (x[:, 1:] < HIGH[5:]).all()
 
 
-def test_points_beyond_a_bound_are_told_apart_and_have_finite_images():
-    x = torch.tensor([[0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 50.0]]).double().repeat(6, 1)
-    x[1, 4], x[2, 4], x[3, 5], x[4, 6], x[5, 7] = 0.0, -1.0, 1.0, -1.5, 101.0
-    assert MAPS.contains(x).tolist() == [True] + [False] * 5
-    assert MAPS.forward(x).isfinite().all()
-    assert MAPS.log_derivative(x).isfinite().all()
+@pytest.mark.parametrize("kind", ["log", "logit"])
+@pytest.mark.parametrize("z", [0.03, 0.02, 0.01, 0.0, -0.5, -300.0])
+def test_a_bound_bends_from_the_nearest_known_point_on(kind, z):
+    """The curve beyond is that within, turned about it."""
+    delta, b = 0.02, 4.0
+    maps = Transform((Column(kind, 1.0, b, delta),))
+    x = torch.tensor([[1 + b * z]], dtype=torch.float64)
+    near = math.log(z) if z >= delta else 2 * math.log(delta) - math.log(2 * delta - z)
+    expected = near - (math.log1p(-z) if kind == "logit" else 0.0)
+    assert float(maps.forward(x)) == pytest.approx(expected, rel=1e-12)
+    assert float(maps.inverse(maps.forward(x))) == pytest.approx(float(x), rel=1e-9, abs=1e-9)
+    if kind == "logit":
+        other = torch.tensor([[1 + b * (1 - z)]], dtype=torch.float64)
+        assert float(maps.forward(other)) == pytest.approx(-expected, rel=1e-9)
+        assert float(maps.inverse(maps.forward(other))) == pytest.approx(float(other), rel=1e-9)
+
+
+def test_points_beyond_a_bound_are_reflected_and_others_stay():
+    maps = Transform((Column("log", 1.0, 4.0, 0.01), Column("logit", 0.0, 2.0, 0.1), Column()))
+    x = torch.tensor([[2.0, 0.5, -9.0], [0.99, 2.05, 9.0], [0.5, -7.0, 0.0]]).double()
+    expected = torch.tensor([[2.0, 0.5, -9.0], [1.01, 1.95, 9.0], [1.04, 0.2, 0.0]]).double()
+    torch.testing.assert_close(maps.within(x), expected)
+
+
+def test_bounds_bend_at_the_nearest_train_point():
+    share = 100 * (2 * normal(2000, seed=1) + 1).sigmoid()
+    x = torch.stack([normal(2000).exp(), share], 1)
+    maps = fitted(x, others=[0.5 * x[:1]])
+    assert kinds(maps) == ["log", "logit"]
+    least, most = x.aminmax(dim=0)
+    nearest = (100 - most[1]) / 100
+    assert nearest < least[1] / 100
+    assert maps.columns[0].shape == pytest.approx(float(least[0] / x[:, 0].median()), rel=1e-3)
+    assert maps.columns[1].shape == pytest.approx(float(nearest), rel=1e-9)
 
 
 def test_state_is_plain_and_gives_the_same_maps():

@@ -1,17 +1,22 @@
 """The density of a given energy, by the energy: runs whose law a mixture can be."""
 
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
 from problems import double, seeded
 
 from wgflow.data.targets import Gaussian, GaussianMixture
+from wgflow.data.transforms import Column, Transform
 from wgflow.energies.mixture import Family
+from wgflow.energies.noise_mlp import NoiseMLP
+from wgflow.energies.transformed import Transformed
 from wgflow.runs import given, sampled
 from wgflow.runs.given import fit_energy, resume_energy
-from wgflow.runs.informed import _clean, _noisy, inform
+from wgflow.runs.informed import _clean, _noisy, _weighed, inform
 from wgflow.runs.load import load
+from wgflow.runs.run import Run
 from wgflow.storage import folder
 from wgflow.targets.base import TargetEnergy
 
@@ -101,3 +106,26 @@ def test_noise_of_the_lowest_level_is_counted_once():
     eye = torch.eye(2, dtype=torch.float64)
     torch.testing.assert_close(noisy.covariances, 1.25 * eye.expand(3, 2, 2))
     torch.testing.assert_close(_clean(noisy, 0.25).covariances, eye.expand(3, 2, 2))
+
+
+def test_draws_beyond_a_bound_of_a_column_are_where_they_are():
+    """They are not reflected, as samples of the run are: ``log π(u) = -V(x) + log dx/du``."""
+    maps, law = Transform((Column("log", 0.0, 1.0, 0.5),)), Gaussian(torch.ones(1), torch.eye(1))
+    energy = Transformed(lambda u: u.square().sum(1), double([-1.0]), double([2.0]), maps)
+    u = double([[-2.0], [-0.5], [0.0], [1.0]]).requires_grad_()
+    x = energy.unstandardise(u)
+    assert (x < 0).squeeze(1).tolist() == [True, True, False, False]
+    (slope,) = torch.autograd.grad(x.sum(), u)
+    expected = -law(x.detach()) + slope.log().squeeze(1) - 0.25
+    run = mock.Mock(
+        spec=Run,
+        dtype=torch.float64,
+        energy=energy,
+        standardise=energy.standardise,
+        unstandardise=lambda u: maps.within(energy.unstandardise(u)),
+    )
+    source = mock.Mock(sample=lambda *_, generator: u.detach(), return_value=torch.zeros(5))
+    base = mock.Mock(spec=NoiseMLP, at=lambda *_: None, source=source)
+    target = TargetEnergy("on the line", law, 1, law)
+    found = _weighed(run, base, target, double([[2.0]]), 0.25, seeded(0))
+    torch.testing.assert_close(found.log_p[1:], expected)

@@ -142,32 +142,36 @@ def test_uses_are_in_the_units_of_the_data(run):
         denoise(run, x, 0.1)
 
 
-def test_points_beyond_a_bound_are_outliers_for_certain(run):
+def test_points_far_beyond_a_bound_are_outliers_of_finite_density(run):
     beyond = run.dataset.train[:40] * torch.tensor([1.0, -1.0, 1.0])
     found = ood(run, {"beyond": beyond})["beyond"]
-    assert found["energy"].value == 1
-    assert (run.energy(beyond) == torch.inf).all()
+    assert found["energy"].value > 0.9
+    assert run.energy(beyond).isfinite().all()
+    zero = run.dataset.train[:1] * torch.tensor([1.0, 0.0, 1.0])
+    assert run.energy(zero) < run.energy(-100 * zero - torch.tensor([0.0, 100.0, 0.0]))
 
 
 def test_on_the_line_the_density_has_mass_one(tmp_path):
     config = config_of(tmp_path / "x.npy", TABLE[:, 1:2])
     run = fit(config, tmp_path / "r")
-    x = run.unstandardise(torch.linspace(-6, 6, 10_001, dtype=torch.float64)[:, None])
+    u = torch.linspace(-6, 6, 10_001, dtype=torch.float64)[:, None]
+    x = run.energy.unstandardise(u)
     density = run.log_prob(x).exp()
+    assert float(x.min()) < 0 < float(run.unstandardise(u).min())
     assert float(torch.trapezoid(density, x[:, 0])) == pytest.approx(1, abs=1e-3)
     scores = evaluate(run, samples=200)
     assert {"nll", "temperature", "sliced_w2"} <= set(scores)
     assert scores["nll"] == pytest.approx(-float(run.log_prob(run.dataset.test).mean()))
-    assert (run.log_prob(-x) == -torch.inf).all()
+    assert run.log_prob(-x).isfinite().all()
 
 
 def test_conditionals_keep_to_the_bounds_and_are_in_the_units_of_the_columns(run):
     p = run.conditional({"x0": 0.3, "x1": 2.0})
-    share = torch.linspace(-30, 30, 20_001, dtype=torch.float64).sigmoid()[:, None]
+    u = torch.zeros(20_001, 3, dtype=torch.float64)
+    u[:, 2] = torch.linspace(-8, 8, len(u))
+    share = run.energy.unstandardise(u)[:, 2:]
     density = p.log_prob(share).exp()
     assert torch.trapezoid(density, share[:, 0]) == pytest.approx(1, abs=1e-3)
     drawn = run.conditional({0: 0.3}).sample(200, generator=seeded())
     assert (drawn[:, 0] > 0).all()
     assert ((drawn[:, 1] > 0) & (drawn[:, 1] < 1)).all()
-    with pytest.raises(ValueError, match=r"values that they can have: got .*'x1': -2"):
-        run.conditional({"x1": -2.0})

@@ -98,11 +98,12 @@ class Dataset:
         return ((y - self.shift) / self.scale).to(self.precision or x.dtype)
 
     def unstandardise(self, u: Points) -> Points:
-        """``x = m + s u``, or the x of ``g(x) = m + s u``."""
+        """``x = m + s u``, or the x of ``g(x) = m + s u``, within the bounds of its columns."""
         if self.transform is None:
             return self.shift + self.scale * u
         dtype = u.dtype if self.precision is None else self.shift.dtype
-        return self.transform.inverse(self.shift + self.scale * u.double(), dtype)
+        x = self.transform.inverse(self.shift + self.scale * u.double(), dtype)
+        return self.transform.within(x)
 
 
 def load(

@@ -94,18 +94,18 @@ def _options(x: Tensor, low: float, high: float, rule: str) -> list[Column]:
     """The maps that a column may have, none first."""
     lower, median, upper = x.quantile(x.new_tensor([0.25, 0.5, 0.75])).tolist()
     spread = (upper - lower) / NORMAL_QUARTILES or float(x.std(correction=0))
-    found = [Column()]
+    found, (least, most) = [Column()], (float(end) for end in x.aminmax())
     # The farthest of n Gaussian points is about so far. Within, a map could only bend modes.
     if float((x - median).abs().max()) > spread * math.sqrt(2 * math.log(len(x))):
         found.append(_fitted_power(x, median, spread))
         if float((x - median).abs().max()) > FAR * spread:
             found.append(Column("asinh", median, spread))
         if rule == "auto" and low > 0:
-            found.append(Column("log", 0.0, median))
+            found.append(Column("log", 0.0, median, least / median))
     for a, b in BOUNDS if rule == "auto" else ():
         near = NEAR * (b - a)
         if a < low < a + near and b - near < high < b:
-            found.append(Column("logit", a, b - a))
+            found.append(Column("logit", a, b - a, min(least - a, b - most) / (b - a)))
     return found
 
 

@@ -1,14 +1,19 @@
 """Monotone maps of the columns of a table: heavy tails and bounds, made easy to learn.
 
 Column j is learned as ``y_j = g_j(z_j)``, ``z_j = (x_j - a_j)/b_j``, with one of five maps g, each
-increasing and onto the real line, so that every y is a point of the table, within its bounds:
+increasing, and from the real line onto it, so that a density of y is one of x:
 
 - ``identity``: ``g = z``.
 - ``yeo-johnson``: ``g = sign(z) ((1 + |z|)^κ - 1)/κ``, κ = λ above zero and 2 - λ below (Yeo and
   Johnson 2000). Outside of 0 ≤ λ ≤ 2 it is not onto, so λ stays there.
 - ``asinh``: ``g = asinh z``, the logarithm of both tails, of columns with points far out.
-- ``log``: ``g = log z``, of positive columns.
-- ``logit``: ``g = log z - log(1 - z)``, of columns between two bounds.
+- ``log``: ``g = L(z)``, of positive columns.
+- ``logit``: ``g = L(z) - L(1 - z)``, of columns between two bounds.
+
+L(z) is ``log z`` from δ on, the distance of the nearest known point from the bound, and below
+``2 log δ - log(2δ - z)``, the same curve turned about (δ, log δ). That all of n known points lie
+within a bound says that others do with a probability of about ``1 - 1/n``, not that none can lie
+beyond; with the logarithm alone such a point would have no density at all.
 
 A density of y is one of x after ``Σ_j log dy_j/dx_j``, `Transform.log_derivative`.
 """
@@ -25,15 +30,12 @@ from torch import Tensor
 RULES = ("auto", "yeo-johnson")
 """How maps are chosen: among all of them, or without the two that have bounds."""
 
-TINY = 1e-300
-"""A positive number that no unit is small against."""
-
 Function = Callable[[Tensor, Tensor], Tensor]
-"""(numbers, powers) -> numbers."""
+"""(numbers, shapes) -> numbers."""
 
 
 class Map(NamedTuple):
-    """A map ``g(z; λ)``, its inverse, the logarithm of its derivative, and where z may lie."""
+    """A map ``g(z)`` of a shape, its inverse, ``log g'(z)``, and the bounds of known z."""
 
     forward: Function
     inverse: Function
@@ -43,12 +45,12 @@ class Map(NamedTuple):
 
 
 class Column(NamedTuple):
-    """The map of a column: its kind, one of `MAPS`, and a, b and λ of the module's text."""
+    """The map of a column: its kind, one of `MAPS`, a, b, and as its shape λ or δ, see above."""
 
     kind: str = "identity"
     location: float = 0.0
     spread: float = 1.0
-    power: float = 1.0
+    shape: float = 1.0
 
 
 def _kappa(z: Tensor, power: Tensor) -> Tensor:
@@ -73,13 +75,32 @@ def _inverse_yeo_johnson(y: Tensor, power: Tensor) -> Tensor:
     return torch.where(y >= 0, size, -size)
 
 
-def _positive(z: Tensor) -> Tensor:
-    """Within the bound, so that what lies beyond has finite values: `contains` tells it apart."""
-    return z.clamp(min=TINY)
+def _mirrored(z: Tensor, delta: Tensor) -> Tensor:
+    """``δ + |z - δ|``, of which L is the logarithm and whose inverse is its derivative."""
+    return torch.where(z >= delta, z, 2 * delta - z)
 
 
-def _share(z: Tensor) -> Tensor:
-    return z.clamp(TINY, 1 - 2.0**-53)
+def _log(z: Tensor, delta: Tensor) -> Tensor:
+    size = _mirrored(z, delta).log()
+    return torch.where(z >= delta, size, 2 * delta.log() - size)
+
+
+def _inverse_log(y: Tensor, delta: Tensor) -> Tensor:
+    edge = delta.log()
+    return torch.where(y >= edge, y.exp(), 2 * delta - (2 * edge - y).exp())
+
+
+def _logit(z: Tensor, delta: Tensor) -> Tensor:
+    return _log(z, delta) - _log(1 - z, delta)
+
+
+def _inverse_logit(y: Tensor, delta: Tensor) -> Tensor:
+    """By symmetry from below, where z solves ``(2δ - z)(1 - z) = δ² e^{-y}`` up to z = δ."""
+    down = -y.abs()
+    root = torch.hypot(1 - 2 * delta, 2 * (delta.log() - down / 2).exp())
+    beyond = (1 + 2 * delta - root) / 2
+    low = torch.where(down >= delta.logit(), down.sigmoid(), beyond)
+    return torch.where(y < 0, low, 1 - low)
 
 
 MAPS = {
@@ -95,15 +116,15 @@ MAPS = {
         lambda z, _: -z.square().log1p() / 2,
     ),
     "log": Map(
-        lambda z, _: _positive(z).log(),
-        lambda y, _: y.exp(),
-        lambda z, _: -_positive(z).log(),
+        _log,
+        _inverse_log,
+        lambda z, delta: -_mirrored(z, delta).log(),
         low=0.0,
     ),
     "logit": Map(
-        lambda z, _: _share(z).logit(),
-        lambda y, _: y.sigmoid(),
-        lambda z, _: -_share(z).log() - (-_share(z)).log1p(),
+        _logit,
+        _inverse_logit,
+        lambda z, delta: (1 / _mirrored(z, delta) + 1 / _mirrored(1 - z, delta)).log(),
         low=0.0,
         high=1.0,
     ),
@@ -122,30 +143,31 @@ class Transform:
     columns: tuple[Column, ...]
 
     def forward(self, x: Tensor) -> Tensor:
-        """``g(x)``, (..., d) to (..., d), float64; beyond a bound as just within it."""
-        return self._mapped(self._reduced(x), lambda g, z, power: g.forward(z, power))
+        """``g(x)``, (..., d) to (..., d), float64."""
+        return self._mapped(self._reduced(x), lambda g, z, shape: g.forward(z, shape))
 
     def inverse(self, y: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """The x of ``y = g(x)``, strictly within its bounds also in ``dtype``, default y's."""
+        """The x of ``y = g(x)``, in ``dtype``, default y's; of few y it is beyond a bound."""
         a, b, _ = (number.to(y.device) for number in self._numbers)
-        z = self._mapped(y.double(), lambda g, v, power: g.inverse(v, power))
-        x = (a + b * z).to(dtype or y.dtype)
+        z = self._mapped(y.double(), lambda g, v, shape: g.inverse(v, shape))
+        return (a + b * z).to(dtype or y.dtype)
+
+    def within(self, x: Tensor) -> Tensor:
+        """Points strictly within their bounds: those beyond are reflected, to ``δ b`` at most."""
         low, high = (bound.to(x) for bound in self.bounds)
+        far = (self._numbers[1] * self._numbers[2]).to(x)
+        x = torch.where(x < low, low + torch.minimum(low - x, far), x)
+        x = torch.where(x > high, high - torch.minimum(x - high, far), x)
         return x.clamp(_next(low, math.inf), _next(high, -math.inf))
 
     def log_derivative(self, x: Tensor) -> Tensor:
         """``log dy_j/dx_j``, (..., d), float64."""
-        found = self._mapped(self._reduced(x), lambda g, z, power: g.log_derivative(z, power))
+        found = self._mapped(self._reduced(x), lambda g, z, shape: g.log_derivative(z, shape))
         return found - self._numbers[1].to(x.device).log()
-
-    def contains(self, x: Tensor) -> Tensor:
-        """Whether all coordinates lie within their bounds, (...,), bool."""
-        low, high = (bound.to(x.device) for bound in self.bounds)
-        return ~((x <= low) | (x >= high)).any(-1)  # a NaN is no point beyond a bound
 
     @cached_property
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """Below and above, (d,) each, float64; infinite where there are none."""
+        """Of known points, (d,) each, float64; infinite where there are none."""
         maps = [MAPS[column.kind] for column in self.columns]
         a, b, _ = self._numbers
         low, high = (
@@ -179,10 +201,10 @@ class Transform:
         return (x.double() - a) / b
 
     def _mapped(self, v: Tensor, function: Callable[[Map, Tensor, Tensor], Tensor]) -> Tensor:
-        result, powers = v, self._numbers[2].to(v.device)
+        result, shapes = v, self._numbers[2].to(v.device)
         for kind, columns in self._groups.items():
             index = columns.to(v.device)
-            part = function(MAPS[kind], v[..., index], powers[index])
+            part = function(MAPS[kind], v[..., index], shapes[index])
             result = result.index_copy(-1, index, part)
         return result
 

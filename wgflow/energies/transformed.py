@@ -1,7 +1,5 @@
 """Energies of tables whose columns are learned after monotone maps."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +12,7 @@ class Transformed(Rescaled):
     """The same distribution in other units: ``E(x) = E_u(u) + Σ log s - Σ_j log g_j'(x_j)``.
 
     With ``u = (g(x) - m)/s`` and the maps g of `wgflow.data.transforms`. ``log Z`` is the same in
-    both units; beyond the bounds of g the energy is infinite.
+    both units.
 
     Args:
         energy: ``E_u``, in standardised units.
@@ -45,8 +43,7 @@ class Transformed(Rescaled):
         if level is not None:
             raise ValueError("`level` must be none for data with maps of their columns: got one.")
         u = self.standardise(x)
-        value = energy_at(self.energy, u, None) + self.log_volume(x).to(u.dtype)
-        return value.where(self.maps.contains(x), math.inf)
+        return energy_at(self.energy, u, None) + self.log_volume(x).to(u.dtype)
 
     def log_volume(self, x: Points) -> Values:
         """``log |dx/du| = Σ_j (log s_j - log g_j'(x_j))``, (batch,), float64."""
@@ -57,7 +54,7 @@ class Transformed(Rescaled):
         return ((self.maps.forward(x) - self.shift) / self.scale).to(self.precision or x.dtype)
 
     def unstandardise(self, u: Points) -> Points:
-        """The x of a u, within its bounds; leading axes may be any."""
+        """The x of a u; leading axes may be any."""
         return self.maps.inverse(self.shift + self.scale * u.double(), self.outer(u))
 
     def around(self, energy: Energy) -> "Transformed":

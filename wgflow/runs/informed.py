@@ -87,7 +87,7 @@ def _weighed(
     with torch.no_grad():
         drawn = energy.source.sample(like, level, generator=generator)
         u = torch.cat([run.standardise(x.to(run.dtype)), drawn])
-        x = run.unstandardise(u)
+        x = run.energy.unstandardise(u)
         volume = run.energy(x).double() - run.energy.energy(u).double()
         log_base = -energy.source(u, energy.at(u, None)).double()
     value, _ = counted(Counted(target.reduced), x.double())

@@ -242,7 +242,7 @@ class Run:
             energy = At(energy, min(max(OUTLIER_NOISE, levels.lowest), levels.highest))
         with torch.no_grad():
             value = energy(u)
-        most = torch.finfo(value.dtype).max  # beyond the bounds of a column
+        most = torch.finfo(value.dtype).max
         return value.nan_to_num(most, most)
 
     @property
@@ -282,8 +282,13 @@ class Run:
         return self.energy.standardise(x)
 
     def unstandardise(self, u: Points) -> Points:
-        """Standardised points in the units of the data; leading axes may be any."""
-        return self.energy.unstandardise(u)
+        """Standardised points in the units of the data, within the bounds of their columns.
+
+        Leading axes may be any. A density has hardly any mass beyond these bounds, see
+        `wgflow.data.transforms`; points there are reflected.
+        """
+        x, maps = self.energy.unstandardise(u), self.energy.transform
+        return x if maps is None else maps.within(x)
 
     @property
     def dtype(self) -> torch.dtype:

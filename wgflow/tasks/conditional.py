@@ -85,8 +85,7 @@ class ConditionalDensity:
         chains: annealed where more than two columns are hidden, at least so many.
 
     Raises:
-        ValueError: the energy is infinite at x, as beyond bounds of columns, or there are no
-            chains.
+        ValueError: the energy is infinite at x, or there are no chains.
     """
 
     density: Density
