@@ -1,6 +1,7 @@
 """The near-proximal flow: masses, log Z, its steps, and resumption."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -93,6 +94,24 @@ def test_a_close_density_is_not_learned_again():
     state = last(method, seeded(0), p)
     assert state.number == 1
     assert state.annealed.schedule.betas == [0.0, 1.0]
+
+
+def test_walls_do_not_keep_a_density_from_being_used():
+    """Draws of it beyond them have no weight, whatever β is: the others decide."""
+
+    def ball(x):
+        square = x.square().sum(1)
+        return (0 * square).where(square < 1, math.inf)
+
+    start = Gaussian(torch.zeros(4), 0.5 * torch.eye(4))
+    p = Problem(Counted(ball), start, torch.empty(0, 4).double())
+    method = replace(QUICK, particles=1000, relative_ess=0.95)
+    state = last(method, seeded(0), p)
+    assert not state.refused
+    assert state.number == 1
+    found = method.result(p, state, generator=seeded(1)).log_z
+    assert abs(found.value - math.log(math.pi**2 / 2)) < 4 * found.error
+    assert found.error < 0.05
 
 
 def test_progress_rises_from_nothing_to_one():

@@ -11,6 +11,7 @@ where ``ρ_k`` has no draws, such as a tail, would be in none of the weights ``�
 particles went past, and that minimising V from them finds, is a Gaussian of ``ρ_{k+1}`` too.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -121,7 +122,9 @@ class NearProximalFlow(Method[FlowState]):
         lost = missed(problem.energy, x, log_z, generator=generator)
         learned = with_modes(density_of(x, families, seed=number), lost)
         fresh = self._way(number + 1).init(started(problem, learned), generator=generator)
-        if next_beta(fresh.chains, fresh.log_weight, 0.0, self.relative_ess, CLOSE) < FAR:
+        # Whatever β is, draws beyond the support of V have no weight.
+        within = fresh.log_weight.where(fresh.chains.target.isfinite(), -math.inf)
+        if next_beta(fresh.chains, within, 0.0, self.relative_ess, CLOSE) < FAR:
             return state._replace(refused=True)
         arrived = x if arrived is None else arrived
         length = len(annealed.schedule.betas)
