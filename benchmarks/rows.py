@@ -12,14 +12,25 @@ def measured(
     path: Path, cases: Iterable[Mapping[str, Any]], measure: Callable[..., Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """All rows of a file, after those of the cases that it lacks were measured and appended."""
+    rows = read_lines(path)
+    known: dict[tuple[str, ...], set[str]] = {}
     for case in cases:
-        if any(case.items() <= row.items() for row in read_lines(path)):
+        names = tuple(case)
+        if names not in known:
+            known[names] = {_values(row, names) for row in rows}
+        if _values(case, names) in known[names]:
             continue
         print(*case.values(), flush=True)
         row = {**case, **measure(**case)}
         append_json(path, row)
+        known[names].add(_values(row, names))
         print(json.dumps(row), flush=True)
     return read_lines(path)
+
+
+def _values(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Of these names, as text that can be looked up."""
+    return json.dumps([row.get(name) for name in names])
 
 
 def table(columns: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
