@@ -122,6 +122,12 @@ def test_columns_have_the_names_of_the_frame(fitted, kind):
     assert named.fit(X).run_.dataset.columns == ("x0", "x1")
 
 
+def test_words_are_refused_with_what_learns_them():
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "kind": ["x", "y", "x"]})
+    with pytest.raises(ValueError, match=r"`X` must hold numbers: .* learned by wgflow.fit"):
+        wgflow.EnergyDensity().fit(frame)
+
+
 def test_a_pipeline_hands_on_what_it_scales(fitted):
     scaler = StandardScaler().fit(X)
     pipeline = make_pipeline(StandardScaler(), density()).fit(X)

@@ -107,7 +107,15 @@ class LearnedRun(BaseEstimator):
 
     def _validated(self, X: Any, **options: Any) -> np.ndarray:
         kinds = [np.float64, np.float32]
-        return np.asarray(validate_data(self, X, dtype=kinds, order="C", **options))
+        try:
+            return np.asarray(validate_data(self, X, dtype=kinds, order="C", **options))
+        except ValueError as error:
+            if "could not convert string" not in str(error):
+                raise
+            raise ValueError(
+                f"`X` must hold numbers: {error}. A data frame with categories is learned by "
+                "wgflow.fit(wgflow.configure(frame), data=frame)."
+            ) from error
 
     def _points(self, x: np.ndarray) -> Points:
         """Rows as points of the density: values on a grid in the middles of their cells."""
