@@ -106,6 +106,17 @@ def test_bounds_bend_at_the_nearest_train_point():
     assert maps.columns[1].shape == pytest.approx(float(nearest), rel=1e-9)
 
 
+def test_a_point_as_near_to_a_bound_as_numbers_are_has_an_image():
+    x = torch.stack([(3 * normal(2000)).exp(), (3 * normal(2000, seed=1)).sigmoid()], 1)
+    x[0] = 5e-324
+    maps = fitted(x)
+    assert kinds(maps) == ["log", "logit"]
+    y = maps.forward(x)
+    assert y.isfinite().all()
+    assert (y[1:] > y[0]).all()
+    assert maps.log_derivative(x).isfinite().all()
+
+
 def test_state_is_plain_and_gives_the_same_maps():
     assert Transform.from_state(MAPS.state()) == MAPS
     assert Transform.from_state(None) is None

@@ -25,6 +25,9 @@ NEAR = 0.05
 NORMAL_QUARTILES = 1.349
 """The interquartile range of N(0, 1)."""
 
+TINY = 1e-300
+"""Distance from a bound, in units of the column, at least: one that has a logarithm."""
+
 RIDGE = 1e-3
 """On correlations, so that columns that follow from others have a likelihood."""
 
@@ -101,11 +104,12 @@ def _options(x: Tensor, low: float, high: float, rule: str) -> list[Column]:
         if float((x - median).abs().max()) > FAR * spread:
             found.append(Column("asinh", median, spread))
         if rule == "auto" and low > 0:
-            found.append(Column("log", 0.0, median, least / median))
+            found.append(Column("log", 0.0, median, max(least / median, TINY)))
     for a, b in BOUNDS if rule == "auto" else ():
         near = NEAR * (b - a)
         if a < low < a + near and b - near < high < b:
-            found.append(Column("logit", a, b - a, min(least - a, b - most) / (b - a)))
+            nearest = min(least - a, b - most) / (b - a)
+            found.append(Column("logit", a, b - a, max(nearest, TINY)))
     return found
 
 
