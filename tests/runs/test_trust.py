@@ -19,6 +19,7 @@ from wgflow.runs import trust
 from wgflow.runs.evaluate import evaluate
 from wgflow.runs.run import Run
 from wgflow.runs.trust import (
+    cut,
     defended,
     density_shares,
     gaussian_nll,
@@ -243,6 +244,21 @@ def test_no_point_speaks_against_the_mixture_without_bound():
     far = torch.tensor([0.3] * 2000 + [-1e12], dtype=torch.float64)
     assert float(defended(far).mean()) == pytest.approx(0.3, abs=0.005)
     assert defended(far[:1]).isfinite()
+
+
+def test_no_point_hides_what_the_others_say():
+    """A mean is cut where it says most, which a bound from below allows; others stay whole."""
+    gain = torch.full((500,), 0.5, dtype=torch.float64) + 0.1 * (torch.arange(500) % 2)
+    assert torch.equal(cut(gain), gain)
+    gain[7] = 1e12
+    found, most = cut(gain), math.log(501)
+    assert float(found.max()) == pytest.approx(most)
+    assert float(found.mean()) == pytest.approx(0.55 + (most - 0.6) / 500)
+    gain[::50] = 50.0  # many enough to be believed
+    assert float(cut(gain).max()) == pytest.approx(10 * most)
+    gain[7] = math.inf
+    assert float(cut(gain).max()) == pytest.approx(10 * most)
+    assert torch.equal(cut(gain[1:2]), gain[1:2])  # no error is known of one
 
 
 def test_what_a_wrong_density_loses_to_a_mixture(normalised):
