@@ -12,18 +12,18 @@ def measured(
     path: Path, cases: Iterable[Mapping[str, Any]], measure: Callable[..., Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """All rows of a file, after those of the cases that it lacks were measured and appended."""
-    rows = read_lines(path)
     known: dict[tuple[str, ...], set[str]] = {}
     for case in cases:
         names = tuple(case)
-        if names not in known:
-            known[names] = {_values(row, names) for row in rows}
+        if _values(case, names) in known.get(names, ()):
+            continue
+        # Read again before any work: another process may have measured it since.
+        known[names] = {_values(row, names) for row in read_lines(path)}
         if _values(case, names) in known[names]:
             continue
         print(*case.values(), flush=True)
         row = {**case, **measure(**case)}
         append_json(path, row)
-        known[names].add(_values(row, names))
         print(json.dumps(row), flush=True)
     return read_lines(path)
 

@@ -242,7 +242,7 @@ class Run:
             energy = At(energy, min(max(OUTLIER_NOISE, levels.lowest), levels.highest))
         with torch.no_grad():
             value = energy(u)
-        most = torch.finfo(value.dtype).max
+        most = torch.finfo(value.dtype).max  # where the energy overflows
         return value.nan_to_num(most, most)
 
     @property
